@@ -1,0 +1,2 @@
+//! The `heplan` command.
+fn main() {}

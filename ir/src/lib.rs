@@ -1,0 +1,1 @@
+//! The four levels of the intermediate representation and every file format.

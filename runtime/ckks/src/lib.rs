@@ -1,0 +1,1 @@
+//! The CKKS scheme and the encrypted backend.

@@ -1,0 +1,1 @@
+//! RNS arithmetic over power-of-two cyclotomic rings.

@@ -1,0 +1,1 @@
+//! Interprets execution plans on a backend.
