@@ -1,0 +1,211 @@
+//! The `ckks` level: *when* to rescale, relinearise and drop levels; and the operations that the
+//! `plan` level executes.
+//!
+//! Both levels share [`Op`], over values here and over registers there.
+
+use crate::constants::ConstPool;
+use crate::entity::{ConstId, OriginId, ValueId};
+use crate::origin::OriginTable;
+use crate::parameters::Parameters;
+use crate::scale::Scale;
+use crate::slots::Port;
+use crate::transform::Split;
+
+/// The type of a ciphertext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CtType {
+    /// Index of its last prime: the modulus is `q_0 ⋯ q_level`.
+    pub level: usize,
+    /// Its scale.
+    pub scale: Scale,
+    /// Number of polynomials less one: 1, or 2 between a product and its relinearisation.
+    pub degree: u8,
+}
+
+/// A plaintext operand: the same number in every slot, or a vector of `width` slots.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Plain {
+    /// One number for all slots; costs no encoding.
+    Scalar(f64),
+    /// A vector constant.
+    Vector(ConstId),
+}
+
+/// An operation on ciphertexts, over operands of type `V`.
+///
+/// The comment of each gives the type of its results, for operands at level `ℓ` and scale `s`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op<V> {
+    /// A fresh ciphertext of the client: type as declared.
+    Input {
+        /// Index into the inputs.
+        input: u32,
+        /// Which of its ciphertexts.
+        part: u32,
+    },
+    /// A linear map, operands all at level `ℓ`, degree 1; results at `ℓ`, scale `s_i·scales_i`,
+    /// which is the same for every `i`; one result per output of the transform.
+    Linear {
+        /// One value per input of the transform.
+        xs: Vec<V>,
+        /// The transform.
+        transform: ConstId,
+        /// Baby and giant steps.
+        split: Split,
+        /// The scale at which the diagonals of input `i` are encoded.
+        scales: Vec<Scale>,
+    },
+    /// `y[t] = x[(t + by) mod width]`; type unchanged, degree 1.
+    Rotate {
+        /// Operand.
+        x: V,
+        /// Steps to the left, `0 < by < width`.
+        by: u32,
+    },
+    /// Sum of operands of equal type.
+    Add {
+        /// Left operand.
+        a: V,
+        /// Right operand.
+        b: V,
+    },
+    /// Difference of operands of equal type.
+    Sub {
+        /// Left operand.
+        a: V,
+        /// Right operand.
+        b: V,
+    },
+    /// Adds a plaintext encoded at the operand's own level and scale.
+    AddPlain {
+        /// Operand.
+        x: V,
+        /// What is added.
+        plain: Plain,
+    },
+    /// Multiplies by a plaintext encoded at `scale`: result scale `s·scale`.
+    MulPlain {
+        /// Operand.
+        x: V,
+        /// The factor.
+        plain: Plain,
+        /// Its scale.
+        scale: Scale,
+    },
+    /// Product of degree-1 operands at equal level: scale `s_a·s_b`, degree 2.
+    /// `a = b` is the square.
+    Mul {
+        /// Left operand.
+        a: V,
+        /// Right operand.
+        b: V,
+    },
+    /// Degree 2 to degree 1.
+    Relinearise {
+        /// Operand.
+        x: V,
+    },
+    /// Divides by the last prime: level `ℓ - 1`, scale `s / q_ℓ`.
+    Rescale {
+        /// Operand.
+        x: V,
+    },
+    /// Forgets primes: level `level < ℓ`, scale unchanged.
+    DropLevel {
+        /// Operand.
+        x: V,
+        /// The level of the result.
+        level: usize,
+    },
+}
+
+impl<V: Copy> Op<V> {
+    /// What it reads, in order.
+    pub fn operands(&self) -> Vec<V> {
+        match self {
+            Self::Input { .. } => Vec::new(),
+            Self::Linear { xs, .. } => xs.clone(),
+            Self::Add { a, b } | Self::Sub { a, b } | Self::Mul { a, b } => vec![*a, *b],
+            Self::Rotate { x, .. }
+            | Self::AddPlain { x, .. }
+            | Self::MulPlain { x, .. }
+            | Self::Relinearise { x }
+            | Self::Rescale { x }
+            | Self::DropLevel { x, .. } => vec![*x],
+        }
+    }
+
+    /// The operation over other operands.
+    pub fn map<W>(&self, mut f: impl FnMut(V) -> W) -> Op<W> {
+        match self {
+            Self::Input { input, part } => Op::Input { input: *input, part: *part },
+            Self::Linear { xs, transform, split, scales } => Op::Linear {
+                xs: xs.iter().map(|&x| f(x)).collect(),
+                transform: *transform,
+                split: *split,
+                scales: scales.clone(),
+            },
+            Self::Rotate { x, by } => Op::Rotate { x: f(*x), by: *by },
+            Self::Add { a, b } => Op::Add { a: f(*a), b: f(*b) },
+            Self::Sub { a, b } => Op::Sub { a: f(*a), b: f(*b) },
+            Self::AddPlain { x, plain } => Op::AddPlain { x: f(*x), plain: *plain },
+            Self::MulPlain { x, plain, scale } => {
+                Op::MulPlain { x: f(*x), plain: *plain, scale: scale.clone() }
+            }
+            Self::Mul { a, b } => Op::Mul { a: f(*a), b: f(*b) },
+            Self::Relinearise { x } => Op::Relinearise { x: f(*x) },
+            Self::Rescale { x } => Op::Rescale { x: f(*x) },
+            Self::DropLevel { x, level } => Op::DropLevel { x: f(*x), level: *level },
+        }
+    }
+}
+
+/// An instruction of the `ckks` level.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inst {
+    /// What is computed.
+    pub op: Op<ValueId>,
+    /// The values that it defines (several only for `Linear`).
+    pub results: Vec<ValueId>,
+    /// The type of every result.
+    pub ty: CtType,
+    /// The ONNX nodes behind it.
+    pub origin: OriginId,
+}
+
+/// A graph of ciphertexts under fixed parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// A name for texts.
+    pub name: String,
+    /// Ring, primes and digits.
+    pub parameters: Parameters,
+    /// In topological order.
+    pub insts: Vec<Inst>,
+    /// Inputs, as on the slots level.
+    pub inputs: Vec<Port>,
+    /// Outputs, each with one value per ciphertext of its layout.
+    pub outputs: Vec<(Port, Vec<ValueId>)>,
+    /// Transforms and vectors.
+    pub consts: ConstPool,
+    /// Where values come from.
+    pub origins: OriginTable,
+    /// Number of values.
+    pub values: usize,
+}
+
+impl Graph {
+    /// Appends an instruction with `results` results of type `ty`.
+    pub fn push(
+        &mut self,
+        op: Op<ValueId>,
+        results: usize,
+        ty: CtType,
+        origin: OriginId,
+    ) -> Vec<ValueId> {
+        let ids: Vec<ValueId> = (self.values..self.values + results).map(ValueId::new).collect();
+        self.values += results;
+        self.insts.push(Inst { op, results: ids.clone(), ty, origin });
+        ids
+    }
+}

@@ -1,0 +1,216 @@
+//! CKKS parameters, which cannot exist below 128 bits of security.
+
+use thiserror::Error;
+
+use crate::primes::{MAX_PRIME_BITS, is_prime};
+
+/// Smallest and largest `log2 N` that the system runs.
+pub const LOG_N: std::ops::RangeInclusive<u32> = 12..=17;
+
+/// Standard deviation of the error distribution.
+pub const ERROR_DEVIATION: f64 = 3.19;
+
+/// The largest `log2(QP)` at 128 bits of classical security for uniform ternary secrets and error
+/// deviation 3.19: "Security Guidelines for Implementing Homomorphic Encryption", ePrint 2024/463.
+///
+/// `None` outside 2^10 … 2^17.
+pub fn max_log_qp(log_n: u32) -> Option<f64> {
+    const BOUND: [f64; 8] = [26.0, 53.0, 106.0, 214.0, 430.0, 868.0, 1747.0, 3523.0];
+    BOUND.get(log_n.checked_sub(10)? as usize).copied()
+}
+
+/// Unchecked parameters: what a file or a search proposes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParametersLiteral {
+    /// Base-2 logarithm of the ring dimension.
+    pub log_n: u32,
+    /// Ciphertext primes `q_0, …, q_L`; rescaling drops the last first.
+    pub q: Vec<u64>,
+    /// Special primes, used in key switching only.
+    pub p: Vec<u64>,
+    /// Ciphertext primes per key-switching digit.
+    pub digit_size: usize,
+}
+
+/// Checked, immutable parameters.
+///
+/// There is no way to make them for a set whose `log2(QP)` exceeds [`max_log_qp`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    literal: ParametersLiteral,
+}
+
+/// Why a parameter set is refused.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum ParametersError {
+    /// The ring is not supported.
+    #[error("ring dimension 2^{0} is outside 2^12 … 2^17")]
+    Dimension(u32),
+    /// No ciphertext or special prime, or more than 255 of them.
+    #[error("{0} ciphertext primes and {1} special primes: between 1 and 255 of each are needed")]
+    Count(usize, usize),
+    /// Digits of no prime, or longer than the chain.
+    #[error("a digit of {0} primes does not fit a chain of {1}")]
+    DigitSize(usize, usize),
+    /// Not a prime that the number-theoretic transform can use.
+    #[error("{0} is not a prime of at most 50 bits that is 1 modulo {1}")]
+    NotNttPrime(u64, u64),
+    /// A prime occurs twice.
+    #[error("prime {0} occurs twice")]
+    Repeated(u64),
+    /// Key switching would drown the message: the special modulus must not be smaller than the
+    /// largest digit by more than 2^8.
+    #[error("special primes of {p:.1} bits are too small for a digit of {digit:.1} bits")]
+    SpecialTooSmall {
+        /// Bits of the special modulus.
+        p: f64,
+        /// Bits of the largest digit.
+        digit: f64,
+    },
+    /// Below 128 bits of security.
+    #[error(
+        "a modulus of {found:.2} bits at ring dimension 2^{log_n} is below 128-bit security (at most {bound} bits)"
+    )]
+    Insecure {
+        /// Base-2 logarithm of the ring dimension.
+        log_n: u32,
+        /// `log2(QP)` of the set.
+        found: f64,
+        /// The largest that is secure.
+        bound: f64,
+    },
+}
+
+impl Parameters {
+    /// Checks a literal.
+    ///
+    /// # Errors
+    /// The first breach found, the security bound among them.
+    pub fn new(literal: ParametersLiteral) -> Result<Self, ParametersError> {
+        let ParametersLiteral { log_n, q, p, digit_size } = &literal;
+        if !LOG_N.contains(log_n) {
+            return Err(ParametersError::Dimension(*log_n));
+        }
+        if !(1..=255).contains(&q.len()) || !(1..=255).contains(&p.len()) {
+            return Err(ParametersError::Count(q.len(), p.len()));
+        }
+        if *digit_size == 0 || *digit_size > q.len() {
+            return Err(ParametersError::DigitSize(*digit_size, q.len()));
+        }
+        let cyclotomic = 2u64 << log_n;
+        let ntt = |&&x: &&u64| x >> MAX_PRIME_BITS == 0 && x % cyclotomic == 1 && is_prime(x);
+        if let Some(&x) = q.iter().chain(p).find(|x| !ntt(x)) {
+            return Err(ParametersError::NotNttPrime(x, cyclotomic));
+        }
+        let mut all: Vec<u64> = q.iter().chain(p).copied().collect();
+        all.sort_unstable();
+        if let Some(w) = all.windows(2).find(|w| w[0] == w[1]) {
+            return Err(ParametersError::Repeated(w[0]));
+        }
+        let digit = q.chunks(*digit_size).map(log2_product).fold(0.0, f64::max);
+        if log2_product(p) + 8.0 < digit {
+            return Err(ParametersError::SpecialTooSmall { p: log2_product(p), digit });
+        }
+        let found = log2_product(&all);
+        let bound = max_log_qp(*log_n).ok_or(ParametersError::Dimension(*log_n))?;
+        if found > bound {
+            return Err(ParametersError::Insecure { log_n: *log_n, found, bound });
+        }
+        Ok(Self { literal })
+    }
+
+    /// Base-2 logarithm of the ring dimension.
+    pub fn log_n(&self) -> u32 {
+        self.literal.log_n
+    }
+
+    /// The ring dimension `N`.
+    pub fn n(&self) -> usize {
+        1 << self.literal.log_n
+    }
+
+    /// Slots of a ciphertext, `N/2`.
+    pub fn width(&self) -> usize {
+        self.n() / 2
+    }
+
+    /// Ciphertext primes, `q_0` first.
+    pub fn q(&self) -> &[u64] {
+        &self.literal.q
+    }
+
+    /// Special primes.
+    pub fn p(&self) -> &[u64] {
+        &self.literal.p
+    }
+
+    /// Ciphertext primes per key-switching digit.
+    pub fn digit_size(&self) -> usize {
+        self.literal.digit_size
+    }
+
+    /// The highest level, `q().len() - 1`.
+    pub fn max_level(&self) -> usize {
+        self.literal.q.len() - 1
+    }
+
+    /// Number of key-switching digits at a level.
+    pub fn digits(&self, level: usize) -> usize {
+        (level + 1).div_ceil(self.literal.digit_size)
+    }
+
+    /// `log2(QP)`, the sum of the real logarithms of all primes.
+    pub fn log_qp(&self) -> f64 {
+        log2_product(&self.literal.q) + log2_product(&self.literal.p)
+    }
+
+    /// `log2(q_0 ⋯ q_level)`.
+    pub fn log_q_at(&self, level: usize) -> f64 {
+        log2_product(&self.literal.q[..=level])
+    }
+
+    /// The unchecked form, for files.
+    pub fn literal(&self) -> &ParametersLiteral {
+        &self.literal
+    }
+}
+
+fn log2_product(primes: &[u64]) -> f64 {
+    primes.iter().map(|&q| (q as f64).log2()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primes::near_power;
+
+    fn literal(log_n: u32, levels: usize, bits: u32) -> ParametersLiteral {
+        let mut primes = near_power(bits, log_n);
+        let q = primes.by_ref().take(levels).collect();
+        ParametersLiteral { log_n, q, p: primes.take(1).collect(), digit_size: 1 }
+    }
+
+    #[test]
+    fn the_bound_holds_by_real_logarithms() {
+        assert!(Parameters::new(literal(13, 6, 30)).is_ok());
+        assert!(matches!(
+            Parameters::new(literal(13, 7, 30)),
+            Err(ParametersError::Insecure { log_n: 13, .. })
+        ));
+    }
+
+    #[test]
+    fn composites_repeats_and_foreign_primes_are_refused() {
+        let good = literal(13, 3, 40);
+        let mut bad = good.clone();
+        bad.q[1] = bad.q[0];
+        assert!(matches!(Parameters::new(bad), Err(ParametersError::Repeated(_))));
+        let mut bad = good.clone();
+        bad.q[1] += 2 << 13;
+        assert!(matches!(Parameters::new(bad), Err(ParametersError::NotNttPrime(..))));
+        let mut bad = good;
+        bad.digit_size = 2;
+        assert!(matches!(Parameters::new(bad), Err(ParametersError::SpecialTooSmall { .. })));
+    }
+}

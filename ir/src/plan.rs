@@ -1,0 +1,94 @@
+//! The `plan` level: *in what order*, over registers. It is what ships: the whole contract between
+//! compiler and runtime.
+
+use crate::ckks::{CtType, Op};
+use crate::constants::ConstPool;
+use crate::entity::RegId;
+use crate::parameters::Parameters;
+use crate::slots::Port;
+
+/// An instruction over registers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inst {
+    /// What is computed.
+    pub op: Op<RegId>,
+    /// Registers that it writes; it may overwrite registers that it reads for the last time.
+    pub results: Vec<RegId>,
+    /// The type of every result.
+    pub ty: CtType,
+    /// Registers whose content is dead after this instruction and that it does not overwrite.
+    pub frees: Vec<RegId>,
+    /// Index into [`Plan::origins`].
+    pub origin: u32,
+}
+
+/// One evaluation key that the plan needs.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct KeySpec {
+    /// What it switches.
+    pub kind: KeyKind,
+    /// The highest level at which the plan uses it; the key covers all levels up to it.
+    pub level: usize,
+}
+
+/// What an evaluation key switches from.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub enum KeyKind {
+    /// The square of the secret.
+    Relinearise,
+    /// The secret rotated by this many slots to the left (Galois element `5^by mod 2N`).
+    Rotate(u32),
+}
+
+/// Identity of a plan: the BLAKE3 hash of its content.
+pub type PlanId = [u8; 32];
+
+/// What the client needs: everything but the weights.
+///
+/// Its RON form is the `.keyparams` file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyParams {
+    /// The plan that it belongs to.
+    pub plan: PlanId,
+    /// The model's name.
+    pub name: String,
+    /// Ring, primes, digits.
+    pub parameters: Parameters,
+    /// Evaluation keys, sorted by kind, one per kind.
+    pub keys: Vec<KeySpec>,
+    /// Inputs with the type that their fresh ciphertexts have.
+    pub inputs: Vec<(Port, CtType)>,
+    /// Outputs with the type that they come back with.
+    pub outputs: Vec<(Port, CtType)>,
+    /// Bits of precision that compilation expects of the outputs, by simulation.
+    pub precision_bits: f64,
+}
+
+/// An execution plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// Ring, primes, digits.
+    pub parameters: Parameters,
+    /// Evaluation keys, sorted by kind, one per kind.
+    pub keys: Vec<KeySpec>,
+    /// In order of execution.
+    pub insts: Vec<Inst>,
+    /// Number of registers.
+    pub registers: usize,
+    /// Inputs.
+    pub inputs: Vec<(Port, CtType)>,
+    /// Outputs: one register per ciphertext, live at the end.
+    pub outputs: Vec<(Port, CtType, Vec<RegId>)>,
+    /// Transforms and vectors.
+    pub consts: ConstPool,
+    /// Labels of the ONNX nodes behind the instructions; entry 0 is empty.
+    pub origins: Vec<String>,
+    /// Bits of precision that compilation expects of the outputs, by simulation.
+    pub precision_bits: f64,
+}
