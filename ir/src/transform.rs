@@ -60,12 +60,13 @@ impl LinearTransform {
     }
 }
 
-/// How a transform's offsets split into baby and giant steps: the offset `d` becomes
-/// `baby = ((d + shift) mod modulus) - shift` and `giant = d - baby`, both modulo the width.
+/// How a transform's offsets split into baby and giant steps.
 ///
+/// With the offset `d` read as a signed number in `-width/2 ≤ d < width/2`,
+/// `baby = ((d + shift) mod modulus) - shift` and `giant = d - baby`.
 /// `modulus = width` means that every offset is a baby step.
 /// The transform is evaluated as `Σ_g rot_g( Σ_b rot_{-g}(diag_{g+b}) ⊙ rot_b(x) )`
-/// (Halevi and Shoup, ePrint 2018/244, and for the centred form 2014/873).
+/// (Halevi and Shoup, ePrint 2014/873 and 2018/244).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Split {
     /// Spacing of the giant steps, `1 ..= width`.
@@ -77,10 +78,13 @@ pub struct Split {
 impl Split {
     /// The `(baby, giant)` steps of an offset, each in `0 .. width`.
     pub fn of(self, offset: u32, width: usize) -> (u32, u32) {
-        let width = u32::try_from(width).expect("widths are at most 2^16");
-        let baby = (offset + self.shift) % self.modulus;
-        let baby = (baby + width - self.shift) % width;
-        (baby, (offset + width - baby) % width)
+        let width = i64::try_from(width).expect("widths are at most 2^16");
+        let offset = i64::from(offset);
+        let signed = if offset < width / 2 { offset } else { offset - width };
+        let (modulus, shift) = (i64::from(self.modulus), i64::from(self.shift));
+        let baby = (signed + shift).rem_euclid(modulus) - shift;
+        let step = |s: i64| u32::try_from(s.rem_euclid(width)).expect("a residue of the width");
+        (step(baby), step(signed - baby))
     }
 
     /// The distinct non-zero baby steps, then giant steps, of a transform.
