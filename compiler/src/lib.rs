@@ -1,1 +1,4 @@
 //! From an ONNX model to an encrypted execution plan.
+#![forbid(unsafe_code)]
+
+pub mod passes;

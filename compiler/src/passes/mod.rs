@@ -1,0 +1,3 @@
+//! The passes, by level; each folder's files are its passes.
+
+pub mod slots;
