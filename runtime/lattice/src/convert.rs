@@ -1,0 +1,136 @@
+//! From residues modulo some primes to residues modulo others, without leaving RNS.
+//!
+//! For `x` modulo `D = d_0 .. d_{k-1}` let `y_i = x (D/d_i)^-1 mod d_i`.
+//! Then `x = sum y_i (D/d_i) - u D` for a small integer `u`, and `u = round(sum y_i / d_i)` picks the centred
+//! representative, `|x| <= D/2` (Halevi, Polyakov, Shoup: ePrint 2018/117).
+//! The sum is taken in f64, whose error is below `2^-50 (k + 2)`: where `x` is that close to `±D/2` in units of D,
+//! either of the two representatives next to the border may come out, and every instruction set gives the same one.
+//! With one source prime nothing is rounded and the representative is exact.
+
+use rayon::prelude::*;
+
+use crate::basis::{Basis, Prime};
+use crate::kernels;
+use crate::modulus::Modulus;
+use crate::pool::Buffer;
+use crate::ring::Ring;
+
+/// The constants of a conversion between two bases.
+///
+/// The target may share primes with the source; on those the conversion gives back the residues it was given.
+#[derive(Debug)]
+pub struct BasisConverter {
+    from: Basis,
+    to: Basis,
+    from_moduli: Vec<Modulus>,
+    to_moduli: Vec<Modulus>,
+    /// `(D/d_i)^-1 mod d_i`.
+    inverse_cofactors: Vec<u64>,
+    /// `1 / d_i`.
+    weights: Vec<f64>,
+    /// For each target `t`: `D/d_i mod t` for every `i`, then `-D mod t`.
+    factors: Vec<Vec<u64>>,
+}
+
+/// What all target limbs of one conversion share.
+pub(crate) enum Prepared<'a> {
+    /// One source prime: its residues.
+    Single(&'a [u64]),
+    /// The `y_i`, then `u`.
+    Many(Buffer),
+}
+
+impl BasisConverter {
+    /// The constants for the conversion from one basis of a ring to another; [`Ring::converter`] keeps them.
+    ///
+    /// # Panics
+    /// If `from` is empty, or the ring lacks a prime.
+    pub fn new(ring: &Ring, from: Basis, to: Basis) -> Self {
+        assert!(!from.is_empty(), "a conversion has a source");
+        let from_moduli: Vec<Modulus> = ring.moduli(from).collect();
+        let to_moduli: Vec<Modulus> = ring.moduli(to).collect();
+        let cofactor = |i: usize, q: Modulus| {
+            let others = from_moduli.iter().enumerate().filter(|&(j, _)| j != i);
+            others.fold(1, |product, (_, d)| q.mul(product, q.reduce_u64(d.value())))
+        };
+        let k = from_moduli.len();
+        let inverse_cofactors =
+            (0..k).map(|i| from_moduli[i].inv(cofactor(i, from_moduli[i]))).collect();
+        let factors = to_moduli
+            .iter()
+            .map(|&t| {
+                let minus_product = t.neg(cofactor(k, t));
+                (0..k).map(|i| cofactor(i, t)).chain([minus_product]).collect()
+            })
+            .collect();
+        let weights = from_moduli.iter().map(|d| 1.0 / d.value() as f64).collect();
+        Self { from, to, from_moduli, to_moduli, inverse_cofactors, weights, factors }
+    }
+
+    /// The source basis.
+    pub const fn from(&self) -> Basis {
+        self.from
+    }
+
+    /// The target basis.
+    pub const fn to(&self) -> Basis {
+        self.to
+    }
+
+    /// Converts limbs in coefficient form. `source` has one limb per source prime, `target` one per target prime.
+    ///
+    /// # Panics
+    /// If the numbers of limbs are not those of the bases, or a limb has not N residues.
+    pub fn convert(&self, ring: &Ring, source: &[&[u64]], target: &mut [&mut [u64]]) {
+        assert_eq!(target.len(), self.to_moduli.len(), "one limb per target prime");
+        assert!(target.iter().all(|limb| limb.len() == ring.degree()), "a limb has N residues");
+        let prepared = self.prepare(ring, source);
+        target
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(j, out)| self.convert_limb(ring, &prepared, self.to.prime(j), out));
+    }
+
+    /// The part of a conversion that all target limbs share.
+    pub(crate) fn prepare<'a>(&self, ring: &Ring, source: &[&'a [u64]]) -> Prepared<'a> {
+        assert_eq!(source.len(), self.from_moduli.len(), "one limb per source prime");
+        assert!(source.iter().all(|limb| limb.len() == ring.degree()), "a limb has N residues");
+        if let [single] = source {
+            return Prepared::Single(single);
+        }
+        let (isa, n) = (ring.isa(), ring.degree());
+        let mut buffer = ring.pool().take((source.len() + 1) * n);
+        let (ys, u) = buffer.as_mut_slice().split_at_mut(source.len() * n);
+        ys.par_chunks_exact_mut(n).enumerate().for_each(|(i, y)| {
+            y.copy_from_slice(source[i]);
+            kernels::mul_scalar_assign(isa, self.from_moduli[i], y, self.inverse_cofactors[i]);
+        });
+        let terms: Vec<(&[u64], f64)> =
+            ys.chunks_exact(n).zip(self.weights.iter().copied()).collect();
+        kernels::rounded_sum(isa, u, &terms);
+        Prepared::Many(buffer)
+    }
+
+    /// One target limb, in coefficient form.
+    pub(crate) fn convert_limb(
+        &self,
+        ring: &Ring,
+        prepared: &Prepared<'_>,
+        target: Prime,
+        out: &mut [u64],
+    ) {
+        let j = self.to.position(target).expect("the target basis has the prime");
+        let (isa, q) = (ring.isa(), self.to_moduli[j]);
+        match prepared {
+            Prepared::Single(source) => {
+                kernels::reduce_centred(isa, self.from_moduli[0], q, out, source);
+            }
+            Prepared::Many(buffer) => {
+                let limbs = buffer.as_slice().chunks_exact(ring.degree());
+                let terms: Vec<(&[u64], u64)> =
+                    limbs.zip(self.factors[j].iter().copied()).collect();
+                kernels::linear_combination(isa, q, out, &terms);
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which instruction set the kernels use. An [`Isa`] is the proof that the processor has it.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+/// An instruction set that this processor has. Cannot be made for one that it lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Isa(Kind);
+
+/// The instruction sets that kernels are written for, slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Scalar,
+}
+
+impl Isa {
+    /// Portable code; every processor has it.
+    pub const SCALAR: Self = Self(Kind::Scalar);
+
+    /// The fastest set that this processor has, or the one that the environment variable `HEPLAN_ISA` names
+    /// (`scalar`, `avx2`, `avx512ifma`) if the processor has that one. Looked up once per process.
+    ///
+    /// A name that is unknown, or that the processor lacks, is ignored: results are the same on every set.
+    pub fn detect() -> Self {
+        static DETECTED: LazyLock<Isa> = LazyLock::new(|| {
+            let asked = std::env::var("HEPLAN_ISA").ok();
+            let available = Isa::available();
+            let named = available.iter().find(|isa| Some(isa.name()) == asked.as_deref());
+            named.or(available.last()).copied().unwrap_or(Isa::SCALAR)
+        });
+        *DETECTED
+    }
+
+    /// Every set that this processor has, slowest first.
+    pub fn available() -> Vec<Self> {
+        vec![Self::SCALAR]
+    }
+
+    /// The name that `HEPLAN_ISA` understands.
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+        }
+    }
+
+    pub(crate) const fn kind(self) -> Kind {
+        self.0
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

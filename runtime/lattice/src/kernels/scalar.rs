@@ -1,0 +1,178 @@
+//! The specification: portable code that every other instruction set agrees with bit for bit.
+
+use crate::modulus::Modulus;
+
+/// Twiddle factors with their Shoup companions.
+#[derive(Debug)]
+pub(crate) struct Twiddles {
+    forward: Vec<(u64, u64)>,
+    inverse: Vec<(u64, u64)>,
+    /// `1/N`, multiplied in by the last stage of the inverse.
+    inverse_n: (u64, u64),
+    /// `inverse[1] / N`, the same for the odd half.
+    inverse_n_root: (u64, u64),
+}
+
+impl Twiddles {
+    pub(crate) fn new(q: Modulus, roots: Vec<u64>, inverse_roots: Vec<u64>) -> Self {
+        let with_shoup = |w: u64| (w, q.shoup(w));
+        let inverse_n = q.inv(q.reduce_u64(roots.len() as u64));
+        Self {
+            forward: roots.into_iter().map(with_shoup).collect(),
+            inverse_n: with_shoup(inverse_n),
+            inverse_n_root: with_shoup(q.mul(inverse_n, inverse_roots[1])),
+            inverse: inverse_roots.into_iter().map(with_shoup).collect(),
+        }
+    }
+}
+
+/// Cooley–Tukey butterflies with Harvey's lazy ranges (2014, algorithm 4):
+/// between stages residues lie in `[0, 4q)`, at the end in `[0, q)`.
+pub(crate) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
+    let two_q = 2 * q.value();
+    let mut half = a.len() / 2;
+    let mut groups = 1;
+    while half > 0 {
+        let roots = &twiddles.forward[groups..2 * groups];
+        for (group, &(w, w_shoup)) in a.chunks_exact_mut(2 * half).zip(roots) {
+            let (low, high) = group.split_at_mut(half);
+            for (x, y) in low.iter_mut().zip(high) {
+                let u = reduce_range(*x, two_q);
+                let v = q.mul_shoup_lazy(*y, w, w_shoup);
+                *x = u + v;
+                *y = u + two_q - v;
+            }
+        }
+        half /= 2;
+        groups *= 2;
+    }
+    for x in a {
+        *x = q.reduce_once(reduce_range(*x, two_q));
+    }
+}
+
+/// Gentleman–Sande butterflies; between stages residues lie in `[0, 2q)`, at the end in `[0, q)`.
+pub(crate) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
+    let two_q = 2 * q.value();
+    let mut half = 1;
+    let mut groups = a.len() / 2;
+    while groups > 1 {
+        let roots = &twiddles.inverse[groups..2 * groups];
+        for (group, &(w, w_shoup)) in a.chunks_exact_mut(2 * half).zip(roots) {
+            let (low, high) = group.split_at_mut(half);
+            for (x, y) in low.iter_mut().zip(high) {
+                let (u, v) = (*x, *y);
+                *x = reduce_range(u + v, two_q);
+                *y = q.mul_shoup_lazy(u + two_q - v, w, w_shoup);
+            }
+        }
+        half *= 2;
+        groups /= 2;
+    }
+    let (n, n_shoup) = twiddles.inverse_n;
+    let (w, w_shoup) = twiddles.inverse_n_root;
+    let (low, high) = a.split_at_mut(half);
+    for (x, y) in low.iter_mut().zip(high) {
+        let (u, v) = (*x, *y);
+        *x = q.mul_shoup(u + v, n, n_shoup);
+        *y = q.mul_shoup(u + two_q - v, w, w_shoup);
+    }
+}
+
+/// Maps `[0, 2 * bound)` to `[0, bound)`.
+#[inline]
+fn reduce_range(a: u64, bound: u64) -> u64 {
+    let (difference, borrow) = a.overflowing_sub(bound);
+    difference.wrapping_add(bound & u64::from(borrow).wrapping_neg())
+}
+
+pub(crate) fn add_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
+    for (x, &y) in a.iter_mut().zip(b) {
+        *x = q.add(*x, y);
+    }
+}
+
+pub(crate) fn sub_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
+    for (x, &y) in a.iter_mut().zip(b) {
+        *x = q.sub(*x, y);
+    }
+}
+
+pub(crate) fn neg_assign(q: Modulus, a: &mut [u64]) {
+    for x in a {
+        *x = q.neg(*x);
+    }
+}
+
+pub(crate) fn add_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
+    for x in a {
+        *x = q.add(*x, s);
+    }
+}
+
+pub(crate) fn mul(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((o, &x), &y) in out.iter_mut().zip(a).zip(b) {
+        *o = q.mul(x, y);
+    }
+}
+
+pub(crate) fn mul_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
+    for (x, &y) in a.iter_mut().zip(b) {
+        *x = q.mul(*x, y);
+    }
+}
+
+pub(crate) fn mul_add_assign(q: Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((o, &x), &y) in acc.iter_mut().zip(a).zip(b) {
+        *o = q.add(*o, q.mul(x, y));
+    }
+}
+
+pub(crate) fn mul_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
+    let s_shoup = q.shoup(s);
+    for x in a {
+        *x = q.mul_shoup(*x, s, s_shoup);
+    }
+}
+
+pub(crate) fn mul_scalar_add_assign(q: Modulus, acc: &mut [u64], b: &[u64], s: u64) {
+    let s_shoup = q.shoup(s);
+    for (o, &x) in acc.iter_mut().zip(b) {
+        *o = q.add(*o, q.mul_shoup(x, s, s_shoup));
+    }
+}
+
+pub(crate) fn sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64) {
+    let s_shoup = q.shoup(s);
+    for (o, &x) in out.iter_mut().zip(a) {
+        *o = q.mul_shoup(x + q.value() - *o, s, s_shoup);
+    }
+}
+
+pub(crate) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    for (i, o) in out.iter_mut().enumerate() {
+        // Products stay below 2^100, so 2^28 of them fit.
+        let sum = pairs.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i])).sum();
+        *o = q.reduce_u128(sum);
+    }
+}
+
+pub(crate) fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
+    for (i, o) in out.iter_mut().enumerate() {
+        let sum = terms.iter().map(|&(src, s)| u128::from(src[i]) * u128::from(s)).sum();
+        *o = q.reduce_u128(sum);
+    }
+}
+
+pub(crate) fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]) {
+    for (o, &x) in out.iter_mut().zip(src) {
+        *o = q.reduce_i64(from.centred(x));
+    }
+}
+
+pub(crate) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
+    for (i, o) in out.iter_mut().enumerate() {
+        let sum = terms.iter().fold(0.0, |sum, &(src, weight)| sum + src[i] as f64 * weight);
+        *o = (sum + 0.5) as u64;
+    }
+}
