@@ -84,7 +84,7 @@ impl BasisConverter {
     pub fn convert(&self, ring: &Ring, source: &[&[u64]], target: &mut [&mut [u64]]) {
         assert_eq!(target.len(), self.to_moduli.len(), "one limb per target prime");
         assert!(target.iter().all(|limb| limb.len() == ring.degree()), "a limb has N residues");
-        let prepared = self.prepare(ring, source);
+        let prepared = self.prepare(ring, source, false);
         target
             .par_iter_mut()
             .enumerate()
@@ -92,7 +92,13 @@ impl BasisConverter {
     }
 
     /// The part of a conversion that all target limbs share.
-    pub(crate) fn prepare<'a>(&self, ring: &Ring, source: &[&'a [u64]]) -> Prepared<'a> {
+    /// If `secret`, what it leaves in memory is wiped afterwards.
+    pub(crate) fn prepare<'a>(
+        &self,
+        ring: &Ring,
+        source: &[&'a [u64]],
+        secret: bool,
+    ) -> Prepared<'a> {
         assert_eq!(source.len(), self.from_moduli.len(), "one limb per source prime");
         assert!(source.iter().all(|limb| limb.len() == ring.degree()), "a limb has N residues");
         if let [single] = source {
@@ -100,6 +106,7 @@ impl BasisConverter {
         }
         let (isa, n) = (ring.isa(), ring.degree());
         let mut buffer = ring.pool().take((source.len() + 1) * n);
+        buffer.mark_secret_if(secret);
         let (ys, u) = buffer.as_mut_slice().split_at_mut(source.len() * n);
         ys.par_chunks_exact_mut(n).enumerate().for_each(|(i, y)| {
             y.copy_from_slice(source[i]);

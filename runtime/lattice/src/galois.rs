@@ -99,8 +99,8 @@ impl Poly {
     /// If `g` is even or not below 2N.
     #[must_use]
     pub fn automorphism(&self, g: usize) -> Self {
-        let out = Self::scratch(self.ring(), self.basis(), self.form());
-        let mut out = if self.is_secret() { out.into_secret() } else { out };
+        let mut out = Self::scratch(self.ring(), self.basis(), self.form());
+        out.buffer_mut().mark_secret_if(self.is_secret());
         out.set_automorphism(self, g);
         out
     }

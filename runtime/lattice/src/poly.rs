@@ -205,9 +205,7 @@ impl Poly {
     /// If the polynomial lacks a prime of `basis`.
     pub fn restrict(&self, basis: Basis) -> Self {
         let mut out = Self::scratch(&self.ring, basis, self.form);
-        if self.is_secret() {
-            out.buffer.mark_secret();
-        }
+        out.buffer.mark_secret_if(self.is_secret());
         out.copy_from(self);
         out
     }
@@ -228,6 +226,10 @@ impl Poly {
             self.for_each_limb_mut(|_, prime, limb| ring.table(prime).inverse(limb));
             self.form = Form::Coefficient;
         }
+    }
+
+    pub(crate) const fn buffer_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
     }
 
     pub(crate) fn assert_same_ring(&self, other: &Self) {

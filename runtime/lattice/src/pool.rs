@@ -120,8 +120,13 @@ impl Buffer {
     }
 
     /// From now on the contents are wiped before the buffer can be reused.
-    pub(crate) fn mark_secret(&mut self) {
+    pub(crate) const fn mark_secret(&mut self) {
         self.secret = true;
+    }
+
+    /// As [`Self::mark_secret`] if what it is computed from is secret.
+    pub(crate) const fn mark_secret_if(&mut self, secret: bool) {
+        self.secret |= secret;
     }
 
     pub(crate) fn is_secret(&self) -> bool {

@@ -44,7 +44,7 @@ impl Poly {
         let ring = self.ring().clone();
         let converter = ring.converter(from, self.basis());
         let source: Vec<&[u64]> = from.primes().map(|p| coefficients.limb_of(p)).collect();
-        let prepared = converter.prepare(&ring, &source);
+        let prepared = converter.prepare(&ring, &source, values.is_secret());
         self.set_form(Form::Evaluation);
         self.for_each_limb_mut(|_, prime, out| {
             if from.position(prime).is_some() {
@@ -97,7 +97,7 @@ impl Poly {
         self.divide_and_round(Basis::q(self.basis().q_limbs() - 1))
     }
 
-    /// Divides by all primes that `to` lacks and rounds to the nearest integer, in the form of `self`.
+    /// Divides by all primes that `to` lacks and rounds to the nearest integer, in the form of `self`; secret if `self` is.
     ///
     /// `to` is a shorter run of ciphertext primes from `q_0`: ModDown and several rescales can be one division.
     /// The result is `round(x / D)` for the centred integer `x`, up to the rounding of [`crate::convert`]
@@ -115,7 +115,9 @@ impl Poly {
         let dropped = dropped_primes(basis, to);
         let evaluation = self.form() == Form::Evaluation;
 
+        let secret = self.is_secret();
         let mut remainder = ring.pool().take(dropped.len() * n);
+        remainder.mark_secret_if(secret);
         remainder.as_mut_slice().par_chunks_exact_mut(n).enumerate().for_each(|(i, limb)| {
             let prime = dropped.prime(i);
             limb.copy_from_slice(self.limb_of(prime));
@@ -125,10 +127,11 @@ impl Poly {
         });
         let converter = ring.converter(dropped, to);
         let source: Vec<&[u64]> = remainder.as_slice().chunks_exact(n).collect();
-        let prepared = converter.prepare(ring, &source);
+        let prepared = converter.prepare(ring, &source, secret);
         let product = ring.product_mod(dropped, to);
 
         let mut out = Self::scratch(ring, to, self.form());
+        out.buffer_mut().mark_secret_if(secret);
         out.for_each_limb_mut(|q, prime, limb| {
             converter.convert_limb(ring, &prepared, prime, limb);
             if evaluation {
