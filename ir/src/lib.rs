@@ -10,6 +10,7 @@
 
 pub mod ckks;
 pub mod constants;
+pub mod container;
 pub mod diagnostic;
 pub mod entity;
 pub mod function;

@@ -3,6 +3,8 @@
 //! A value is one ciphertext's vector of `width` real slots; a tensor that does not fit one
 //! ciphertext is several values.
 
+mod port;
+
 use crate::constants::ConstPool;
 use crate::entity::{ConstId, OriginId, ValueId};
 use crate::layout::Layout;

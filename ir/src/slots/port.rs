@@ -1,0 +1,99 @@
+//! Packing a port's tensor into slots and back: the client's half of every layout.
+
+use super::Port;
+
+impl Port {
+    /// Number of elements of the tensor.
+    pub fn elements(&self) -> usize {
+        self.layout.elements()
+    }
+
+    /// The slots of every ciphertext (`width` each) for a tensor in row-major order: elements
+    /// divided by the factor, at their places in every periodic copy, zeros elsewhere.
+    ///
+    /// # Panics
+    /// If `tensor` has another number of elements than the layout.
+    pub fn pack(&self, tensor: &[f64]) -> Vec<Vec<f64>> {
+        assert_eq!(tensor.len(), self.elements(), "one number per element of the layout");
+        let (width, period) = (self.layout.width, self.layout.period);
+        let mut slots = vec![vec![0.0; width]; self.layout.ciphertexts()];
+        for (place, x) in self.layout.places().into_iter().zip(tensor) {
+            let part = &mut slots[place / width];
+            for copy in (place % width..width).step_by(period) {
+                part[copy] = x / self.factor;
+            }
+        }
+        slots
+    }
+
+    /// The tensor in row-major order from the slots of every ciphertext: elements read at their
+    /// places (the first copy), multiplied by the factor.
+    ///
+    /// # Panics
+    /// If there are fewer ciphertexts or slots than the layout has.
+    pub fn unpack(&self, slots: &[Vec<f64>]) -> Vec<f64> {
+        let width = self.layout.width;
+        let read = |place: usize| slots[place / width][place % width] * self.factor;
+        self.layout.places().into_iter().map(read).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Axis, Layout};
+    use proptest::prelude::*;
+
+    fn port(layout: Layout, factor: f64) -> Port {
+        let shape = vec![layout.elements()];
+        Port { name: "x".into(), shape, layout, factor, range: (-1.0, 1.0) }
+    }
+
+    /// Layouts with gaps, offsets and strides in any order, in one ciphertext or several.
+    fn layouts() -> impl Strategy<Value = Layout> {
+        let axes = prop::collection::vec((1usize..5, 1usize..3), 1..4).prop_shuffle();
+        (axes, 0usize..6, 0u32..3, 3u32..7).prop_map(|(sizes, offset, spare, log_width)| {
+            let mut stride = 1;
+            let mut axes: Vec<Axis> = sizes
+                .into_iter()
+                .map(|(size, gap)| {
+                    let axis = Axis { size, stride: stride * gap };
+                    stride *= size * gap;
+                    axis
+                })
+                .collect();
+            axes.reverse();
+            let mut layout = Layout { axes, offset, period: 1, width: 1 << log_width };
+            let period = layout.extent().next_power_of_two() << spare;
+            layout.period = period.min(layout.width);
+            layout
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn unpack_undoes_pack(layout in layouts(), exponent in -3i32..4) {
+            prop_assert_eq!(layout.problems(layout.elements()), Vec::<String>::new());
+            let port = port(layout.clone(), 2f64.powi(exponent));
+            let tensor: Vec<f64> = (0..port.elements()).map(|e| 1.0 + e as f64).collect();
+            let slots = port.pack(&tensor);
+            prop_assert_eq!(slots.len(), layout.ciphertexts());
+            prop_assert_eq!(port.unpack(&slots), tensor);
+            // Every copy is complete, and everything else is zero.
+            for part in &slots {
+                for t in 0..layout.width {
+                    prop_assert_eq!(part[t], part[t % layout.period]);
+                }
+            }
+            let full: usize = slots.iter().flatten().filter(|&&v| v != 0.0).count();
+            prop_assert_eq!(full, port.elements() * (layout.width / layout.period));
+        }
+    }
+
+    #[test]
+    fn two_ciphertexts_hold_what_one_cannot() {
+        let port = port(Layout::row_major(6, 4), 2.0);
+        let slots = port.pack(&[2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        assert_eq!(slots, [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 0.0, 0.0]]);
+    }
+}
