@@ -1,0 +1,84 @@
+//! Ciphertexts: two polynomials, or three between a product and its relinearisation.
+
+use heplan_ir::ckks::CtType;
+use heplan_ir::scale::Scale;
+use heplan_lattice::{Poly, Seed, sampling};
+
+/// A ciphertext `(c_0, …, c_d)` that decrypts to `Σ c_i s^i`, every part in evaluation form over `q_0 ⋯ q_level`.
+#[derive(Clone, PartialEq)]
+pub struct Ciphertext {
+    pub(crate) parts: Vec<Poly>,
+    pub(crate) scale: Scale,
+}
+
+impl Ciphertext {
+    /// A ciphertext from its parts.
+    ///
+    /// # Panics
+    /// If there are not two or three parts over one basis `q_0 ⋯ q_level` in evaluation form.
+    pub fn new(parts: Vec<Poly>, scale: Scale) -> Self {
+        assert!((2..=3).contains(&parts.len()), "a ciphertext has two or three parts");
+        let (basis, form) = (parts[0].basis(), heplan_lattice::Form::Evaluation);
+        assert_eq!(basis.p_limbs(), 0, "a ciphertext has no special primes");
+        assert!(parts.iter().all(|p| p.basis() == basis && p.form() == form), "parts fit together");
+        Self { parts, scale }
+    }
+
+    /// The index of its last prime.
+    pub fn level(&self) -> usize {
+        self.parts[0].limb_count() - 1
+    }
+
+    /// Its scale.
+    pub fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// 1, or 2 between a product and its relinearisation.
+    pub fn degree(&self) -> u8 {
+        if self.parts.len() == 3 { 2 } else { 1 }
+    }
+
+    /// Its polynomials.
+    pub fn parts(&self) -> &[Poly] {
+        &self.parts
+    }
+
+    /// Level, scale and degree.
+    pub fn ty(&self) -> CtType {
+        CtType { level: self.level(), scale: self.scale.clone(), degree: self.degree() }
+    }
+
+    /// Bytes of its residues in memory.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|p| size_of_val(p.words())).sum()
+    }
+}
+
+/// A ciphertext as the client makes it: the second polynomial is uniform and travels as its seed.
+#[derive(Clone, PartialEq)]
+pub struct FreshCiphertext {
+    /// `c_0`, in evaluation form.
+    pub(crate) c0: Poly,
+    /// Public seed of `c_1`.
+    pub(crate) mask: Seed,
+    pub(crate) scale: Scale,
+}
+
+impl FreshCiphertext {
+    /// The index of its last prime.
+    pub fn level(&self) -> usize {
+        self.c0.limb_count() - 1
+    }
+
+    /// Its scale.
+    pub fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// The ciphertext with both polynomials.
+    pub fn expand(&self) -> Ciphertext {
+        let c1 = sampling::uniform(self.c0.ring(), self.c0.basis(), &self.mask);
+        Ciphertext { parts: vec![self.c0.clone(), c1], scale: self.scale.clone() }
+    }
+}

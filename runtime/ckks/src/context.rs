@@ -1,0 +1,71 @@
+//! What all parties to one set of parameters share: the ring, its tables and the encoder. Holds no secret.
+
+use std::sync::Arc;
+
+use heplan_ir::parameters::Parameters;
+use heplan_ir::plan::KeyKind;
+use heplan_lattice::{Basis, Ring, RingError, galois_element};
+
+use crate::encoder::Encoder;
+
+/// Checked parameters with everything precomputed for them.
+pub struct Context {
+    parameters: Parameters,
+    ring: Arc<Ring>,
+    encoder: Encoder,
+}
+
+impl Context {
+    /// Precomputes tables for a set of parameters.
+    ///
+    /// # Errors
+    /// If the lattice cannot carry a prime; checked parameters do not lead there.
+    pub fn new(parameters: &Parameters) -> Result<Arc<Self>, RingError> {
+        let ring = Ring::new(parameters.log_n(), parameters.q(), parameters.p())?;
+        let encoder = Encoder::new(parameters.width());
+        Ok(Arc::new(Self { parameters: parameters.clone(), ring, encoder }))
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The ring of all primes.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The primes of a ciphertext at `level`.
+    pub fn basis_q(&self, level: usize) -> Basis {
+        Basis::q(level + 1)
+    }
+
+    /// The primes of a key switch at `level`: those of the ciphertext and all special ones.
+    pub fn basis_qp(&self, level: usize) -> Basis {
+        Basis::qp(level + 1, self.parameters.p().len())
+    }
+
+    /// The product of the special primes modulo each prime of a key switch at `level`; zero at the special ones.
+    pub(crate) fn special_product(&self, level: usize) -> Vec<u64> {
+        self.ring.product_mod(Basis::p(self.parameters.p().len()), self.basis_qp(level))
+    }
+
+    /// The Galois element that rotates `by` slots to the left.
+    pub fn galois(&self, by: u32) -> usize {
+        galois_element(i64::from(by), self.parameters.log_n())
+    }
+}
+
+/// How a key kind reads in messages: `relinearisation` or `rotation by 5`.
+pub fn key_name(kind: KeyKind) -> String {
+    match kind {
+        KeyKind::Relinearise => "relinearisation".into(),
+        KeyKind::Rotate(by) => format!("rotation by {by}"),
+    }
+}

@@ -1,0 +1,257 @@
+//! Real slot vectors to integer polynomials and back: the canonical embedding.
+//!
+//! Slot `j` of a polynomial `m` is `m(ζ^(5^j)) / Δ` with `ζ = exp(πi / N)`, so the automorphism `X → X^(5^k)` moves slot
+//! `j + k` to slot `j`: a rotation to the left. Only real slots are used; the conjugate half follows.
+//! A vector of period `P` lies in the subring of polynomials in `X^(N/2P)`, and is transformed at size `P`.
+//! Encoding never decides a scale: it takes the exact one that the plan states.
+
+mod fft;
+
+use std::sync::Arc;
+
+use heplan_ir::scale::Scale;
+use heplan_lattice::{Basis, Modulus, Poly, Ring};
+use thiserror::Error;
+
+use fft::SpecialFft;
+
+/// Encoded coefficients lie below this magnitude.
+const COEFFICIENT_BOUND: f64 = heplan_lattice::crt::F64_BOUND;
+
+/// Coefficients below this magnitude take the short way through `i64`.
+const SHORT_BOUND: f64 = (1u64 << 62) as f64;
+
+/// Why a vector cannot be encoded.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum EncodeError {
+    /// The length is no power of two, or exceeds the number of slots.
+    #[error("a vector of {len} entries does not divide the {width} slots of a ciphertext")]
+    Length {
+        /// Entries given.
+        len: usize,
+        /// Slots of a ciphertext.
+        width: usize,
+    },
+    /// A value is not finite, or too large at this scale.
+    #[error("a value at scale 2^{log_scale:.2} is not finite or exceeds 2^119")]
+    Range {
+        /// Base-2 logarithm of the scale.
+        log_scale: f64,
+    },
+}
+
+/// The transforms of one ring.
+pub struct Encoder {
+    width: usize,
+    fft: SpecialFft,
+}
+
+/// An encoded vector: integer coefficients of a polynomial in `X^(N/len)`, not yet modulo any prime.
+#[derive(Clone, PartialEq)]
+pub struct Plaintext {
+    /// `len = 2P` coefficients for period `P`, rounded to integers.
+    coefficients: Vec<f64>,
+    /// Whether every magnitude is below [`SHORT_BOUND`].
+    short: bool,
+}
+
+impl Encoder {
+    /// The encoder for `width = N/2` slots, a power of two.
+    pub fn new(width: usize) -> Self {
+        Self { width, fft: SpecialFft::new(width) }
+    }
+
+    /// Slots of a ciphertext.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Encodes a vector that repeats every `values.len()` slots, rounding coefficients to the nearest integer.
+    ///
+    /// # Errors
+    /// If the length is no power of two up to the width, or a value is not finite or too large.
+    pub fn encode(&self, values: &[f64], scale: &Scale) -> Result<Plaintext, EncodeError> {
+        self.encode_at(values, scale.to_f64())
+    }
+
+    /// As [`Self::encode`], with the scale as the nearest `f64`.
+    pub(crate) fn encode_at(&self, values: &[f64], scale: f64) -> Result<Plaintext, EncodeError> {
+        let period = values.len();
+        if !period.is_power_of_two() || period > self.width {
+            return Err(EncodeError::Length { len: period, width: self.width });
+        }
+        let mut re = shortest_period(values).to_vec();
+        let mut im = vec![0.0; re.len()];
+        self.fft.inverse(&mut re, &mut im);
+        re.append(&mut im);
+        let mut largest = 0.0f64;
+        let mut finite = true;
+        for c in &mut re {
+            *c = (*c * scale).round_ties_even();
+            finite &= c.is_finite();
+            largest = largest.max(c.abs());
+        }
+        if !finite || largest >= COEFFICIENT_BOUND {
+            return Err(EncodeError::Range { log_scale: scale.log2() });
+        }
+        Ok(Plaintext { coefficients: re, short: largest < SHORT_BOUND })
+    }
+
+    /// The slots of a polynomial with the given `N` centred coefficients.
+    ///
+    /// # Panics
+    /// If there are not `2·width` coefficients.
+    pub fn decode(&self, coefficients: &[f64], scale: &Scale) -> Vec<f64> {
+        assert_eq!(coefficients.len(), 2 * self.width, "one number per coefficient");
+        let factor = 1.0 / scale.to_f64();
+        let (low, high) = coefficients.split_at(self.width);
+        let mut re: Vec<f64> = low.iter().map(|c| c * factor).collect();
+        let mut im: Vec<f64> = high.iter().map(|c| c * factor).collect();
+        self.fft.forward(&mut re, &mut im);
+        re
+    }
+}
+
+impl Plaintext {
+    /// The number of distinct slots.
+    pub fn period(&self) -> usize {
+        self.coefficients.len() / 2
+    }
+
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.coefficients.len() * size_of::<f64>()
+    }
+
+    /// The polynomial modulo the primes of a basis, in coefficient form.
+    ///
+    /// # Panics
+    /// If the ring has fewer coefficients than the plaintext, or lacks a prime.
+    pub fn to_coefficients(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
+        let gap = ring.degree() / self.coefficients.len();
+        if self.short {
+            let mut spread = vec![0i64; ring.degree()];
+            for (out, &c) in spread.iter_mut().step_by(gap).zip(&self.coefficients) {
+                *out = c as i64;
+            }
+            Poly::from_i64(ring, basis, &spread)
+        } else {
+            let mut spread = vec![0.0; ring.degree()];
+            for (out, &c) in spread.iter_mut().step_by(gap).zip(&self.coefficients) {
+                *out = c;
+            }
+            Poly::from_f64(ring, basis, &spread).expect("encoding has checked the range")
+        }
+    }
+
+    /// The polynomial modulo the primes of a basis, in evaluation form.
+    ///
+    /// # Panics
+    /// As [`Self::to_coefficients`].
+    pub fn to_evaluations(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
+        let mut poly = self.to_coefficients(ring, basis);
+        poly.to_evaluation();
+        poly
+    }
+}
+
+/// The part of a vector that it repeats.
+fn shortest_period(mut values: &[f64]) -> &[f64] {
+    while values.len() > 1 {
+        let (first, second) = values.split_at(values.len() / 2);
+        if first != second {
+            break;
+        }
+        values = first;
+    }
+    values
+}
+
+/// The same number in every slot: the constant polynomial `round(value·scale)`, modulo each of the given primes.
+///
+/// # Errors
+/// If the product is not finite or exceeds the range.
+pub fn encode_scalar(
+    value: f64,
+    scale: &Scale,
+    moduli: impl Iterator<Item = Modulus>,
+) -> Result<Vec<u64>, EncodeError> {
+    let scaled = (value * scale.to_f64()).round_ties_even();
+    if !scaled.is_finite() || scaled.abs() >= COEFFICIENT_BOUND {
+        return Err(EncodeError::Range { log_scale: scale.log2() });
+    }
+    // Exact: the magnitude is below 2^119.
+    let integer = scaled as i128;
+    Ok(moduli.map(|q| q.reduce_i128(integer)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::f64::consts::PI;
+
+    fn pattern(n: usize) -> Vec<f64> {
+        (0..n).map(|i| ((i * 7919 + 13) % 1009) as f64 / 504.5 - 1.0).collect()
+    }
+
+    fn spread(p: &Plaintext, n: usize) -> Vec<f64> {
+        let mut out = vec![0.0; n];
+        for (o, &c) in out.iter_mut().step_by(n / p.coefficients.len()).zip(&p.coefficients) {
+            *o = c;
+        }
+        out
+    }
+
+    #[test]
+    fn slots_are_values_at_the_orbit_of_five() {
+        let width = 64;
+        let n = 2 * width;
+        let encoder = Encoder::new(width);
+        let values = pattern(width);
+        let m = spread(&encoder.encode(&values, &Scale::pow2(40)).unwrap(), n);
+        let mut power = 1;
+        for v in &values {
+            let slot: f64 =
+                (0..n).map(|k| m[k] * (PI * (power * k % (2 * n)) as f64 / n as f64).cos()).sum();
+            assert!((slot / 2f64.powi(40) - v).abs() < 2f64.powi(-34));
+            power = power * 5 % (2 * n);
+        }
+    }
+
+    #[test]
+    fn periodic_vectors_encode_as_their_repetition() {
+        let encoder = Encoder::new(256);
+        for period in [1, 2, 16, 256] {
+            let short = pattern(period);
+            let long: Vec<f64> = (0..256).map(|i| short[i % period]).collect();
+            let scale = Scale::pow2(30);
+            let a = spread(&encoder.encode(&short, &scale).unwrap(), 512);
+            let b = spread(&encoder.encode(&long, &scale).unwrap(), 512);
+            assert_eq!(a, b);
+            let back = encoder.decode(&a, &scale);
+            assert!(back.iter().zip(&long).all(|(x, y)| (x - y).abs() < 1e-7));
+        }
+    }
+
+    #[test]
+    fn hostile_values_are_refused() {
+        let encoder = Encoder::new(8);
+        let scale = Scale::pow2(40);
+        assert!(matches!(encoder.encode(&[1.0; 3], &scale), Err(EncodeError::Length { .. })));
+        assert!(matches!(encoder.encode(&[1.0; 16], &scale), Err(EncodeError::Length { .. })));
+        for bad in [f64::NAN, f64::INFINITY, 2f64.powi(80)] {
+            assert!(matches!(encoder.encode(&[bad], &scale), Err(EncodeError::Range { .. })));
+            assert!(encode_scalar(bad, &scale, std::iter::empty()).is_err());
+        }
+        assert!(encoder.encode(&[2f64.powi(60)], &scale).is_ok());
+    }
+
+    #[test]
+    fn scalars_beyond_64_bits_are_exact() {
+        let q = Modulus::new(1_073_479_681).unwrap();
+        let value = -(2f64.powi(50) + 1.0);
+        let residues = encode_scalar(value, &Scale::pow2(50), [q].into_iter()).unwrap();
+        let exact = -((1i128 << 100) + (1i128 << 50));
+        assert_eq!(i128::from(residues[0]), exact.rem_euclid(1_073_479_681));
+    }
+}

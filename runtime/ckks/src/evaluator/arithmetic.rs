@@ -1,0 +1,130 @@
+//! Operations that need no key: sums, products, plaintext operands, rescaling.
+
+use heplan_ir::scale::Scale;
+use heplan_lattice::{Form, Poly};
+
+use super::{Evaluator, check_degree, check_level, check_type};
+use crate::ciphertext::Ciphertext;
+use crate::encoder::encode_scalar;
+use crate::error::EvalError;
+
+impl Evaluator {
+    /// Sum of ciphertexts of equal type.
+    ///
+    /// # Errors
+    /// If the types differ.
+    pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        check_type("sum", a, b)?;
+        let parts = a.parts.iter().zip(&b.parts).map(|(x, y)| x.add(y)).collect();
+        Ok(Ciphertext { parts, scale: a.scale.clone() })
+    }
+
+    /// Difference of ciphertexts of equal type.
+    ///
+    /// # Errors
+    /// If the types differ.
+    pub fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        check_type("difference", a, b)?;
+        let parts = a.parts.iter().zip(&b.parts).map(|(x, y)| x.sub(y)).collect();
+        Ok(Ciphertext { parts, scale: a.scale.clone() })
+    }
+
+    /// Adds a vector, which repeats every `values.len()` slots, at the operand's own scale.
+    ///
+    /// # Errors
+    /// If the vector cannot be encoded.
+    pub fn add_vector(&self, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext, EvalError> {
+        let plain = self.context.encoder().encode(values, &x.scale)?;
+        let mut out = x.clone();
+        let basis = out.parts[0].basis();
+        out.parts[0].add_assign(&plain.to_evaluations(self.context.ring(), basis));
+        Ok(out)
+    }
+
+    /// Adds the same number to every slot.
+    ///
+    /// # Errors
+    /// If the number is too large or not finite.
+    pub fn add_scalar(&self, x: &Ciphertext, value: f64) -> Result<Ciphertext, EvalError> {
+        let moduli = self.context.ring().moduli(x.parts[0].basis());
+        let residues = encode_scalar(value, &x.scale, moduli)?;
+        let mut out = x.clone();
+        out.parts[0].add_residues_assign(&residues);
+        Ok(out)
+    }
+
+    /// Multiplies by a vector, which repeats every `values.len()` slots, encoded at `scale`.
+    ///
+    /// # Errors
+    /// If the vector cannot be encoded.
+    pub fn mul_vector(
+        &self,
+        x: &Ciphertext,
+        values: &[f64],
+        scale: &Scale,
+    ) -> Result<Ciphertext, EvalError> {
+        let plain = self.context.encoder().encode(values, scale)?;
+        let plain = plain.to_evaluations(self.context.ring(), x.parts[0].basis());
+        let parts = x.parts.iter().map(|p| p.mul(&plain)).collect();
+        Ok(Ciphertext { parts, scale: x.scale.mul(scale) })
+    }
+
+    /// Multiplies every slot by the same number, encoded at `scale`.
+    ///
+    /// # Errors
+    /// If the number is too large or not finite.
+    pub fn mul_scalar(
+        &self,
+        x: &Ciphertext,
+        value: f64,
+        scale: &Scale,
+    ) -> Result<Ciphertext, EvalError> {
+        let moduli = self.context.ring().moduli(x.parts[0].basis());
+        let residues = encode_scalar(value, scale, moduli)?;
+        let mut out = x.clone();
+        out.parts.iter_mut().for_each(|p| p.mul_residues_assign(&residues));
+        out.scale = x.scale.mul(scale);
+        Ok(out)
+    }
+
+    /// Slot-wise product of degree-1 ciphertexts at equal level; the result has degree 2.
+    ///
+    /// # Errors
+    /// If levels differ or a degree is not 1.
+    pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        check_degree("product", a, 1)?;
+        check_degree("product", b, 1)?;
+        check_level("product", a, b)?;
+        let mut middle = Poly::scratch(self.context.ring(), a.parts[0].basis(), Form::Evaluation);
+        middle.set_inner_product(&[(&a.parts[0], &b.parts[1]), (&a.parts[1], &b.parts[0])]);
+        let parts = vec![a.parts[0].mul(&b.parts[0]), middle, a.parts[1].mul(&b.parts[1])];
+        Ok(Ciphertext { parts, scale: a.scale.mul(&b.scale) })
+    }
+
+    /// Divides by the last prime, rounding to the nearest integer: one level down, scale divided by that prime.
+    ///
+    /// # Errors
+    /// At level 0.
+    pub fn rescale(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        if x.level() == 0 {
+            return Err(EvalError::NoSuchLevel { op: "rescaling", from: 0, to: -1 });
+        }
+        let last = self.context.parameters().q()[x.level()];
+        let parts = x.parts.iter().map(Poly::rescale).collect();
+        Ok(Ciphertext { parts, scale: x.scale.rescaled(last) })
+    }
+
+    /// Forgets the primes above `level`; the scale stays.
+    ///
+    /// # Errors
+    /// If the operand is not above that level.
+    pub fn drop_level(&self, x: &Ciphertext, level: usize) -> Result<Ciphertext, EvalError> {
+        if level >= x.level() {
+            let to = i64::try_from(level).unwrap_or(i64::MAX);
+            return Err(EvalError::NoSuchLevel { op: "dropping", from: x.level(), to });
+        }
+        let basis = self.context.basis_q(level);
+        let parts = x.parts.iter().map(|p| p.restrict(basis)).collect();
+        Ok(Ciphertext { parts, scale: x.scale.clone() })
+    }
+}

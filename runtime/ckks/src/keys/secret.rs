@@ -1,0 +1,197 @@
+//! The secret key: encryption, decryption, and the making of evaluation keys. For the client only.
+//!
+//! The secret is uniform ternary and derived from a 32-byte seed, which is what a file holds.
+//! Fresh ciphertexts are symmetric, `c_1` uniform from a public seed and `c_0 = -c_1 s + e + m`, since the client that
+//! encrypts owns the key: half the size and less noise than public-key encryption.
+//! No seed is used twice: every polynomial has a seed of its own, derived by label and counters.
+//! Nothing here branches on secrets or indexes by them.
+
+use std::sync::Arc;
+
+use heplan_ir::plan::{KeyKind, KeySpec, PlanId};
+use heplan_ir::scale::Scale;
+use heplan_lattice::galois::inverse_element;
+use heplan_lattice::{Poly, Prime, Seed, sampling};
+use rayon::prelude::*;
+
+use crate::ciphertext::{Ciphertext, FreshCiphertext};
+use crate::context::Context;
+use crate::encoder::Plaintext;
+use crate::keys::switching::SeededKey;
+
+/// Identity of a secret key: pseudo-random, tells nothing about it.
+pub type KeyId = [u8; 32];
+
+/// The secret polynomial and the seed behind it. Wiped on drop; has no `Debug` and no serialised form.
+pub struct SecretKey {
+    context: Arc<Context>,
+    seed: Seed,
+    /// Over all primes, in evaluation form.
+    s: Poly,
+}
+
+impl SecretKey {
+    /// The key that a seed stands for. The seed must come from the operating system and serve one key only.
+    pub fn from_seed(context: &Arc<Context>, seed: &Seed) -> Self {
+        let ring = context.ring();
+        let mut s = sampling::ternary(ring, ring.full_qp(), &seed.derive("secret key", &[]));
+        s.to_evaluation();
+        Self { context: Arc::clone(context), seed: seed.clone(), s }
+    }
+
+    /// The public identity of this key.
+    pub fn id(&self) -> KeyId {
+        key_id(&self.seed)
+    }
+
+    /// What the key belongs to.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Encrypts a plaintext at a level; `randomness` must serve this one ciphertext only.
+    ///
+    /// # Panics
+    /// If the level is above the highest.
+    pub fn encrypt(
+        &self,
+        plaintext: &Plaintext,
+        scale: &Scale,
+        level: usize,
+        randomness: &Seed,
+    ) -> FreshCiphertext {
+        let ring = self.context.ring();
+        let basis = self.context.basis_q(level);
+        let mask = randomness.derive("ciphertext mask", &[]);
+        let mut c0 = sampling::gaussian(ring, basis, &randomness.derive("ciphertext error", &[]));
+        c0.add_assign(&plaintext.to_coefficients(ring, basis).into_secret());
+        c0.to_evaluation();
+        let mut product = sampling::uniform(ring, basis, &mask).into_secret();
+        product.mul_assign(&self.s);
+        c0.sub_assign(&product);
+        // Masked now: what stands in it is a ciphertext.
+        FreshCiphertext { c0, mask, scale: scale.clone() }
+    }
+
+    /// The centred coefficients of `Σ c_i s^i`.
+    pub fn decrypt_coefficients(&self, ct: &Ciphertext) -> Vec<f64> {
+        let (last, rest) = ct.parts.split_last().expect("a ciphertext has parts");
+        let mut phase = last.clone().into_secret();
+        for part in rest.iter().rev() {
+            phase.mul_assign(&self.s);
+            phase.add_assign(part);
+        }
+        phase.to_coefficient();
+        phase.centred_f64()
+    }
+
+    /// The slots of a ciphertext. Whoever learns them exactly learns something about the key: see
+    /// [`Self::decrypt_flooded`] for results that are handed on (Li and Micciancio, ePrint 2020/1533).
+    pub fn decrypt(&self, ct: &Ciphertext) -> Vec<f64> {
+        self.context.encoder().decode(&self.decrypt_coefficients(ct), &ct.scale)
+    }
+
+    /// The slots of a ciphertext under Gaussian noise whose standard deviation in every slot is `deviation`.
+    ///
+    /// The noise goes onto the coefficients, independent in each, so that it covers the error of the ciphertext wherever
+    /// that lies (noise flooding; ePrint 2024/853 for how large it must be). `randomness` serves this call only.
+    pub fn decrypt_flooded(&self, ct: &Ciphertext, deviation: f64, randomness: &Seed) -> Vec<f64> {
+        let mut coefficients = self.decrypt_coefficients(ct);
+        // A slot is a sum of N coefficients with factors of mean square 1/2 in its real part.
+        let n = coefficients.len() as f64;
+        let sigma = deviation * ct.scale.to_f64() / (n / 2.0).sqrt();
+        for (c, noise) in coefficients.iter_mut().zip(normal_deviates(randomness)) {
+            *c += (noise * sigma).round_ties_even();
+        }
+        self.context.encoder().decode(&coefficients, &ct.scale)
+    }
+
+    /// The evaluation key that `spec` asks for.
+    ///
+    /// The key for level `ℓ` serves every level up to it: the gadget is the indicator of a digit's primes times the
+    /// special product, and digits are blocks from the front (Han and Ki, ePrint 2019/688).
+    /// A rotation key decrypts under the secret rotated back, so that the permutation of the ciphertext comes last.
+    ///
+    /// # Panics
+    /// If the level is above the highest.
+    pub fn evaluation_key(&self, spec: KeySpec, plan: &PlanId) -> SeededKey {
+        let seed = self.key_seed(spec.kind, plan);
+        let mask = seed.derive("mask", &[]);
+        // `(what is encrypted, what it is encrypted under)`.
+        let rotated_back = |by| {
+            let inverse = inverse_element(self.context.galois(by), self.context.ring().log_n());
+            self.s.automorphism(inverse)
+        };
+        let (mut source, target) = match spec.kind {
+            KeyKind::Relinearise => (self.s.mul(&self.s).into_secret(), None),
+            KeyKind::Rotate(by) => (self.s.clone(), Some(rotated_back(by))),
+        };
+        let target = target.as_ref().unwrap_or(&self.s);
+        source = source.restrict(self.context.basis_qp(spec.level));
+        source.mul_residues_assign(&self.context.special_product(spec.level));
+        let digits = (0..self.context.parameters().digits(spec.level))
+            .into_par_iter()
+            .map(|digit| self.key_digit(&source, target, digit, spec.level, &seed, &mask))
+            .collect();
+        SeededKey { kind: spec.kind, level: spec.level, mask, digits }
+    }
+
+    /// `-a·target + e`, plus `P·source` at the primes of the digit.
+    fn key_digit(
+        &self,
+        source: &Poly,
+        target: &Poly,
+        digit: usize,
+        level: usize,
+        seed: &Seed,
+        mask: &Seed,
+    ) -> Poly {
+        let ring = self.context.ring();
+        let basis = self.context.basis_qp(level);
+        let mut b = sampling::gaussian(ring, basis, &seed.derive("error", &[digit as u64]));
+        b.to_evaluation();
+        let mut product = SeededKey::mask_of(&self.context, mask, digit, level).into_secret();
+        product.mul_assign(target);
+        b.sub_assign(&product);
+        let size = self.context.parameters().digit_size();
+        b.for_each_limb_mut(|q, prime, limb| {
+            if matches!(prime, Prime::Q(i) if i / size == digit) {
+                for (x, &y) in limb.iter_mut().zip(source.limb_of(prime)) {
+                    *x = q.add(*x, y);
+                }
+            }
+        });
+        b
+    }
+
+    fn key_seed(&self, kind: KeyKind, plan: &PlanId) -> Seed {
+        let words: Vec<u64> = plan
+            .chunks_exact(8)
+            .map(|c| c.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)))
+            .collect();
+        let of_plan = self.seed.derive("evaluation keys of plan", &words);
+        match kind {
+            KeyKind::Relinearise => of_plan.derive("relinearise", &[]),
+            KeyKind::Rotate(by) => of_plan.derive("rotate", &[u64::from(by)]),
+        }
+    }
+}
+
+/// The public identity of the key that a seed stands for.
+pub fn key_id(seed: &Seed) -> KeyId {
+    *seed.derive("key id", &[]).as_bytes()
+}
+
+/// Standard normal deviates by the method of Box and Muller (1958), from 53-bit uniforms.
+fn normal_deviates(randomness: &Seed) -> impl Iterator<Item = f64> + use<> {
+    use rand_core::{Rng, SeedableRng};
+    let seed = randomness.derive("flooding", &[]);
+    let mut stream = rand_chacha::ChaCha20Rng::from_seed(*seed.as_bytes());
+    let mut uniform = move || ((stream.next_u64() >> 11) as f64 + 0.5) * 2f64.powi(-53);
+    std::iter::repeat_with(move || {
+        let radius = (-2.0 * libm::log(uniform())).sqrt();
+        let (sin, cos) = libm::sincos(std::f64::consts::TAU * uniform());
+        [radius * cos, radius * sin]
+    })
+    .flatten()
+}
