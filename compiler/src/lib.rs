@@ -1,4 +1,6 @@
 //! From an ONNX model to an encrypted execution plan.
 #![forbid(unsafe_code)]
 
+pub mod data;
 pub mod passes;
+pub mod reference;

@@ -1,3 +1,4 @@
 //! The passes, by level; each folder's files are its passes.
 
 pub mod slots;
+pub mod tensor;
