@@ -49,7 +49,7 @@ impl NttTable {
         let root = smallest_root(modulus, log_n);
         let roots = bit_reversed_powers(modulus, root, log_n);
         let inverse_roots = bit_reversed_powers(modulus, modulus.inv(root), log_n);
-        let twiddles = Twiddles::new(isa, modulus, roots, inverse_roots);
+        let twiddles = Twiddles::new(isa, modulus, &roots, &inverse_roots);
         Ok(Self { modulus, log_n, root, twiddles })
     }
 

@@ -9,8 +9,10 @@ pub struct Isa(Kind);
 
 /// The instruction sets that kernels are written for, slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
 }
 
 impl Isa {
@@ -18,7 +20,7 @@ impl Isa {
     pub const SCALAR: Self = Self(Kind::Scalar);
 
     /// The fastest set that this processor has, or the one that the environment variable `HEPLAN_ISA` names
-    /// (`scalar`, `avx2`, `avx512ifma`) if the processor has that one. Looked up once per process.
+    /// (`scalar`, `avx2`) if the processor has that one. Looked up once per process.
     ///
     /// A name that is unknown, or that the processor lacks, is ignored: results are the same on every set.
     pub fn detect() -> Self {
@@ -33,17 +35,24 @@ impl Isa {
 
     /// Every set that this processor has, slowest first.
     pub fn available() -> Vec<Self> {
-        vec![Self::SCALAR]
+        let mut sets = vec![Self::SCALAR];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            sets.push(Self(Kind::Avx2));
+        }
+        sets
     }
 
     /// The name that `HEPLAN_ISA` understands.
     pub const fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
         }
     }
 
-    pub(crate) const fn kind(self) -> Kind {
+    pub(super) const fn kind(self) -> Kind {
         self.0
     }
 }

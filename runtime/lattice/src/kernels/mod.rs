@@ -1,29 +1,43 @@
-//! Loops over one limb, one file per instruction set, one dispatch.
+//! Loops over one limb, one file or folder per instruction set, one dispatch.
 //!
-//! [`scalar`] is the specification: every other file computes the same words, bit for bit, and its tests hold it to that.
+//! [`scalar`] is the specification: every other set computes the same words, bit for bit, and the tests here hold it to that.
 //! All inputs and outputs are residues in `[0, q)`; lazier ranges exist only inside a kernel, where its text states them.
-//! This is the only folder with `unsafe`: intrinsics and unaligned vector loads, nothing else.
+//! Limbs have a multiple of 16 words; operands of one call have equal lengths.
+//! This is the only folder with `unsafe`: vector loads and stores, and calls that an [`Isa`] proves allowed.
 //! Nothing here allocates, spawns threads or knows what a polynomial is.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod isa;
-pub(crate) mod scalar;
+mod scalar;
+#[cfg(test)]
+mod tests;
 
 pub use isa::Isa;
 
 use crate::modulus::Modulus;
+use isa::Kind;
 
 /// Twiddle factors of one prime, in the form that the kernels of one instruction set read.
 #[derive(Debug)]
 pub(crate) enum Twiddles {
     /// For [`scalar`].
     Scalar(scalar::Twiddles),
+    /// For [`avx2`]; made only where an [`Isa`] proves that the processor has it.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Twiddles),
 }
 
 impl Twiddles {
     /// `roots[i] = psi^brv(i)` and `inverse_roots[i] = psi^-brv(i)` for the bit reversal of `log_n` bits.
-    pub(crate) fn new(isa: Isa, q: Modulus, roots: Vec<u64>, inverse_roots: Vec<u64>) -> Self {
+    pub(crate) fn new(isa: Isa, q: Modulus, roots: &[u64], inverse_roots: &[u64]) -> Self {
         match isa.kind() {
-            isa::Kind::Scalar => Self::Scalar(scalar::Twiddles::new(q, roots, inverse_roots)),
+            Kind::Scalar => Self::Scalar(scalar::Twiddles::new(q, roots, inverse_roots)),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => {
+                // SAFETY: this `Isa` exists only if the processor has AVX2 and FMA.
+                Self::Avx2(unsafe { avx2::Twiddles::new(q, roots, inverse_roots) })
+            }
         }
     }
 
@@ -31,6 +45,9 @@ impl Twiddles {
     pub(crate) fn forward(&self, q: Modulus, a: &mut [u64]) {
         match self {
             Self::Scalar(t) => scalar::forward(q, t, a),
+            // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(t) => unsafe { avx2::forward(q, t, a) },
         }
     }
 
@@ -38,78 +55,72 @@ impl Twiddles {
     pub(crate) fn inverse(&self, q: Modulus, a: &mut [u64]) {
         match self {
             Self::Scalar(t) => scalar::inverse(q, t, a),
+            // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(t) => unsafe { avx2::inverse(q, t, a) },
         }
     }
 }
 
-/// `a += b`.
-pub(crate) fn add_assign(_isa: Isa, q: Modulus, a: &mut [u64], b: &[u64]) {
-    scalar::add_assign(q, a, b);
+/// Declares kernels that every instruction set has under the same name, and dispatches to them.
+macro_rules! dispatch {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
+        $(#[$doc])*
+        pub(crate) fn $name(isa: Isa, $($arg: $type),*) {
+            match isa.kind() {
+                Kind::Scalar => scalar::$name($($arg),*),
+                // SAFETY: this `Isa` exists only if the processor has AVX2 and FMA.
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => unsafe { avx2::$name($($arg),*) },
+            }
+        }
+    )*};
 }
 
-/// `a -= b`.
-pub(crate) fn sub_assign(_isa: Isa, q: Modulus, a: &mut [u64], b: &[u64]) {
-    scalar::sub_assign(q, a, b);
-}
+dispatch! {
+    /// `a += b`.
+    fn add_assign(q: Modulus, a: &mut [u64], b: &[u64]);
 
-/// `a = -a`.
-pub(crate) fn neg_assign(_isa: Isa, q: Modulus, a: &mut [u64]) {
-    scalar::neg_assign(q, a);
-}
+    /// `a -= b`.
+    fn sub_assign(q: Modulus, a: &mut [u64], b: &[u64]);
 
-/// `a += s` for one residue `s`.
-pub(crate) fn add_scalar_assign(_isa: Isa, q: Modulus, a: &mut [u64], s: u64) {
-    scalar::add_scalar_assign(q, a, s);
-}
+    /// `a = -a`.
+    fn neg_assign(q: Modulus, a: &mut [u64]);
 
-/// `out = a * b`, element by element.
-pub(crate) fn mul(_isa: Isa, q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
-    scalar::mul(q, out, a, b);
-}
+    /// `a += s` for one residue `s`.
+    fn add_scalar_assign(q: Modulus, a: &mut [u64], s: u64);
 
-/// `a *= b`, element by element.
-pub(crate) fn mul_assign(_isa: Isa, q: Modulus, a: &mut [u64], b: &[u64]) {
-    scalar::mul_assign(q, a, b);
-}
+    /// `out = a * b`, element by element.
+    fn mul(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]);
 
-/// `acc += a * b`, element by element.
-pub(crate) fn mul_add_assign(_isa: Isa, q: Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
-    scalar::mul_add_assign(q, acc, a, b);
-}
+    /// `a *= b`, element by element.
+    fn mul_assign(q: Modulus, a: &mut [u64], b: &[u64]);
 
-/// `a *= s` for one residue `s`.
-pub(crate) fn mul_scalar_assign(_isa: Isa, q: Modulus, a: &mut [u64], s: u64) {
-    scalar::mul_scalar_assign(q, a, s);
-}
+    /// `acc += a * b`, element by element.
+    fn mul_add_assign(q: Modulus, acc: &mut [u64], a: &[u64], b: &[u64]);
 
-/// `acc += s * b` for one residue `s`.
-pub(crate) fn mul_scalar_add_assign(_isa: Isa, q: Modulus, acc: &mut [u64], b: &[u64], s: u64) {
-    scalar::mul_scalar_add_assign(q, acc, b, s);
-}
+    /// `a *= s` for one residue `s`.
+    fn mul_scalar_assign(q: Modulus, a: &mut [u64], s: u64);
 
-/// `out = (a - out) * s` for one residue `s`.
-pub(crate) fn sub_from_mul_scalar(_isa: Isa, q: Modulus, out: &mut [u64], a: &[u64], s: u64) {
-    scalar::sub_from_mul_scalar(q, out, a, s);
-}
+    /// `acc += s * b` for one residue `s`.
+    fn mul_scalar_add_assign(q: Modulus, acc: &mut [u64], b: &[u64], s: u64);
 
-/// `out = sum of a * b` over the pairs, element by element, reduced once at the end. At most 2^20 pairs.
-pub(crate) fn inner_product(_isa: Isa, q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    scalar::inner_product(q, out, pairs);
-}
+    /// `out = (a - out) * s` for one residue `s`.
+    fn sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64);
 
-/// `out = sum of s * src` over the terms; each `s` a residue, each word of `src` any number below 2^50. At most 2^20 terms.
-pub(crate) fn linear_combination(_isa: Isa, q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
-    scalar::linear_combination(q, out, terms);
-}
+    /// `out = sum of a * b` over the pairs, element by element. At most 2^20 pairs.
+    fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
 
-/// `out = src mod q`, where `src` holds residues modulo `from`, read as their centred representatives.
-pub(crate) fn reduce_centred(_isa: Isa, from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]) {
-    scalar::reduce_centred(from, q, out, src);
-}
+    /// `out = sum of s * src` over the terms; each `s` a residue, each word of `src` any number below 2^50.
+    /// At most 2^20 terms.
+    fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]);
 
-/// `out = round(sum of src * weight)` over the terms, in f64, added in the order of the terms without fusing.
-///
-/// The order is part of the specification: every instruction set rounds alike.
-pub(crate) fn rounded_sum(_isa: Isa, out: &mut [u64], terms: &[(&[u64], f64)]) {
-    scalar::rounded_sum(out, terms);
+    /// `out = src mod q`, where `src` holds residues modulo `from`, read as their centred representatives.
+    fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
+
+    /// `out = floor(sum of src * weight + 1/2)` over the terms, in f64, added in the order of the terms
+    /// without fusing, for words below 2^50 and sums in `[0, 2^50)`.
+    ///
+    /// The order is part of the specification: every instruction set rounds alike.
+    fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
 }

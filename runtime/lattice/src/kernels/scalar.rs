@@ -14,14 +14,15 @@ pub(crate) struct Twiddles {
 }
 
 impl Twiddles {
-    pub(crate) fn new(q: Modulus, roots: Vec<u64>, inverse_roots: Vec<u64>) -> Self {
+    pub(crate) fn new(q: Modulus, roots: &[u64], inverse_roots: &[u64]) -> Self {
         let with_shoup = |w: u64| (w, q.shoup(w));
+        let all_with_shoup = |roots: &[u64]| roots.iter().map(|&w| with_shoup(w)).collect();
         let inverse_n = q.inv(q.reduce_u64(roots.len() as u64));
         Self {
-            forward: roots.into_iter().map(with_shoup).collect(),
+            forward: all_with_shoup(roots),
             inverse_n: with_shoup(inverse_n),
             inverse_n_root: with_shoup(q.mul(inverse_n, inverse_roots[1])),
-            inverse: inverse_roots.into_iter().map(with_shoup).collect(),
+            inverse: all_with_shoup(inverse_roots),
         }
     }
 }

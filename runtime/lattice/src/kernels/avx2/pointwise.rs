@@ -1,0 +1,182 @@
+//! Element-wise kernels.
+
+use std::arch::x86_64::{
+    __m256i, _CMP_GT_OQ, _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_si256,
+    _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64,
+    _mm256_floor_pd, _mm256_mul_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd,
+    _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
+};
+
+use super::arithmetic::{
+    Field, centred_f64, load, load_integers, quads, quads_mut, store, store_integers,
+};
+use crate::modulus::Modulus;
+
+/// Reduced products of two residues that add up before the sum must be reduced:
+/// each is at most `7/8 q`, what is carried over at most `0.51 q`, and `0.51 + 8 * 7/8 < 8` keeps the sum below `2^53`.
+const LAZY_TERMS: usize = 8;
+
+/// `if a < 0 { b } else { a }` by the sign bits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn if_negative(a: __m256i, b: __m256i) -> __m256i {
+    let (x, y) = (_mm256_castsi256_pd(a), _mm256_castsi256_pd(b));
+    _mm256_castpd_si256(_mm256_blendv_pd(x, y, x))
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn add_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
+    let modulus = _mm256_set1_epi64x(q.value() as i64);
+    for (x, y) in quads_mut(a).iter_mut().zip(quads(b)) {
+        let sum = _mm256_add_epi64(load(x), load(y));
+        store(x, if_negative(_mm256_sub_epi64(sum, modulus), sum));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn sub_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
+    let modulus = _mm256_set1_epi64x(q.value() as i64);
+    for (x, y) in quads_mut(a).iter_mut().zip(quads(b)) {
+        let difference = _mm256_sub_epi64(load(x), load(y));
+        store(x, if_negative(difference, _mm256_add_epi64(difference, modulus)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn neg_assign(q: Modulus, a: &mut [u64]) {
+    let modulus = _mm256_set1_epi64x(q.value() as i64);
+    for x in quads_mut(a) {
+        let value = load(x);
+        let zero = _mm256_cmpeq_epi64(value, _mm256_setzero_si256());
+        store(x, _mm256_andnot_si256(zero, _mm256_sub_epi64(modulus, value)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn add_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
+    let modulus = _mm256_set1_epi64x(q.value() as i64);
+    let s = _mm256_set1_epi64x(s as i64);
+    for x in quads_mut(a) {
+        let sum = _mm256_add_epi64(load(x), s);
+        store(x, if_negative(_mm256_sub_epi64(sum, modulus), sum));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn mul(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
+    let f = Field::new(q);
+    for ((o, x), y) in quads_mut(out).iter_mut().zip(quads(a)).zip(quads(b)) {
+        store_integers(o, f.lift(f.mul(load_integers(x), load_integers(y))));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn mul_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
+    let f = Field::new(q);
+    for (x, y) in quads_mut(a).iter_mut().zip(quads(b)) {
+        store_integers(x, f.lift(f.mul(load_integers(x), load_integers(y))));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn mul_add_assign(q: Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    let f = Field::new(q);
+    for ((o, x), y) in quads_mut(acc).iter_mut().zip(quads(a)).zip(quads(b)) {
+        let product = f.mul(load_integers(x), load_integers(y));
+        let sum = _mm256_add_pd(load_integers(o), product);
+        store_integers(o, f.lift(f.reduce(sum)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn mul_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
+    let f = Field::new(q);
+    let s = _mm256_set1_pd(centred_f64(q, s));
+    for x in quads_mut(a) {
+        store_integers(x, f.lift(f.mul(load_integers(x), s)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn mul_scalar_add_assign(q: Modulus, acc: &mut [u64], b: &[u64], s: u64) {
+    let f = Field::new(q);
+    let s = _mm256_set1_pd(centred_f64(q, s));
+    for (o, x) in quads_mut(acc).iter_mut().zip(quads(b)) {
+        let sum = _mm256_add_pd(load_integers(o), f.mul(load_integers(x), s));
+        store_integers(o, f.lift(f.reduce(sum)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64) {
+    let f = Field::new(q);
+    let s = _mm256_set1_pd(centred_f64(q, s));
+    for (o, x) in quads_mut(out).iter_mut().zip(quads(a)) {
+        let difference = _mm256_sub_pd(load_integers(x), load_integers(o));
+        store_integers(o, f.lift(f.mul(difference, s)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    let f = Field::new(q);
+    let out = quads_mut(out);
+    assert!(pairs.iter().all(|(a, b)| a.len() == 4 * out.len() && b.len() == 4 * out.len()));
+    for (i, o) in out.iter_mut().enumerate() {
+        let mut sum = _mm256_setzero_pd();
+        for group in pairs.chunks(LAZY_TERMS) {
+            for (a, b) in group {
+                let (x, y) = (load_integers(&quads(a)[i]), load_integers(&quads(b)[i]));
+                sum = _mm256_add_pd(sum, f.mul(x, y));
+            }
+            sum = f.reduce(sum);
+        }
+        store_integers(o, f.lift(sum));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
+    let f = Field::new(q);
+    let out = quads_mut(out);
+    assert!(terms.iter().all(|(src, _)| src.len() == 4 * out.len()));
+    for (i, o) in out.iter_mut().enumerate() {
+        let mut sum = _mm256_setzero_pd();
+        for group in terms.chunks(LAZY_TERMS) {
+            for (src, s) in group {
+                // The factor is centred, so that a source word of 50 bits counts as a residue even if q is small.
+                let s = _mm256_set1_pd(centred_f64(q, *s));
+                sum = _mm256_add_pd(sum, f.mul(load_integers(&quads(src)[i]), s));
+            }
+            sum = f.reduce(sum);
+        }
+        store_integers(o, f.lift(sum));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]) {
+    let f = Field::new(q);
+    let half = _mm256_set1_pd((from.value() >> 1) as f64);
+    let modulus = _mm256_set1_pd(from.value() as f64);
+    for (o, x) in quads_mut(out).iter_mut().zip(quads(src)) {
+        let x = load_integers(x);
+        let above = _mm256_cmp_pd::<_CMP_GT_OQ>(x, half);
+        let centred = _mm256_sub_pd(x, _mm256_and_pd(above, modulus));
+        store_integers(o, f.lift(f.reduce(centred)));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
+    let out = quads_mut(out);
+    assert!(terms.iter().all(|(src, _)| src.len() == 4 * out.len()));
+    for (i, o) in out.iter_mut().enumerate() {
+        let mut sum = _mm256_setzero_pd();
+        for (src, weight) in terms {
+            let product = _mm256_mul_pd(load_integers(&quads(src)[i]), _mm256_set1_pd(*weight));
+            sum = _mm256_add_pd(sum, product);
+        }
+        store_integers(o, _mm256_floor_pd(_mm256_add_pd(sum, _mm256_set1_pd(0.5))));
+    }
+}

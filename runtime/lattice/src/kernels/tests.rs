@@ -1,0 +1,132 @@
+//! Every instruction set against [`scalar`], bit for bit, and the scalar kernels against wide integers.
+
+use proptest::prelude::*;
+
+use super::{Isa, scalar};
+use crate::modulus::Modulus;
+use crate::ntt::NttTable;
+use crate::primes::{ntt_primes_below, ntt_primes_from};
+
+const LEN: usize = 64;
+
+/// The largest prime of several sizes, and the smallest.
+fn moduli() -> Vec<Modulus> {
+    let bounds = [1 << 50, 1 << 49, 1 << 40, 1 << 30, 1 << 20];
+    let primes = bounds.iter().filter_map(|&bound| ntt_primes_below(bound, 10).next());
+    primes.chain(ntt_primes_from(3, 10).next()).map(|q| Modulus::new(q).unwrap()).collect()
+}
+
+/// Words below `q`, with many at the edges.
+fn residues(q: u64) -> impl Strategy<Value = Vec<u64>> {
+    let edge =
+        prop_oneof![Just(0), Just(1), Just(q / 2), Just(q / 2 + 1), Just(q - 2), Just(q - 1)];
+    proptest::collection::vec(prop_oneof![2 => 0..q, 1 => edge], LEN)
+}
+
+/// A modulus, three limbs of residues, a residue.
+fn operands() -> impl Strategy<Value = (Modulus, [Vec<u64>; 3], u64)> {
+    proptest::sample::select(moduli()).prop_flat_map(|m| {
+        let q = m.value();
+        let limbs = [residues(q), residues(q), residues(q)];
+        (Just(m), limbs, prop_oneof![3 => 0..q, 1 => Just(q - 1), 1 => Just(0)])
+    })
+}
+
+/// Whether `f(isa)` gives the same limb on every instruction set, and for the scalar one `expected`.
+fn agree(limb: &[u64], f: impl Fn(Isa, &mut [u64]), expected: impl Fn(usize) -> u128) {
+    for isa in Isa::available() {
+        let mut out = limb.to_vec();
+        f(isa, &mut out);
+        for (i, &x) in out.iter().enumerate() {
+            assert_eq!(u128::from(x), expected(i), "{isa} at {i}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn sums_agree((m, [a, b, _], s) in operands()) {
+        let q = u128::from(m.value());
+        let [x, y] = [&a, &b].map(|limb| move |i: usize| u128::from(limb[i]));
+        agree(&a, |isa, out| super::add_assign(isa, m, out, &b), |i| (x(i) + y(i)) % q);
+        agree(&a, |isa, out| super::sub_assign(isa, m, out, &b), |i| (x(i) + q - y(i)) % q);
+        agree(&a, |isa, out| super::neg_assign(isa, m, out), |i| (q - x(i)) % q);
+        agree(&a, |isa, out| super::add_scalar_assign(isa, m, out, s), |i| (x(i) + u128::from(s)) % q);
+    }
+
+    #[test]
+    fn products_agree((m, [a, b, c], s) in operands()) {
+        let (q, s_wide) = (u128::from(m.value()), u128::from(s));
+        let [x, y, z] = [&a, &b, &c].map(|limb| move |i: usize| u128::from(limb[i]));
+        agree(&a, |isa, out| super::mul(isa, m, out, &b, &c), |i| y(i) * z(i) % q);
+        agree(&a, |isa, out| super::mul_assign(isa, m, out, &b), |i| x(i) * y(i) % q);
+        agree(&a, |isa, out| super::mul_add_assign(isa, m, out, &b, &c), |i| (x(i) + y(i) * z(i)) % q);
+        agree(&a, |isa, out| super::mul_scalar_assign(isa, m, out, s), |i| x(i) * s_wide % q);
+        agree(&a, |isa, out| super::mul_scalar_add_assign(isa, m, out, &b, s), |i| (x(i) + y(i) * s_wide) % q);
+        agree(&a, |isa, out| super::sub_from_mul_scalar(isa, m, out, &b, s), |i| (y(i) + q - x(i)) * s_wide % q);
+    }
+
+    #[test]
+    fn long_sums_agree((m, [a, b, c], s) in operands(), terms in 0..40usize, wide in residues(1 << 50)) {
+        let (q, s_wide) = (u128::from(m.value()), u128::from(s));
+        let cycle: Vec<(&[u64], &[u64])> = [(&a[..], &b[..]), (&b, &c), (&c, &a)].into_iter().cycle().take(terms).collect();
+        agree(&a, |isa, out| super::inner_product(isa, m, out, &cycle), |i| {
+            cycle.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[i])).sum::<u128>() % q
+        });
+        let factors: Vec<(&[u64], u64)> = [(&wide[..], s), (&a, m.value() - 1), (&wide, m.value() - 1)].into_iter().cycle().take(terms).collect();
+        agree(&a, |isa, out| super::linear_combination(isa, m, out, &factors), |i| {
+            factors.iter().map(|(x, y)| u128::from(x[i]) * u128::from(*y)).sum::<u128>() % q
+        });
+        let _ = s_wide;
+    }
+
+    #[test]
+    fn conversions_agree((m, [a, b, c], _) in operands(), target in proptest::sample::select(moduli())) {
+        let (from, to) = (m.value() as i128, i128::from(target.value()));
+        agree(&b, |isa, out| super::reduce_centred(isa, m, target, out, &a), |i| {
+            let x = i128::from(a[i]);
+            let centred = if 2 * x > from { x - from } else { x };
+            centred.rem_euclid(to) as u128
+        });
+        let weight = 1.0 / m.value() as f64;
+        let terms = [(&a[..], weight), (&b[..], weight), (&c[..], weight)];
+        let mut specified = vec![0; LEN];
+        scalar::rounded_sum(&mut specified, &terms);
+        agree(&b, |isa, out| super::rounded_sum(isa, out, &terms), |i| u128::from(specified[i]));
+    }
+}
+
+#[test]
+fn transforms_agree_for_every_size_and_worst_inputs() {
+    for log_n in 10..=17 {
+        let bounds = if log_n <= 14 { vec![50, 49, 45, 40, 30, 24] } else { vec![50, 36] };
+        for bits in bounds {
+            let q = ntt_primes_below(1 << bits, log_n).next().unwrap();
+            let tables: Vec<NttTable> = Isa::available()
+                .into_iter()
+                .map(|isa| NttTable::with_isa(q, log_n, isa).unwrap())
+                .collect();
+            let n = 1u64 << log_n;
+            let mixed = |i: u64| (i ^ 0x9e37_79b9).wrapping_mul(0xbf58_476d_1ce4_e5b9) % q;
+            let inputs: [Vec<u64>; 5] = [
+                (0..n).map(mixed).collect(),
+                vec![q - 1; n as usize],
+                vec![q / 2; n as usize],
+                (0..n).map(|i| if i % 2 == 0 { q - 1 } else { 0 }).collect(),
+                (0..n).map(|i| if mixed(i) % 2 == 0 { q / 2 } else { q / 2 + 1 }).collect(),
+            ];
+            for input in inputs {
+                for transform in [NttTable::forward, NttTable::inverse] {
+                    let [first, rest @ ..] = &tables[..] else { unreachable!() };
+                    let mut specified = input.clone();
+                    transform(first, &mut specified);
+                    for table in rest {
+                        let mut out = input.clone();
+                        transform(table, &mut out);
+                        assert!(out == specified, "2^{log_n} modulo {q}");
+                    }
+                }
+            }
+        }
+    }
+}
