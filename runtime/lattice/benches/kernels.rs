@@ -102,14 +102,14 @@ fn short() -> Criterion {
 
 fn all(c: &mut Criterion) {
     // One thread: these are times of kernels, not of the machine.
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");
-    pool.install(|| {
-        transforms(c);
-        pointwise(c);
-        switching(c);
-        samplers(c);
-    });
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global()
+        .expect("no other pool has been started");
+    transforms(c);
+    pointwise(c);
+    switching(c);
+    samplers(c);
 }
 
 criterion_group! { name = benches; config = short(); targets = all }
