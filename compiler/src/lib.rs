@@ -1,6 +1,7 @@
 //! From an ONNX model to an encrypted execution plan.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod data;
 pub mod passes;
 pub mod reference;

@@ -1,0 +1,198 @@
+//! Slots to ciphertexts.
+//!
+//! *What*: every slots operation becomes ciphertext operations with exact levels and scales.
+//!
+//! *Before and after*:
+//!
+//! ```text
+//! %1 = linear %0              %1 = linear %0   level 3, scale Δ·q_3
+//!                             %2 = rescale %1  level 2, scale Δ
+//! %2 = rotate %1, 512         %3 = rotate %2, 512
+//! %3 = add %1, %2             %4 = add %2, %3
+//! %4 = product %3, %3         %5 = mul %4, %4; %6 = relinearise %5; %7 = rescale %6
+//! ```
+//!
+//! *Why here*: levels are known only once layouts have fixed which sums are folds; and the
+//! diagonals' scales are known only once levels are.
+//!
+//! *Cost and precision*: a linear map is encoded at `Δ·q_ℓ/s_i` for an operand of scale `s_i`, so
+//! that its rescaled result has exactly the waterline scale `Δ` and drifts never build up.
+//! Rotations and sums of a fold come after that rescale, one level lower. Operands are dropped to
+//! the level at which they are read before anything is computed on them.
+
+use std::collections::BTreeMap;
+
+use heplan_ir::ckks::{self, CtType};
+use heplan_ir::constants::{ConstPool, Constant};
+use heplan_ir::entity::{ConstId, ValueId};
+use heplan_ir::parameters::Parameters;
+use heplan_ir::scale::Scale;
+use heplan_ir::slots::{Graph, Inst, Op};
+
+use super::builder::Builder;
+use super::levels::Levels;
+use super::{LowerError, polynomial};
+
+/// Lowers `graph` under `parameters` with the waterline scale `2^waterline_bits`.
+///
+/// Inputs are at the level that they are needed at and at the waterline scale; outputs are at
+/// level 0.
+///
+/// # Errors
+/// If graph and parameters do not fit each other, or the graph breaks the contract of its level
+/// (an `Add` of values whose scales differ, for one).
+pub fn lower(
+    graph: &Graph,
+    parameters: &Parameters,
+    waterline_bits: u32,
+) -> Result<ckks::Graph, LowerError> {
+    if graph.width != parameters.width() {
+        return Err(LowerError::Width { graph: graph.width, parameters: parameters.width() });
+    }
+    let levels = Levels::of(graph);
+    let available = parameters.max_level();
+    if levels.depth() > available {
+        return Err(LowerError::Depth { needed: levels.depth(), available });
+    }
+    let empty = ckks::Graph {
+        name: graph.name.clone(),
+        parameters: parameters.clone(),
+        insts: Vec::new(),
+        inputs: graph.inputs.clone(),
+        outputs: Vec::new(),
+        consts: ConstPool::default(),
+        origins: graph.origins.clone(),
+        values: 0,
+    };
+    let waterline = Scale::pow2(i32::try_from(waterline_bits).unwrap_or(i32::MAX));
+    let mut lowering = Lowering {
+        graph,
+        levels,
+        waterline,
+        builder: Builder::new(empty),
+        values: vec![None; graph.values],
+        constants: BTreeMap::new(),
+    };
+    graph.insts.iter().try_for_each(|inst| lowering.inst(inst))?;
+    lowering.finish()
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    levels: Levels,
+    waterline: Scale,
+    builder: Builder,
+    /// The ciphertext of every slots value that has been lowered.
+    values: Vec<Option<ValueId>>,
+    constants: BTreeMap<ConstId, ConstId>,
+}
+
+impl Lowering<'_> {
+    fn inst(&mut self, inst: &Inst) -> Result<(), LowerError> {
+        self.builder.set_origin(inst.origin);
+        if let Op::Input { input, part } = inst.op {
+            let level = self.levels.input(input as usize);
+            let ty = CtType { level, scale: self.waterline.clone(), degree: 1 };
+            let fresh = self.builder.input(input, part, ty);
+            self.values[inst.results[0].index()] = Some(fresh);
+            return Ok(());
+        }
+        let Some(level) = inst.results.iter().find_map(|&r| self.levels.value(r)) else {
+            return Ok(());
+        };
+        if let Op::Linear { xs, transform, split } = &inst.op {
+            return self.linear(inst, xs, (*transform, *split), level);
+        }
+        let result = self.single(inst, level)?;
+        self.values[inst.results[0].index()] = Some(result);
+        Ok(())
+    }
+
+    /// Lowers an operation with one result, which is to be at `level`.
+    fn single(&mut self, inst: &Inst, level: usize) -> Result<ValueId, LowerError> {
+        let value = inst.results[0];
+        match &inst.op {
+            Op::Input { .. } | Op::Linear { .. } => Err(LowerError::Undefined(value)),
+            Op::Rotate { x, by } => {
+                let x = self.read(*x, level)?;
+                Ok(self.builder.rotate(x, *by))
+            }
+            Op::Add { a, b } => {
+                let (a, b) = (self.read(*a, level)?, self.read(*b, level)?);
+                self.builder.add(a, b)
+            }
+            Op::AddConst { x, constant } => {
+                let x = self.read(*x, level)?;
+                let Some(Constant::Vector(slots)) = self.graph.consts.get(*constant) else {
+                    return Err(LowerError::Constant { value });
+                };
+                let plain = self.builder.plain(slots);
+                Ok(self.builder.add_plain(x, plain))
+            }
+            Op::Product { a, b } => {
+                let (a, b) = (self.read(*a, level + 1)?, self.read(*b, level + 1)?);
+                let product = self.builder.mul(a, b)?;
+                let product = self.builder.relinearise(product);
+                self.builder.rescale(product)
+            }
+            Op::Polynomial { x, polynomials } => {
+                let Some(Constant::Polynomials(set)) = self.graph.consts.get(*polynomials) else {
+                    return Err(LowerError::Constant { value });
+                };
+                let fits = set.class.is_empty() || set.class.len() == self.graph.width;
+                if !fits || set.class.iter().any(|&c| c as usize >= set.series.len()) {
+                    return Err(LowerError::Constant { value });
+                }
+                let x = self.lowered(*x)?;
+                polynomial::evaluate(&mut self.builder, x, set, (level, &self.waterline))
+            }
+        }
+    }
+
+    fn linear(
+        &mut self,
+        inst: &Inst,
+        xs: &[ValueId],
+        (transform, split): (ConstId, heplan_ir::transform::Split),
+        level: usize,
+    ) -> Result<(), LowerError> {
+        let read = level + 1;
+        let xs: Vec<ValueId> = xs.iter().map(|&x| self.read(x, read)).collect::<Result<_, _>>()?;
+        let map = match (self.constants.get(&transform), self.graph.consts.get(transform)) {
+            (Some(&known), _) => known,
+            (None, Some(constant @ Constant::Transform(_))) => {
+                let id = self.builder.constant(constant.clone());
+                self.constants.insert(transform, id);
+                id
+            }
+            _ => return Err(LowerError::Constant { value: inst.results[0] }),
+        };
+        let target = self.waterline.mul(&self.builder.prime(read));
+        let sums = self.builder.linear(xs, (map, split), (read, &target), inst.results.len());
+        for (&r, sum) in inst.results.iter().zip(sums) {
+            if self.levels.value(r).is_some() {
+                self.values[r.index()] = Some(self.builder.rescale(sum)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn lowered(&self, v: ValueId) -> Result<ValueId, LowerError> {
+        self.values.get(v.index()).copied().flatten().ok_or(LowerError::Undefined(v))
+    }
+
+    fn read(&mut self, v: ValueId, level: usize) -> Result<ValueId, LowerError> {
+        let v = self.lowered(v)?;
+        self.builder.at_level(v, level)
+    }
+
+    fn finish(mut self) -> Result<ckks::Graph, LowerError> {
+        let graph = self.graph;
+        let mut outputs = Vec::with_capacity(graph.outputs.len());
+        for (port, values) in &graph.outputs {
+            let values = values.iter().map(|&v| self.read(v, 0)).collect::<Result<_, _>>()?;
+            outputs.push((port.clone(), values));
+        }
+        Ok(self.builder.finish(outputs))
+    }
+}
