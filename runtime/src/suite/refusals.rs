@@ -1,0 +1,110 @@
+//! What every backend must refuse rather than compute.
+
+use std::sync::Arc;
+
+use heplan_ir::ckks::CtType;
+use heplan_ir::entity::ConstId;
+use heplan_ir::plan::{KeyKind, KeySpec, Plan};
+use heplan_ir::scale::Scale;
+use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+
+use super::SuiteError;
+use super::builder::{Builder, parameters};
+use crate::backend::{Backend, PlainRef};
+
+/// A plan whose parameters and keys the backend of [`check_refusals`] is made for: keys for
+/// relinearisation and for rotation by 1, both up to level 1 only.
+pub fn refusals_plan() -> Plan {
+    let mut plan = Builder::new(&parameters(49, 35, 1, 49)).finish("refusals", &[], 0.0).plan;
+    plan.keys =
+        [KeyKind::Relinearise, KeyKind::Rotate(1)].map(|kind| KeySpec { kind, level: 1 }).to_vec();
+    plan
+}
+
+/// Asks a backend for things that the contract forbids.
+///
+/// # Errors
+/// Names the first that it does.
+pub fn check_refusals<B: Backend>(
+    backend: &B,
+    mut encrypt: impl FnMut(&[f64], &CtType) -> B::Ct,
+) -> Result<(), SuiteError> {
+    let width = refusals_plan().parameters.width();
+    let slots = vec![0.5; width];
+    let mut fresh = |level, log_scale| {
+        encrypt(&slots, &CtType { level, scale: Scale::pow2(log_scale), degree: 1 })
+    };
+    let (low, ground) = (fresh(1, 35), fresh(0, 35));
+    let (high, finer) = (fresh(2, 35), fresh(1, 36));
+    let square = backend.mul(&low, &low).map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    let wide = vec![0.5; width + 1];
+    let wide = PlainRef::Vector(&wide);
+    let scale = Scale::pow2(30);
+    let refused = [
+        ("a sum across levels", backend.add(&low, &high).is_err()),
+        ("a sum across scales", backend.add(&low, &finer).is_err()),
+        ("a difference across scales", backend.sub(&low, &finer).is_err()),
+        ("a sum across degrees", backend.add(&low, &square).is_err()),
+        ("a product across levels", backend.mul(&low, &high).is_err()),
+        ("a product of degree 3", backend.mul(&square, &low).is_err()),
+        ("relinearising degree 1", backend.relinearise(&low).is_err()),
+        ("rescaling at level 0", backend.rescale(&ground).is_err()),
+        ("dropping to the same level", backend.drop_level(&low, 1).is_err()),
+        ("dropping to a higher level", backend.drop_level(&low, 2).is_err()),
+        ("rotating by 0", backend.rotate(&low, 0).is_err()),
+        ("rotating degree 2", backend.rotate(&square, 1).is_err()),
+        ("a vector of another width", backend.add_plain(&low, wide).is_err()),
+        ("a factor of another width", backend.mul_plain(&low, wide, &scale).is_err()),
+        ("a linear map of unequal scales", linear(backend, &[&low, &finer], width, 1)),
+        ("a linear map across levels", linear(backend, &[&low, &high], width, 1)),
+        ("a linear map of degree 2", linear(backend, &[&square], width, 1)),
+    ];
+    first_done(&refused)
+}
+
+/// Asks a backend with keys for what it has no key for; the clear backend, which needs none, is
+/// exempt.
+///
+/// # Errors
+/// Names the first thing that it does.
+pub fn check_missing_keys<B: Backend>(
+    backend: &B,
+    mut encrypt: impl FnMut(&[f64], &CtType) -> B::Ct,
+) -> Result<(), SuiteError> {
+    let width = refusals_plan().parameters.width();
+    let slots = vec![0.5; width];
+    let mut fresh = |level| encrypt(&slots, &CtType { level, scale: Scale::pow2(35), degree: 1 });
+    let (low, high) = (fresh(1), fresh(2));
+    let square = backend.mul(&high, &high).map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    backend.rotate(&low, 1).map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    first_done(&[
+        ("a rotation without a key", backend.rotate(&low, 2).is_err()),
+        ("a rotation above its key's level", backend.rotate(&high, 1).is_err()),
+        ("relinearising above the key's level", backend.relinearise(&square).is_err()),
+        ("a linear map without a key", linear(backend, &[&low], width, 2)),
+        ("a linear map above its keys' level", linear(backend, &[&high], width, 1)),
+    ])
+}
+
+fn first_done(refused: &[(&'static str, bool)]) -> Result<(), SuiteError> {
+    match refused.iter().find(|r| !r.1) {
+        Some(done) => Err(SuiteError::NotRefused(done.0)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a backend refuses a sum of rotations by `offset`, all encoded at the same scale.
+fn linear<B: Backend>(backend: &B, xs: &[&B::Ct], width: usize, offset: u32) -> bool {
+    let diagonal = |input| Diagonal { output: 0, input, offset, slots: vec![0], values: vec![1.0] };
+    let count = u32::try_from(xs.len()).expect("few operands");
+    let transform = LinearTransform {
+        width,
+        period: width,
+        inputs: xs.len(),
+        outputs: 1,
+        diagonals: (0..count).map(diagonal).collect(),
+    };
+    let split = Split { modulus: u32::try_from(width).expect("widths fit"), shift: 0 };
+    let scales = vec![Scale::pow2(30); xs.len()];
+    backend.linear(xs, &Arc::new(transform), ConstId::new(0), split, &scales).is_err()
+}
