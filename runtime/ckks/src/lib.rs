@@ -11,9 +11,11 @@
 //! | [`ciphertext`] | ciphertexts, and fresh ones with a seed |
 //! | [`keys`] | secret key, evaluation keys, where they are kept |
 //! | [`evaluator`] | every operation of a plan |
+//! | [`backend`] | plans on ciphertexts |
 //! | [`files`] | `.key`, `.key.pub` and `.enc` |
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod ciphertext;
 pub mod context;
 pub mod encoder;

@@ -90,6 +90,11 @@ impl PreparedTransform {
         Ok(out)
     }
 
+    /// Whether it was made from this very transform.
+    pub fn is_of(&self, transform: &Arc<LinearTransform>) -> bool {
+        Arc::ptr_eq(&self.transform, transform)
+    }
+
     /// Bytes of the encoded diagonals that it keeps.
     pub fn bytes(&self) -> usize {
         self.encoded.iter().flatten().map(Plaintext::bytes).sum()

@@ -1,0 +1,152 @@
+//! The backend that runs plans on ciphertexts.
+//!
+//! One backend serves one plan: encoded diagonals are kept under the transform's id as far as a budget of bytes allows,
+//! so that the second sample of a batch pays for no encoding.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use heplan_ir::ckks::CtType;
+use heplan_ir::entity::ConstId;
+use heplan_ir::scale::Scale;
+use heplan_ir::transform::{LinearTransform, Split};
+use heplan_runtime::backend::{Backend, PlainRef};
+
+use crate::ciphertext::Ciphertext;
+use crate::encoder::EncodeError;
+use crate::error::EvalError;
+use crate::evaluator::Evaluator;
+use crate::evaluator::linear::PreparedTransform;
+
+/// Bytes of encoded diagonals that a backend keeps by default: 1 GiB.
+pub const DEFAULT_CACHE_BYTES: usize = 1 << 30;
+
+/// What a prepared transform depends on.
+type CacheKey = (ConstId, Split, Vec<Scale>);
+
+/// An evaluator with a cache of prepared transforms.
+pub struct CkksBackend {
+    evaluator: Evaluator,
+    cache: Mutex<Cache>,
+}
+
+struct Cache {
+    prepared: BTreeMap<CacheKey, Arc<PreparedTransform>>,
+    free_bytes: usize,
+}
+
+impl CkksBackend {
+    /// A backend that keeps at most `cache_bytes` of encoded diagonals ([`DEFAULT_CACHE_BYTES`] unless memory is short).
+    pub fn new(evaluator: Evaluator, cache_bytes: usize) -> Self {
+        let cache = Cache { prepared: BTreeMap::new(), free_bytes: cache_bytes };
+        Self { evaluator, cache: Mutex::new(cache) }
+    }
+
+    /// The evaluator.
+    pub fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    fn prepared(
+        &self,
+        transform: &Arc<LinearTransform>,
+        id: ConstId,
+        split: Split,
+        scales: &[Scale],
+    ) -> Result<Arc<PreparedTransform>, EvalError> {
+        let key = (id, split, scales.to_vec());
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = cache.prepared.get(&key).filter(|p| p.is_of(transform)) {
+            return Ok(Arc::clone(found));
+        }
+        let context = self.evaluator.context();
+        let made = PreparedTransform::new(context, transform, split, scales, cache.free_bytes)?;
+        let made = Arc::new(made);
+        cache.free_bytes -= made.bytes();
+        cache.prepared.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// A vector operand has one number per slot.
+    fn check_width(&self, values: &[f64]) -> Result<(), EvalError> {
+        let width = self.evaluator.context().parameters().width();
+        if values.len() == width {
+            Ok(())
+        } else {
+            Err(EncodeError::Length { len: values.len(), width }.into())
+        }
+    }
+}
+
+impl Backend for CkksBackend {
+    type Ct = Ciphertext;
+    type Error = EvalError;
+
+    fn ct_type(&self, x: &Ciphertext) -> CtType {
+        x.ty()
+    }
+
+    fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.add(a, b)
+    }
+
+    fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.sub(a, b)
+    }
+
+    fn add_plain(&self, x: &Ciphertext, plain: PlainRef<'_>) -> Result<Ciphertext, EvalError> {
+        match plain {
+            PlainRef::Scalar(value) => self.evaluator.add_scalar(x, value),
+            PlainRef::Vector(values) => {
+                self.check_width(values)?;
+                self.evaluator.add_vector(x, values)
+            }
+        }
+    }
+
+    fn mul_plain(
+        &self,
+        x: &Ciphertext,
+        plain: PlainRef<'_>,
+        scale: &Scale,
+    ) -> Result<Ciphertext, EvalError> {
+        match plain {
+            PlainRef::Scalar(value) => self.evaluator.mul_scalar(x, value, scale),
+            PlainRef::Vector(values) => {
+                self.check_width(values)?;
+                self.evaluator.mul_vector(x, values, scale)
+            }
+        }
+    }
+
+    fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.mul(a, b)
+    }
+
+    fn relinearise(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.relinearise(x)
+    }
+
+    fn rescale(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.rescale(x)
+    }
+
+    fn drop_level(&self, x: &Ciphertext, level: usize) -> Result<Ciphertext, EvalError> {
+        self.evaluator.drop_level(x, level)
+    }
+
+    fn rotate(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
+        self.evaluator.rotate(x, by)
+    }
+
+    fn linear(
+        &self,
+        xs: &[&Ciphertext],
+        transform: &Arc<LinearTransform>,
+        id: ConstId,
+        split: Split,
+        scales: &[Scale],
+    ) -> Result<Vec<Ciphertext>, EvalError> {
+        self.evaluator.linear(xs, &*self.prepared(transform, id, split, scales)?)
+    }
+}
