@@ -63,7 +63,9 @@ impl CkksBackend {
         let made = PreparedTransform::new(context, transform, split, scales, cache.free_bytes)?;
         let made = Arc::new(made);
         cache.free_bytes -= made.bytes();
-        cache.prepared.insert(key, Arc::clone(&made));
+        if let Some(replaced) = cache.prepared.insert(key, Arc::clone(&made)) {
+            cache.free_bytes += replaced.bytes();
+        }
         Ok(made)
     }
 

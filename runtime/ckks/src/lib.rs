@@ -1,7 +1,7 @@
 //! The CKKS scheme (Cheon, Kim, Kim, Song: ePrint 2016/421) in residue number systems, and the backend that runs plans on it.
 //!
 //! Two parties use it. The *client* makes keys, encrypts and decrypts: [`client`] and [`keys::secret`].
-//! The *server* computes on ciphertexts with evaluation keys: [`evaluator`].
+//! The *server* computes on ciphertexts with evaluation keys: [`server`] and [`evaluator`].
 //! Nothing on the server's side can name the secret key's type.
 //!
 //! | module | what it is |
@@ -17,9 +17,12 @@
 
 pub mod backend;
 pub mod ciphertext;
+pub mod client;
 pub mod context;
 pub mod encoder;
 pub mod error;
 pub mod evaluator;
 pub mod files;
 pub mod keys;
+pub mod randomness;
+pub mod server;

@@ -1,0 +1,305 @@
+//! `.enc`: the encrypted inputs or outputs of a plan for any number of samples, one section per ciphertext.
+//!
+//! Fresh ciphertexts hold a seed in the place of their second polynomial: half the size.
+
+use std::path::{Path, PathBuf};
+
+use heplan_ir::container::{self, Kind, Problem, SectionReader, SectionWriter};
+use heplan_ir::plan::PlanId;
+use heplan_lattice::Seed;
+use rayon::prelude::*;
+
+use super::pack::{pack, packed_len, unpack};
+use super::wire::{Reader, Writer, invalid};
+use super::{FileError, Id};
+use crate::ciphertext::{Ciphertext, FreshCiphertext};
+use crate::context::Context;
+use crate::keys::secret::KeyId;
+
+const HEADER: u64 = 0;
+/// The ciphertext of index `i` is section `FIRST + i`.
+const FIRST: u64 = 1;
+
+const MOST_NAME: usize = 1 << 12;
+const MOST_PORTS: usize = 1 << 10;
+const MOST_AXES: usize = 32;
+const MOST_SECTIONS: usize = 1 << 24;
+
+/// What a file of ciphertexts holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What a client encrypted.
+    Inputs,
+    /// What a plan computed.
+    Outputs,
+}
+
+impl Direction {
+    /// `inputs` or `outputs`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inputs => "inputs",
+            Self::Outputs => "outputs",
+        }
+    }
+}
+
+/// One input or output of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortHeader {
+    /// Its ONNX name.
+    pub name: String,
+    /// Its tensor's shape.
+    pub shape: Vec<usize>,
+    /// Ciphertexts that hold one sample of it.
+    pub parts: usize,
+}
+
+/// What the file says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CiphertextHeader {
+    /// Inputs or outputs.
+    pub direction: Direction,
+    /// The plan that they are for.
+    pub plan: PlanId,
+    /// The secret key that they are under.
+    pub key: KeyId,
+    /// Drawn by the client for each request, and handed back with the outputs.
+    pub request: [u8; 16],
+    /// Number of samples.
+    pub samples: usize,
+    /// Inputs or outputs, in the order of the plan.
+    pub ports: Vec<PortHeader>,
+}
+
+impl CiphertextHeader {
+    /// Ciphertexts of one sample.
+    pub fn parts(&self) -> usize {
+        self.ports.iter().map(|p| p.parts).sum()
+    }
+}
+
+/// A ciphertext to be written.
+pub enum Stored<'a> {
+    /// With its seed.
+    Fresh(&'a FreshCiphertext),
+    /// With all polynomials.
+    Full(&'a Ciphertext),
+}
+
+/// An open file of ciphertexts, of which nothing but the header has been read.
+pub struct CiphertextFile {
+    header: CiphertextHeader,
+    sections: SectionReader,
+}
+
+impl CiphertextFile {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// If it holds no ciphertexts, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let sections = SectionReader::open(path, Kind::Ciphertext)?;
+        let header = parse_header(&sections.section(HEADER)?).map_err(|p| p.of(path))?;
+        let total = header.samples as u64 * header.parts() as u64;
+        if !sections.ids().eq((0..=total).map(|i| HEADER + i)) {
+            return Err(invalid("its sections are not those of its ciphertexts").of(path).into());
+        }
+        Ok(Self { header, sections })
+    }
+
+    /// What the file says of itself.
+    pub fn header(&self) -> &CiphertextHeader {
+        &self.header
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.sections.path().to_path_buf()
+    }
+
+    /// Checks what the file holds, for which plan, under which key.
+    ///
+    /// # Errors
+    /// [`FileError::Direction`], [`FileError::OtherPlan`], [`FileError::OtherKey`].
+    pub fn check(&self, direction: Direction, plan: &PlanId, key: &KeyId) -> Result<(), FileError> {
+        let (header, path) = (&self.header, self.path());
+        if header.direction != direction {
+            let (found, wanted) = (header.direction.name(), direction.name());
+            return Err(FileError::Direction { path, found, wanted });
+        }
+        if header.plan != *plan {
+            let (found, wanted) = (Id(header.plan), Id(*plan));
+            return Err(FileError::OtherPlan { path, found, wanted });
+        }
+        if header.key != *key {
+            let (found, wanted) = (Id(header.key), Id(*key));
+            return Err(FileError::OtherKey { path, found, wanted });
+        }
+        Ok(())
+    }
+
+    /// Reads one sample: per port, its ciphertexts.
+    ///
+    /// # Errors
+    /// If a ciphertext is damaged or does not fit the parameters, or there is no such sample.
+    pub fn sample(
+        &self,
+        context: &Context,
+        sample: usize,
+    ) -> Result<Vec<Vec<Ciphertext>>, FileError> {
+        let path = self.sections.path();
+        if sample >= self.header.samples {
+            return Err(invalid(format!("it has no sample {sample}")).of(path).into());
+        }
+        let first = FIRST + sample as u64 * self.header.parts() as u64;
+        let read = |i: u64| -> Result<Ciphertext, FileError> {
+            parse_ciphertext(context, &self.sections.section(i)?).map_err(|p| p.of(path).into())
+        };
+        let ids: Vec<u64> = (first..first + self.header.parts() as u64).collect();
+        let all: Result<Vec<Ciphertext>, FileError> = ids.into_par_iter().map(read).collect();
+        let mut all = all?.into_iter();
+        Ok(self.header.ports.iter().map(|p| all.by_ref().take(p.parts).collect()).collect())
+    }
+}
+
+/// Writes ciphertexts as `make` makes them, sample by sample, port by port, part by part.
+///
+/// # Errors
+/// If the target cannot be written, or what `make` returns.
+pub fn write_ciphertexts<C: Storable>(
+    path: &Path,
+    header: &CiphertextHeader,
+    mut make: impl FnMut(usize, usize, usize) -> C,
+) -> Result<(), FileError> {
+    let total = header.samples * header.parts();
+    container::write_atomic(path, None, |out| {
+        let mut sections = SectionWriter::new(out, Kind::Ciphertext, total + 1)?;
+        sections.section(HEADER, &header_bytes(header))?;
+        let mut id = FIRST;
+        for sample in 0..header.samples {
+            for (port, of_port) in header.ports.iter().enumerate() {
+                for part in 0..of_port.parts {
+                    sections.section(id, &ciphertext_bytes(&make(sample, port, part).stored()))?;
+                    id += 1;
+                }
+            }
+        }
+        sections.finish().map(|_| ())
+    })?;
+    Ok(())
+}
+
+/// What can be written to a file of ciphertexts.
+pub trait Storable {
+    /// The form in which it is stored.
+    fn stored(&self) -> Stored<'_>;
+}
+
+impl Storable for FreshCiphertext {
+    fn stored(&self) -> Stored<'_> {
+        Stored::Fresh(self)
+    }
+}
+
+impl Storable for &FreshCiphertext {
+    fn stored(&self) -> Stored<'_> {
+        Stored::Fresh(self)
+    }
+}
+
+impl Storable for &Ciphertext {
+    fn stored(&self) -> Stored<'_> {
+        Stored::Full(self)
+    }
+}
+
+fn ciphertext_bytes(ct: &Stored<'_>) -> Vec<u8> {
+    let mut w = Writer::default();
+    let (level, parts, scale) = match ct {
+        Stored::Fresh(c) => (c.level(), 0, &c.scale),
+        Stored::Full(c) => (c.level(), c.degree() + 1, &c.scale),
+    };
+    w.u16(u16::try_from(level).expect("at most 255 levels"));
+    w.u8(parts);
+    w.scale(scale);
+    match ct {
+        Stored::Fresh(c) => {
+            w.bytes(c.mask.as_bytes());
+            pack(&c.c0, &mut w.0);
+        }
+        Stored::Full(c) => c.parts.iter().for_each(|p| pack(p, &mut w.0)),
+    }
+    w.0
+}
+
+fn parse_ciphertext(context: &Context, section: &[u8]) -> Result<Ciphertext, Problem> {
+    let mut r = Reader::new(section);
+    let level = usize::from(r.u16()?);
+    if level > context.parameters().max_level() {
+        return Err(invalid(format!("a ciphertext at level {level}")));
+    }
+    let parts = r.u8()?;
+    let scale = r.scale(context.parameters().q())?;
+    let (ring, basis) = (context.ring(), context.basis_q(level));
+    let size = packed_len(ring, basis);
+    match parts {
+        0 => {
+            let mask = Seed::new(r.array()?);
+            let c0 = unpack(ring, basis, r.rest())?;
+            Ok(FreshCiphertext { c0, mask, scale }.expand())
+        }
+        2 | 3 => {
+            let polys: Result<_, Problem> =
+                (0..parts).map(|_| unpack(ring, basis, r.bytes(size)?)).collect();
+            let polys = polys?;
+            r.end()?;
+            Ok(Ciphertext { parts: polys, scale })
+        }
+        other => Err(invalid(format!("a ciphertext of {other} polynomials"))),
+    }
+}
+
+fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.u8(match header.direction {
+        Direction::Inputs => 0,
+        Direction::Outputs => 1,
+    });
+    w.bytes(&header.plan);
+    w.bytes(&header.key);
+    w.bytes(&header.request);
+    w.count(header.samples);
+    w.count(header.ports.len());
+    for port in &header.ports {
+        w.text(&port.name);
+        w.count(port.shape.len());
+        port.shape.iter().for_each(|&d| w.u64(d as u64));
+        w.count(port.parts);
+    }
+    w.0
+}
+
+fn parse_header(section: &[u8]) -> Result<CiphertextHeader, Problem> {
+    let mut r = Reader::new(section);
+    let direction = match r.u8()? {
+        0 => Direction::Inputs,
+        1 => Direction::Outputs,
+        other => return Err(invalid(format!("direction number {other} is unknown"))),
+    };
+    let (plan, key, request) = (r.array()?, r.array()?, r.array()?);
+    let samples = r.count("samples", MOST_SECTIONS)?;
+    let count = r.count("ports", MOST_PORTS)?;
+    let mut ports = Vec::new();
+    for _ in 0..count {
+        let name = r.text("a port's name", MOST_NAME)?;
+        let axes = r.count("axes", MOST_AXES)?;
+        let shape: Result<Vec<usize>, Problem> = (0..axes)
+            .map(|_| usize::try_from(r.u64()?).map_err(|_| invalid("an axis is too long")))
+            .collect();
+        let parts = r.count("ciphertexts of a port", MOST_SECTIONS)?;
+        ports.push(PortHeader { name, shape: shape?, parts });
+    }
+    r.end()?;
+    Ok(CiphertextHeader { direction, plan, key, request, samples, ports })
+}

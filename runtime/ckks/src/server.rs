@@ -1,0 +1,117 @@
+//! The model owner's side: evaluation keys opened for a plan, inputs read, outputs written. Nothing here needs a secret.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use heplan_ir::plan::{Plan, PlanId};
+use heplan_lattice::RingError;
+use thiserror::Error;
+
+use crate::backend::CkksBackend;
+use crate::ciphertext::Ciphertext;
+use crate::client::port_headers;
+use crate::context::Context;
+use crate::error::EvalError;
+use crate::evaluator::Evaluator;
+use crate::files::FileError;
+use crate::files::ciphertexts::{CiphertextFile, CiphertextHeader, Direction, write_ciphertexts};
+use crate::files::evaluation_keys::EvaluationKeysFile;
+use crate::keys::secret::KeyId;
+use crate::keys::store::EvaluationKeys;
+
+/// Why a run cannot begin or end.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The lattice cannot carry the parameters.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// A file is at fault.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A key of the plan is not there.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// A plan's backend with the keys of one client.
+pub struct Server {
+    backend: CkksBackend,
+    plan: PlanId,
+    key: KeyId,
+}
+
+impl Server {
+    /// Opens a client's evaluation keys for a plan; every key that the plan needs must be there. Keys are read when
+    /// first used. `cache_bytes` bounds the encoded diagonals that are kept between samples.
+    ///
+    /// # Errors
+    /// If the file is of another kind, plan or parameters, is damaged, or lacks a key.
+    pub fn open(
+        plan: &Plan,
+        id: &PlanId,
+        keys: &Path,
+        cache_bytes: usize,
+    ) -> Result<Self, ServerError> {
+        let file = EvaluationKeysFile::open(keys)?;
+        file.check_plan(id)?;
+        let key = file.header().key;
+        for needed in &plan.keys {
+            let found = file.header().keys.iter().find(|k| k.kind == needed.kind);
+            let found = found.ok_or(EvalError::MissingKey(needed.kind))?;
+            if found.level < needed.level {
+                let (kind, found, needed) = (needed.kind, found.level, needed.level);
+                return Err(EvalError::KeyLevel { kind, found, needed }.into());
+            }
+        }
+        let context = Context::new(&plan.parameters)?;
+        let keys = EvaluationKeys::new(&context, file.into_source(&context)?);
+        let backend = CkksBackend::new(Evaluator::new(Arc::new(keys)), cache_bytes);
+        Ok(Self { backend, plan: *id, key })
+    }
+
+    /// What runs the plan.
+    pub fn backend(&self) -> &CkksBackend {
+        &self.backend
+    }
+
+    /// What the keys belong to.
+    pub fn context(&self) -> &Arc<Context> {
+        self.backend.evaluator().context()
+    }
+
+    /// Opens a file of inputs, which must be for this plan and under the same key.
+    ///
+    /// # Errors
+    /// If the file is of another kind, plan or key, or damaged.
+    pub fn open_inputs(&self, path: &Path) -> Result<CiphertextFile, ServerError> {
+        let file = CiphertextFile::open(path)?;
+        file.check(Direction::Inputs, &self.plan, &self.key)?;
+        Ok(file)
+    }
+
+    /// Writes the outputs of all samples (per sample, per output, its ciphertexts) in answer to a request.
+    ///
+    /// # Errors
+    /// If the target cannot be written.
+    ///
+    /// # Panics
+    /// If the outputs are not those of the plan.
+    pub fn write_outputs(
+        &self,
+        path: &Path,
+        plan: &Plan,
+        request: &[u8; 16],
+        outputs: &[Vec<Vec<Ciphertext>>],
+    ) -> Result<(), ServerError> {
+        let header = CiphertextHeader {
+            direction: Direction::Outputs,
+            plan: self.plan,
+            key: self.key,
+            request: *request,
+            samples: outputs.len(),
+            ports: port_headers(plan.outputs.iter().map(|(port, _, _)| port)),
+        };
+        write_ciphertexts(path, &header, |sample, port, part| &outputs[sample][port][part])?;
+        Ok(())
+    }
+}
