@@ -6,11 +6,11 @@
 //! being right. Counts follow the key switching of Han and Ki (ePrint 2019/688) and the double
 //! hoisting of Bossuat et al. (ePrint 2020/1203).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use heplan_ir::ckks::{Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
-use heplan_ir::entity::{ConstId, ValueId};
+use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::transform::{LinearTransform, Split};
@@ -101,6 +101,8 @@ pub struct LinearShape {
     pub giants: usize,
     /// Plaintext diagonals.
     pub diagonals: usize,
+    /// Slots after which diagonals repeat: they are transformed at this size.
+    pub period: usize,
 }
 
 impl LinearShape {
@@ -118,6 +120,7 @@ impl LinearShape {
             babies: babies.len(),
             giants: giants.len(),
             diagonals: transform.diagonals.len(),
+            period: transform.period,
         }
     }
 }
@@ -168,9 +171,10 @@ impl Costs {
         self.additions(at, (usize::from(degree) + 1) * at.limbs())
     }
 
-    /// Encoding of one plaintext over `limbs` primes.
-    pub fn encode(&self, at: &Place, limbs: usize) -> f64 {
-        self.encode * at.n() * f64::from(at.log_n) + self.ntts(at, limbs)
+    /// Encoding of one plaintext that repeats after `period` slots, over `limbs` primes.
+    pub fn encode(&self, at: &Place, period: usize, limbs: usize) -> f64 {
+        let size = 2.0 * period.max(1) as f64;
+        self.encode * size * size.log2() + self.ntts(at, limbs)
     }
 
     /// A linear map with double hoisting, without the encoding of its diagonals.
@@ -187,7 +191,7 @@ impl Costs {
 
     /// Encoding of all diagonals of a linear map in the extended basis.
     pub fn linear_encode(&self, at: &Place, shape: &LinearShape) -> f64 {
-        shape.diagonals as f64 * self.encode(at, at.limbs() + at.special)
+        shape.diagonals as f64 * self.encode(at, shape.period, at.limbs() + at.special)
     }
 
     /// Seconds of one operation on operands at `at`, and those of encoding its plaintexts.
@@ -200,7 +204,7 @@ impl Costs {
     ) -> (f64, f64) {
         let encode = |plain: &Plain| match plain {
             Plain::Scalar(_) => 0.0,
-            Plain::Vector(_) => self.encode(at, at.limbs()),
+            Plain::Vector(_) => self.encode(at, 1 << (at.log_n - 1), at.limbs()),
         };
         match op {
             Op::Input { .. } | Op::DropLevel { .. } => (0.0, 0.0),
@@ -293,23 +297,6 @@ pub fn key_bytes(specs: &[KeySpec], parameters: &Parameters) -> u64 {
     specs.iter().map(|k| Place::of(parameters, k.level).key_bytes()).sum()
 }
 
-/// The constants that a graph reads, with how often.
-pub fn constant_uses(graph: &Graph) -> BTreeMap<ConstId, usize> {
-    let mut uses = BTreeMap::new();
-    for inst in &graph.insts {
-        let constant = match &inst.op {
-            Op::Linear { transform, .. } => Some(*transform),
-            Op::AddPlain { plain: Plain::Vector(c), .. }
-            | Op::MulPlain { plain: Plain::Vector(c), .. } => Some(*c),
-            _ => None,
-        };
-        if let Some(c) = constant {
-            *uses.entry(c).or_insert(0) += 1;
-        }
-    }
-    uses
-}
-
 fn peak_bytes(graph: &Graph) -> u64 {
     let mut last: Vec<Option<usize>> = vec![None; graph.values];
     for (i, inst) in graph.insts.iter().enumerate() {
@@ -358,7 +345,8 @@ mod tests {
         let at = |level| Place { log_n: 14, level, digit_size: 2, special: 2 };
         assert!((costs.ntt * 16384.0 * 14.0 - 40e-6).abs() < 1e-12);
         assert!((1..9).all(|l| costs.rotate(&at(l)) < costs.rotate(&at(l + 1))));
-        let shape = LinearShape { inputs: 1, outputs: 1, babies: 7, giants: 7, diagonals: 64 };
+        let shape =
+            LinearShape { inputs: 1, outputs: 1, babies: 7, giants: 7, diagonals: 64, period: 64 };
         let many = 14.0 * costs.rotate(&at(5));
         assert!(costs.linear(&at(5), &shape) < many, "hoisting is cheaper than rotating");
     }

@@ -116,12 +116,11 @@ fn depth(n: usize) -> u32 {
 impl Strategy {
     /// The cheapest strategy found for a support of degree at least 1 within `levels` levels,
     /// which are at least the optimum `⌈log2(degree + 1)⌉`.
-    pub(super) fn search(support: &[bool], levels: u32) -> Self {
-        let support = trimmed(support.to_vec());
+    fn search(support: &Support, levels: u32) -> Self {
         let degree = support.len().saturating_sub(1);
         let candidates = (1..=degree.clamp(1, MAX_BABY)).filter_map(|baby| {
             let mut search = Search { baby, memo: BTreeMap::new() };
-            let tree = search.cost(&support, levels, false)?;
+            let tree = search.cost(support, levels, false)?;
             let steps = search.steps(support.clone(), levels, false);
             let powers = power_recipes(&used_powers(&steps));
             let cost = tree + powers.len() as f64 * (RELINEARISE + MULTIPLY + RESCALE);
@@ -154,6 +153,20 @@ impl Strategy {
             }
         }
         needs
+    }
+}
+
+/// The strategies found so far: a model has many polynomials of few shapes.
+#[derive(Default)]
+pub(super) struct Strategies {
+    known: BTreeMap<(Support, u32), Strategy>,
+}
+
+impl Strategies {
+    /// [`Strategy::search`], once per shape.
+    pub(super) fn get(&mut self, support: Vec<bool>, levels: u32) -> &Strategy {
+        let known = self.known.entry((support, levels));
+        known.or_insert_with_key(|(support, levels)| Strategy::search(support, *levels))
     }
 }
 

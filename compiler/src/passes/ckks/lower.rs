@@ -30,6 +30,7 @@ use heplan_ir::scale::Scale;
 use heplan_ir::slots::{Graph, Inst, Op};
 
 use super::builder::Builder;
+use super::chebyshev::Strategies;
 use super::levels::Levels;
 use super::{LowerError, polynomial};
 
@@ -72,6 +73,7 @@ pub fn lower(
         builder: Builder::new(empty),
         values: vec![None; graph.values],
         constants: BTreeMap::new(),
+        strategies: Strategies::default(),
     };
     graph.insts.iter().try_for_each(|inst| lowering.inst(inst))?;
     lowering.finish()
@@ -85,6 +87,7 @@ struct Lowering<'a> {
     /// The ciphertext of every slots value that has been lowered.
     values: Vec<Option<ValueId>>,
     constants: BTreeMap<ConstId, ConstId>,
+    strategies: Strategies,
 }
 
 impl Lowering<'_> {
@@ -144,7 +147,8 @@ impl Lowering<'_> {
                     return Err(LowerError::Constant { value });
                 }
                 let x = self.lowered(*x)?;
-                polynomial::evaluate(&mut self.builder, x, set, (level, &self.waterline))
+                let target = (level, &self.waterline);
+                polynomial::evaluate(&mut self.builder, &mut self.strategies, x, set, target)
             }
         }
     }

@@ -32,7 +32,7 @@ use heplan_ir::series::PolynomialSet;
 
 use super::LowerError;
 use super::builder::Builder;
-use super::chebyshev::{Step, Strategy, Table};
+use super::chebyshev::{Step, Strategies, Strategy, Table};
 
 /// Evaluates `set` on `x`: a value at level and scale `target`, from `x` at any level that is at
 /// least `target.0 + set.depth()`.
@@ -41,6 +41,7 @@ use super::chebyshev::{Step, Strategy, Table};
 /// the constants, at the scale of `x`.
 pub(super) fn evaluate(
     builder: &mut Builder,
+    strategies: &mut Strategies,
     x: ValueId,
     set: &PolynomialSet,
     target: (usize, &Scale),
@@ -53,8 +54,8 @@ pub(super) fn evaluate(
         let zero = evaluation.builder.sub(x, x)?;
         return Ok(evaluation.add_constant(zero, &table));
     }
-    let strategy = Strategy::search(&table.support(), set.depth());
-    evaluation.make_powers(&strategy, target.0)?;
+    let strategy = strategies.get(table.support(), set.depth());
+    evaluation.make_powers(strategy, target.0)?;
     evaluation.sum(table, &strategy.steps, target.0, target.1)
 }
 

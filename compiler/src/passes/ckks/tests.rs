@@ -9,11 +9,13 @@ use heplan_ir::scale::Scale;
 use heplan_ir::series::{PolynomialSet, Series};
 use heplan_ir::slots::{Graph, Op, Port};
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::levels::Levels;
 use super::testing::run_graph;
 use super::{LowerError, lower};
+use crate::cost::{Costs, plan_cost};
 
 fn port(name: &str, width: usize) -> Port {
     Port {
@@ -121,6 +123,10 @@ fn check(g: &Graph, parameters: &Parameters, bits: u32) -> ckks::Graph {
     let inputs: Vec<Vec<f64>> =
         (0..g.inputs.len()).map(|i| ramp(g.width, 0.37 + i as f64)).collect();
     let cells = run_graph(&lowered, &inputs.iter().map(|x| vec![x.clone()]).collect());
+    for inst in lowered.insts.iter().filter(|i| matches!(i.op, Ct::Rescale { .. })) {
+        let drift = inst.ty.scale.log2() - f64::from(bits);
+        assert!(drift.abs() < 0.5, "a scale drifts by {drift} bits");
+    }
     for (cells, expected) in cells.iter().zip(reference(g, &inputs)) {
         assert_eq!(cells[0].ty.level, 0);
         let error =
@@ -248,6 +254,8 @@ fn a_residual_branch_is_dropped_where_it_waits() {
     assert_eq!(found, [5, 4, 1, 0, 0, 0, 0]);
     assert_eq!(levels.depth(), 5);
     let lowered = check(&g, &parameters, 40);
+    let drops = lowered.insts.iter().filter(|i| matches!(i.op, Ct::DropLevel { .. })).count();
+    assert!(drops >= 1);
     let rotations: Vec<usize> = lowered
         .insts
         .iter()
@@ -286,4 +294,67 @@ fn sums_of_unequal_scales_and_foreign_rings_are_refused() {
     g.width /= 2;
     let short = super::parameters::candidates(14, 0, 40, 3).remove(0);
     assert!(matches!(lower(&g, &short, 40), Err(LowerError::Depth { needed: 1, available: 0 })));
+}
+
+/// A random slots graph: every step reads earlier values, chosen by the numbers.
+fn random_graph(width: usize, steps: &[(u8, usize, usize)]) -> Graph {
+    let (mut g, mut values) = graph(width, 2);
+    for &(kind, i, j) in steps {
+        let (a, b) = (values[i % values.len()], values[j % values.len()]);
+        let v = match kind % 6 {
+            0 if a != b => linear(&mut g, &[a, b], 0.3),
+            0 | 1 => linear(&mut g, &[a], 0.5),
+            2 => push(&mut g, Op::Product { a, b }),
+            3 => polynomial(&mut g, a, PolynomialSet::shared(dense(1 + j % 6, i))),
+            4 => {
+                let rotated = push(&mut g, Op::Rotate { x: a, by: 1 + j as u32 });
+                push(&mut g, Op::Add { a, b: rotated })
+            }
+            _ => {
+                let constant = g.consts.add_vector(ramp(width, j as f64));
+                push(&mut g, Op::AddConst { x: a, constant })
+            }
+        };
+        // Every operation keeps its operands' numbers of order one.
+        values.push(linear(&mut g, &[v], 0.125));
+    }
+    let last = values[values.len() - 1];
+    output(&mut g, last);
+    g
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn random_graphs_keep_their_meaning(
+        steps in prop::collection::vec((0u8..6, 0usize..8, 0usize..8), 1..6),
+    ) {
+        let parameters = super::parameters::candidates(15, 18, 40, 3).remove(0);
+        let g = random_graph(parameters.width(), &steps);
+        prop_assume!(Levels::of(&g).depth() <= 18);
+        let lowered = check(&g, &parameters, 40);
+        let levels = Levels::of(&g);
+        for inst in lowered.insts.iter().filter(|i| matches!(i.op, Ct::Input { .. })) {
+            let Ct::Input { input, .. } = inst.op else { continue };
+            prop_assert_eq!(inst.ty.level, levels.input(input as usize));
+        }
+    }
+}
+
+#[test]
+fn the_cheapest_outcome_is_chosen() {
+    let sets = super::parameters::candidates(14, 6, 40, 3);
+    let (mut g, x) = graph(sets[0].width(), 1);
+    let a = linear(&mut g, &x, 0.5);
+    let y = polynomial(&mut g, a, PolynomialSet::shared(dense(15, 1)));
+    output(&mut g, y);
+    let costs = Costs::default();
+    let total =
+        |set: &Parameters| super::choose::weight(&plan_cost(&lower(&g, set, 40).unwrap(), &costs));
+    let best = sets.iter().map(total).fold(f64::INFINITY, f64::min);
+    let (graph, cost) = super::choose(&g, &sets, 40, &costs).unwrap().unwrap();
+    assert_eq!(super::choose::weight(&cost), best);
+    assert_eq!(total(&graph.parameters), best);
+    assert_eq!(super::choose(&g, &[], 40, &costs), Ok(None));
 }
