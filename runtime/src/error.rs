@@ -6,6 +6,8 @@ use std::fmt;
 use heplan_ir::ckks::{CtType, Op};
 use heplan_ir::plan::Inst;
 
+use crate::sim::SimError;
+
 /// What went wrong.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -61,6 +63,17 @@ impl RunError {
     /// The index of the instruction, where it was one.
     pub fn instruction(&self) -> Option<usize> {
         self.at.as_ref().map(|a| a.instruction)
+    }
+
+    /// Whether the [simulation](crate::sim) found a message that does not fit its modulus, which
+    /// larger primes or other inputs mend.
+    pub fn is_overflow(&self) -> bool {
+        match &self.kind {
+            RunErrorKind::Backend(source) => {
+                matches!(source.downcast_ref(), Some(SimError::Overflow { .. }))
+            }
+            _ => false,
+        }
     }
 
     /// Labels of the ONNX nodes behind the instruction; empty where there is none.

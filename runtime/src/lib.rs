@@ -9,6 +9,8 @@
 //! | [`clear`] | the backend on plain numbers: the specification |
 //! | [`sim`] | the backend that simulates noise, keys and overflow |
 //! | [`noise`] | the noise model behind it |
+//! | [`simulate`] | a plan on tensors, in simulation or exactly |
+//! | [`profile`] | where the time of a run goes |
 //! | [`precision`] | agreement in bits, and of classes |
 //! | [`suite`] | the cases that every backend passes |
 //!
@@ -21,6 +23,8 @@ pub mod error;
 pub mod executor;
 pub mod noise;
 pub mod precision;
+pub mod profile;
 pub mod sim;
+pub mod simulate;
 pub mod suite;
 pub mod typing;
