@@ -1,0 +1,51 @@
+//! The suite that every backend passes, on ciphertexts, and the noise that simulation predicts for it.
+#![allow(clippy::unwrap_used, reason = "a suite stops at the first thing that fails")]
+
+mod common;
+
+use common::Setup;
+use heplan_ckks::backend::CkksBackend;
+use heplan_ckks::ciphertext::Ciphertext;
+use heplan_ir::ckks::CtType;
+use heplan_runtime::sim::Sim;
+use heplan_runtime::suite;
+
+/// Encrypts with a fresh seed each time.
+fn encrypt(setup: &Setup) -> impl FnMut(&[f64], &CtType) -> Ciphertext {
+    let mut nonce = 0;
+    move |x, ty| {
+        nonce += 1;
+        setup.encrypt(x, &ty.scale, ty.level, nonce)
+    }
+}
+
+#[test]
+fn ciphertexts_pass_the_suite_with_the_noise_that_simulation_predicts() {
+    for case in suite::cases() {
+        let (parameters, keys) = (&case.plan.parameters, &case.plan.keys);
+        let setup = Setup::with_keys(parameters, keys.iter().copied());
+        let backend = CkksBackend::new(setup.evaluator.clone(), 1 << 30);
+        let decrypt = |y: &Ciphertext| setup.secret.decrypt(y);
+        let found = suite::check(&case, &backend, encrypt(&setup), decrypt).unwrap();
+
+        let sim = Sim::new(parameters, keys, 1);
+        let mut nonce = 0;
+        let simulated = |x: &[f64], ty: &CtType| {
+            nonce += 1;
+            sim.encrypt(x.to_vec(), ty.clone(), nonce).unwrap()
+        };
+        let predicted = suite::check(&case, &sim, simulated, |y| y.values().to_vec()).unwrap();
+        let off = (found.rms_error / predicted.rms_error).log2();
+        println!("{:60} {:5.1} bits, {off:5.2} from simulation", case.name, found.min_bits);
+        assert!(off.abs() < 1.0, "{}: {off} bits from simulation", case.name);
+    }
+}
+
+#[test]
+fn ciphertexts_refuse_what_the_contract_forbids() {
+    let plan = suite::refusals_plan();
+    let setup = Setup::with_keys(&plan.parameters, plan.keys.iter().copied());
+    let backend = CkksBackend::new(setup.evaluator.clone(), 0);
+    suite::check_refusals(&backend, encrypt(&setup)).unwrap();
+    suite::check_missing_keys(&backend, encrypt(&setup)).unwrap();
+}
