@@ -17,9 +17,8 @@ use heplan_ir::transform::{Diagonal, LinearTransform, Split};
 fn on_threads(c: &mut Criterion, name: &str, mut f: impl FnMut() + Send) {
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            c.bench_function(&format!("{name}, {threads} threads"), |b| b.iter(&mut f))
-        });
+        let name = format!("{name}, {threads} threads");
+        c.bench_function(&name, |b| b.iter(|| pool.install(&mut f)));
     }
 }
 
