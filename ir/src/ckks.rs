@@ -3,6 +3,9 @@
 //!
 //! Both levels share [`Op`], over values here and over registers there.
 
+pub(crate) mod rules;
+pub(crate) mod verify;
+
 use crate::constants::ConstPool;
 use crate::entity::{ConstId, OriginId, ValueId};
 use crate::origin::OriginTable;

@@ -70,9 +70,7 @@ impl Constant {
                     words(&mut h, [d.output as usize, d.input as usize, d.offset as usize]);
                     words(&mut h, [d.slots.len()]);
                     words(&mut h, d.slots.iter().map(|&s| s as usize));
-                    for v in &d.values {
-                        h.update(&v.to_bits().to_le_bytes());
-                    }
+                    blocks(&mut h, d.values.iter().map(|v| v.to_bits().to_le_bytes()));
                 }
             }
         }
@@ -80,16 +78,27 @@ impl Constant {
     }
 }
 
+/// Numbers reach the hasher in blocks: one call for each number costs more than the hashing.
 fn words(h: &mut blake3::Hasher, values: impl IntoIterator<Item = usize>) {
-    for v in values {
-        h.update(&(v as u64).to_le_bytes());
-    }
+    blocks(h, values.into_iter().map(|v| (v as u64).to_le_bytes()));
 }
 
 fn reals(h: &mut blake3::Hasher, values: &[f64]) {
-    for v in values {
-        h.update(&v.to_bits().to_le_bytes());
+    blocks(h, values.iter().map(|v| v.to_bits().to_le_bytes()));
+}
+
+fn blocks<const N: usize>(h: &mut blake3::Hasher, values: impl Iterator<Item = [u8; N]>) {
+    let mut block = [0; 4096];
+    let mut used = 0;
+    for bytes in values {
+        block[used..used + N].copy_from_slice(&bytes);
+        used += N;
+        if used + N > block.len() {
+            h.update(&block[..used]);
+            used = 0;
+        }
     }
+    h.update(&block[..used]);
 }
 
 /// The constants of one graph; cheap to clone, so that every level keeps its own.

@@ -1,4 +1,4 @@
-//! The frame of every binary file: magic, version, lengths and checksums.
+//! The frame of every binary file, and the writing of every file: magic, version, lengths and checksums.
 //!
 //! ```text
 //! offset  bytes
@@ -25,6 +25,7 @@ mod write;
 
 use std::fmt;
 
+pub(crate) use error::looks_like;
 pub use error::{FileError, Problem};
 pub use reader::{Container, SectionReader, read_file};
 pub use write::{SectionWriter, to_bytes, write_atomic};
@@ -34,9 +35,6 @@ pub const VERSION: u16 = 1;
 
 /// Permission bits of a file that only its owner may read.
 pub const SECRET_MODE: u32 = 0o600;
-
-/// How a `.keyparams` file begins, so that one in the place of a binary file is recognised.
-pub(crate) const KEYPARAMS_START: &str = "// heplan key parameters";
 
 const PREFIX: &[u8; 6] = b"heplan";
 const FIXED: usize = 56;
@@ -53,12 +51,15 @@ pub enum Kind {
     EvaluationKeys,
     /// Ciphertexts of one input or output.
     Ciphertext,
+    /// Key parameters: the one kind that is text ([`keyparams`](crate::keyparams)), told by the
+    /// beginning of its first comment.
+    KeyParams,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::Plan, Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext];
+    pub const ALL: [Self; 5] =
+        [Self::Plan, Self::SecretKey, Self::EvaluationKeys, Self::Ciphertext, Self::KeyParams];
 
     fn magic(self) -> [u8; 8] {
         match self {
@@ -66,6 +67,7 @@ impl Kind {
             Self::SecretKey => *b"heplanSK",
             Self::EvaluationKeys => *b"heplanEK",
             Self::Ciphertext => *b"heplanCT",
+            Self::KeyParams => *b"// hepla",
         }
     }
 
@@ -76,6 +78,7 @@ impl Kind {
             Self::SecretKey => "`heplan keygen` (client.key)",
             Self::EvaluationKeys => "`heplan keygen` (client.key.pub)",
             Self::Ciphertext => "`heplan encrypt` and `heplan run` (.enc)",
+            Self::KeyParams => "`heplan compile` (model.keyparams)",
         }
     }
 
@@ -93,6 +96,7 @@ impl fmt::Display for Kind {
             Self::SecretKey => "a secret key",
             Self::EvaluationKeys => "a file of evaluation keys",
             Self::Ciphertext => "a ciphertext",
+            Self::KeyParams => "a file of key parameters",
         })
     }
 }

@@ -3,6 +3,8 @@
 //! The list is what ONNX exporters write; approximation turns each into a
 //! [`Series`](crate::series::Series) over its calibrated range.
 
+mod names;
+
 /// A univariate real function with its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Function {

@@ -14,6 +14,7 @@ pub mod container;
 pub mod diagnostic;
 pub mod entity;
 pub mod function;
+pub mod keyparams;
 pub mod layout;
 pub mod matrix;
 pub mod origin;
@@ -24,4 +25,7 @@ pub mod scale;
 pub mod series;
 pub mod slots;
 pub mod tensor;
+#[cfg(test)]
+mod testing;
 pub mod transform;
+pub mod verify;

@@ -71,6 +71,21 @@ impl OriginTable {
         self.sets[origin.index()].iter().map(|&n| &self.nodes[n as usize])
     }
 
+    /// Number of origins, that of what no node wrote included.
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Whether nothing but the origin of what no node wrote is known.
+    pub fn is_empty(&self) -> bool {
+        self.sets.len() == 1
+    }
+
+    /// The label of an origin, if it is of this table.
+    pub fn get_label(&self, origin: OriginId) -> Option<String> {
+        (origin.index() < self.sets.len()).then(|| self.label(origin))
+    }
+
     /// Every origin's label, in id order; what a plan file stores.
     pub fn labels(&self) -> Vec<String> {
         (0..self.sets.len()).map(|i| self.label(OriginId::new(i))).collect()

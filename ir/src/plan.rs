@@ -1,11 +1,21 @@
 //! The `plan` level: *in what order*, over registers. It is what ships: the whole contract between
 //! compiler and runtime.
 
+mod format;
+mod keys;
+mod verify;
+
+use std::fmt;
+
 use crate::ckks::{CtType, Op};
 use crate::constants::ConstPool;
 use crate::entity::RegId;
 use crate::parameters::Parameters;
 use crate::slots::Port;
+
+pub use format::PlanError;
+pub(crate) use keys::problems as key_problems;
+pub use keys::required_keys;
 
 /// An instruction over registers.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +36,7 @@ pub struct Inst {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
+#[serde(deny_unknown_fields)]
 pub struct KeySpec {
     /// What it switches.
     pub kind: KeyKind,
@@ -42,6 +53,15 @@ pub enum KeyKind {
     Relinearise,
     /// The secret rotated by this many slots to the left (Galois element `5^by mod 2N`).
     Rotate(u32),
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Relinearise => write!(f, "the relinearisation key"),
+            Self::Rotate(by) => write!(f, "the key of rotation {by}"),
+        }
+    }
 }
 
 /// Identity of a plan: the BLAKE3 hash of its content.

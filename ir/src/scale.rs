@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use crate::parameters::Parameters;
+
 /// A scale `2^exponent · Π prime^power`, exact.
 ///
 /// Printed as its base-2 logarithm with four decimals.
@@ -115,6 +117,22 @@ impl Scale {
         }
         self
     }
+}
+
+/// A scale that a file states: primes of the chain in increasing order, no zero powers, and powers
+/// so small that products of a few scales cannot overflow. `None` for any other.
+pub(crate) fn checked(
+    exponent: i32,
+    powers: &[(u64, i32)],
+    parameters: &Parameters,
+) -> Option<Scale> {
+    const MAX_EXPONENT: u32 = 1 << 16;
+    const MAX_POWER: u32 = 1 << 8;
+    let known = |q: &u64| parameters.q().contains(q) || parameters.p().contains(q);
+    let sound = exponent.unsigned_abs() <= MAX_EXPONENT
+        && powers.windows(2).all(|w| w[0].0 < w[1].0)
+        && powers.iter().all(|(q, p)| known(q) && (1..=MAX_POWER).contains(&p.unsigned_abs()));
+    sound.then(|| Scale::from_parts(exponent, powers.iter().copied()))
 }
 
 impl fmt::Display for Scale {

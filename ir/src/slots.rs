@@ -4,6 +4,7 @@
 //! ciphertext is several values.
 
 mod port;
+mod verify;
 
 use crate::constants::ConstPool;
 use crate::entity::{ConstId, OriginId, ValueId};

@@ -4,6 +4,8 @@
 //! After import a graph has three kinds of operation: [`Op::Affine`], [`Op::Product`] and
 //! [`Op::Function`]; approximation replaces the last by [`Op::Polynomial`].
 
+mod verify;
+
 use crate::constants::ConstPool;
 use crate::entity::{ConstId, OriginId, ValueId};
 use crate::function::Function;

@@ -67,6 +67,9 @@ pub enum Problem {
         /// The length that it should have (at least).
         of: u64,
     },
+    /// A text without its last line.
+    #[error("is cut: the checksum, its last line, is missing; copy it again")]
+    CutText,
     /// There are bytes after its end.
     #[error("is too long: {found} bytes instead of {of}; copy it again")]
     TooLong {
@@ -100,11 +103,10 @@ impl Problem {
 }
 
 /// What a file that is not ours looks like.
-pub(super) fn looks_like(bytes: &[u8]) -> &'static str {
-    const KNOWN: [(&[u8], &str); 5] = [
+pub(crate) fn looks_like(bytes: &[u8]) -> &'static str {
+    const KNOWN: [(&[u8], &str); 4] = [
         (b"\x93NUMPY", "a NumPy array"),
         (b"PK\x03\x04", "a zip archive"),
-        (crate::container::KEYPARAMS_START.as_bytes(), "a file of key parameters"),
         (b"\x1f\x8b", "a gzip archive"),
         (b"\x28\xb5\x2f\xfd", "a zstd archive"),
     ];

@@ -32,6 +32,10 @@ impl Index {
         if length == 0 {
             return Err(Problem::Empty(wanted));
         }
+        let kind = Kind::of(start);
+        if let Some(found) = kind.filter(|k| *k != wanted) {
+            return Err(Problem::WrongKind { found, wanted });
+        }
         let prefix = start.len().min(PREFIX.len());
         if start[..prefix] != PREFIX[..prefix] {
             return Err(Problem::Foreign { found: looks_like(start), wanted });
@@ -41,13 +45,11 @@ impl Index {
             return Err(Problem::Cut { found: length, of });
         }
         let version = u16::from_le_bytes([start[8], start[9]]);
-        match Kind::of(start) {
-            Some(found) if found != wanted => return Err(Problem::WrongKind { found, wanted }),
-            _ if version > VERSION => {
-                return Err(Problem::Newer { found: version, known: VERSION });
-            }
-            None => return Err(Problem::Foreign { found: "of an unknown kind", wanted }),
-            Some(_) => {}
+        if version > VERSION {
+            return Err(Problem::Newer { found: version, known: VERSION });
+        }
+        if kind.is_none() {
+            return Err(Problem::Foreign { found: "a file of unknown kind", wanted });
         }
         let sections = u64::from(u32::from_le_bytes([start[12], start[13], start[14], start[15]]));
         let (end, declared) = (FIXED as u64 + sections * ENTRY as u64, le64(&start[16..24]));

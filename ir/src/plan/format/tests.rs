@@ -1,0 +1,100 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::{KeyKind, KeySpec};
+use crate::testing::{self, Dice};
+
+#[test]
+fn a_flipped_byte_is_refused() {
+    let plan = testing::small_plan();
+    let bytes = plan.to_bytes().unwrap();
+    for i in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[i] ^= 0x55;
+        assert!(Plan::from_bytes(&bad).is_err(), "byte {i}");
+    }
+    for n in 0..bytes.len() {
+        assert!(Plan::from_bytes(&bytes[..n]).is_err(), "length {n}");
+    }
+}
+
+/// The checksums made right again, so that the decoder itself meets the damage.
+fn resealed(content: &[u8], constants: &[u8]) -> Vec<u8> {
+    to_bytes(Kind::Plan, &[(INSTRUCTIONS, content), (CONSTANTS, constants)])
+}
+
+#[test]
+fn damage_behind_sound_checksums_is_refused_or_harmless() {
+    let plan = testing::small_plan();
+    let (content, constants) = (plan.content(), constants::encode(&plan.consts));
+    let judge = |bytes: &[u8]| {
+        if let Ok(read) = Plan::from_bytes(bytes) {
+            assert_eq!(read.verify(), []);
+            assert_eq!(Plan::from_bytes(&read.to_bytes().unwrap()).unwrap(), read);
+        }
+    };
+    for i in 0..content.len() {
+        for mask in [0x01, 0x55, 0xff] {
+            let mut bad = content.clone();
+            bad[i] ^= mask;
+            judge(&resealed(&bad, &constants));
+        }
+        judge(&resealed(&content[..i], &constants));
+    }
+    for i in 0..constants.len() {
+        let mut bad = constants.clone();
+        bad[i] ^= 0x55;
+        if let Ok(read) = Plan::from_bytes(&resealed(&content, &bad)) {
+            assert_eq!(read, plan);
+        }
+        assert!(Plan::from_bytes(&resealed(&content, &constants[..i])).is_err());
+    }
+}
+
+#[test]
+fn a_small_file_cannot_demand_much_memory() {
+    // One vector that claims 2^60 numbers, one transform that claims as many slots.
+    let mut vector = vec![0];
+    vector.extend([0x80; 8]);
+    vector.push(0x10);
+    let transform = [&[1, 64, 64, 1, 1, 1, 0, 0, 0][..], &vector[1..]].concat();
+    for raw in [vector, transform] {
+        let packed = zstd::bulk::compress(&raw, 3).unwrap();
+        let found = constants::decode(&packed, &[crate::constants::ContentHash([0; 32])], 64);
+        assert!(found.unwrap_err().to_string().contains("at most 64 is possible"));
+    }
+}
+
+#[test]
+fn a_broken_plan_does_not_ship() {
+    let mut plan = testing::small_plan();
+    plan.keys.push(KeySpec { kind: KeyKind::Rotate(4095), level: 0 });
+    let text = plan.to_bytes().unwrap_err().to_string();
+    assert!(text.contains("the key of rotation 4095 is never used"), "{text}");
+}
+
+#[test]
+fn a_file_says_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.plan");
+    let plan = testing::small_plan();
+    plan.write(&path).unwrap();
+    assert_eq!(Plan::read(&path).unwrap(), plan);
+    let absent = Plan::read(&dir.path().join("other.plan")).unwrap_err().to_string();
+    assert!(absent.contains("other.plan: cannot be read"), "{absent}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn decoding_undoes_encoding(rolls in prop::collection::vec(any::<u32>(), 1..80), steps in 0usize..30) {
+        let plan = testing::plan(&mut Dice::new(&rolls), steps);
+        prop_assert_eq!(plan.verify(), vec![]);
+        let bytes = plan.to_bytes().unwrap();
+        prop_assert_eq!(&bytes, &plan.clone().to_bytes().unwrap());
+        let read = Plan::from_bytes(&bytes).unwrap();
+        prop_assert_eq!(read.id(), plan.id());
+        prop_assert_eq!(read, plan);
+    }
+}

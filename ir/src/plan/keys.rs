@@ -1,0 +1,65 @@
+//! The key manifest: which evaluation keys a list of operations needs, and up to which level.
+
+use std::collections::BTreeMap;
+
+use super::{KeyKind, KeySpec};
+use crate::ckks::Op;
+use crate::constants::{ConstPool, Constant};
+
+/// The keys that operations need, sorted by kind, each with the highest level of its use.
+///
+/// Every operation comes with the level of its operands. A `Linear` needs its baby and giant
+/// steps. Transforms and splits that do not exist or are out of range need nothing here: the
+/// verifier reports them.
+pub fn required_keys<'a, V: Copy + 'a>(
+    ops: impl IntoIterator<Item = (&'a Op<V>, usize)>,
+    consts: &ConstPool,
+) -> Vec<KeySpec> {
+    let mut levels: BTreeMap<KeyKind, usize> = BTreeMap::new();
+    let mut need = |kind: KeyKind, level: usize| {
+        let known = levels.entry(kind).or_insert(level);
+        *known = level.max(*known);
+    };
+    for (op, level) in ops {
+        match op {
+            Op::Relinearise { .. } => need(KeyKind::Relinearise, level),
+            Op::Rotate { by, .. } => need(KeyKind::Rotate(*by), level),
+            Op::Linear { transform, split, .. } => {
+                let Some(Constant::Transform(t)) = consts.get(*transform) else { continue };
+                if !t.width.is_power_of_two() || split.problem(t.width).is_some() {
+                    continue;
+                }
+                let (babies, giants) = split.steps(t);
+                babies.into_iter().chain(giants).for_each(|s| need(KeyKind::Rotate(s), level));
+            }
+            Op::Input { .. }
+            | Op::Add { .. }
+            | Op::Sub { .. }
+            | Op::AddPlain { .. }
+            | Op::MulPlain { .. }
+            | Op::Mul { .. }
+            | Op::Rescale { .. }
+            | Op::DropLevel { .. } => {}
+        }
+    }
+    levels.into_iter().map(|(kind, level)| KeySpec { kind, level }).collect()
+}
+
+/// Breaches of a manifest by itself: sorted by kind, one per kind, levels and steps in range.
+pub(crate) fn problems(keys: &[KeySpec], max_level: usize, width: usize) -> Vec<(usize, String)> {
+    let mut out = Vec::new();
+    for (i, key) in keys.iter().enumerate() {
+        if i > 0 && keys[i - 1].kind >= key.kind {
+            out.push((i, "keys are not sorted by kind, one per kind".to_owned()));
+        }
+        if key.level > max_level {
+            out.push((i, format!("level {} is above the highest level {max_level}", key.level)));
+        }
+        if let KeyKind::Rotate(by) = key.kind
+            && (by == 0 || by as usize >= width)
+        {
+            out.push((i, format!("rotation by {by} in a width of {width}")));
+        }
+    }
+    out
+}
