@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::arithmetic::{
-    Field, Words, centred_f64, load_bits, load_integers, quads_mut, store_bits, store_integers,
+    Factor, Field, Words, centred_f64, load_bits, load_integers, quads_mut, store_bits,
 };
 use crate::modulus::Modulus;
 
@@ -66,12 +66,20 @@ impl Half {
     /// The three factors of block `g` of `m` in a radix-4 pass: the outer stage, then the two of the inner one.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn block(&self, m: usize, g: usize) -> [__m256d; 3] {
+    fn block(&self, f: Field, m: usize, g: usize) -> [Factor; 3] {
         [
-            _mm256_set1_pd(self.roots[m + g]),
-            _mm256_set1_pd(self.roots[2 * (m + g)]),
-            _mm256_set1_pd(self.roots[2 * (m + g) + 1]),
+            f.factor(_mm256_set1_pd(self.roots[m + g])),
+            f.factor(_mm256_set1_pd(self.roots[2 * (m + g)])),
+            f.factor(_mm256_set1_pd(self.roots[2 * (m + g) + 1])),
         ]
+    }
+
+    /// The factors of the last two stages of the 16 words number `g`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn inner(&self, f: Field, g: usize) -> [Factor; 3] {
+        let [u, v, w] = self.inner[g];
+        [f.factor(u), f.factor(v), f.factor(w)]
     }
 }
 
@@ -155,33 +163,50 @@ impl Bounds {
     }
 }
 
-/// Two forward stages on the elements at distance 1/4 of a block.
+/// Four registers: one element of each quarter of a block, or four consecutive ones after a transposition.
+type Column = [__m256d; 4];
+
+/// The outer one of two forward stages.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn forward_4(f: Field, [a, b, c, d]: [__m256d; 4], w: &[__m256d; 3], reduce: bool) -> [__m256d; 4] {
+fn forward_outer(f: Field, [a, b, c, d]: Column, w: &[Factor; 3], reduce: bool) -> Column {
     let (a, b) = if reduce { (f.reduce(a), f.reduce(b)) } else { (a, b) };
-    let (c, d) = (f.mul(c, w[0]), f.mul(d, w[0]));
-    let (a, c) = (_mm256_add_pd(a, c), _mm256_sub_pd(a, c));
-    let (b, d) = (_mm256_add_pd(b, d), _mm256_sub_pd(b, d));
-    let (b, d) = (f.mul(b, w[1]), f.mul(d, w[2]));
+    let (c, d) = (f.mul_factor(c, w[0]), f.mul_factor(d, w[0]));
+    [_mm256_add_pd(a, c), _mm256_add_pd(b, d), _mm256_sub_pd(a, c), _mm256_sub_pd(b, d)]
+}
+
+/// The inner one of two forward stages.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn forward_inner(f: Field, [a, b, c, d]: Column, w: &[Factor; 3]) -> Column {
+    let (b, d) = (f.mul_factor(b, w[1]), f.mul_factor(d, w[2]));
     [_mm256_add_pd(a, b), _mm256_sub_pd(a, b), _mm256_add_pd(c, d), _mm256_sub_pd(c, d)]
 }
 
-/// Two inverse stages, the opposite of [`forward_4`] up to the factor 4.
+/// The opposite of [`forward_inner`] up to the factor 2.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn inverse_4(f: Field, [a, b, c, d]: [__m256d; 4], w: &[__m256d; 3], reduce: bool) -> [__m256d; 4] {
-    let (a, b) = (_mm256_add_pd(a, b), f.mul(_mm256_sub_pd(a, b), w[1]));
-    let (c, d) = (_mm256_add_pd(c, d), f.mul(_mm256_sub_pd(c, d), w[2]));
-    let (a, c) = (_mm256_add_pd(a, c), f.mul(_mm256_sub_pd(a, c), w[0]));
-    let (b, d) = (_mm256_add_pd(b, d), f.mul(_mm256_sub_pd(b, d), w[0]));
-    if reduce { [f.reduce(a), f.reduce(b), c, d] } else { [a, b, c, d] }
+fn inverse_inner(f: Field, [a, b, c, d]: Column, w: &[Factor; 3]) -> Column {
+    let b_twisted = f.mul_factor(_mm256_sub_pd(a, b), w[1]);
+    let d_twisted = f.mul_factor(_mm256_sub_pd(c, d), w[2]);
+    [_mm256_add_pd(a, b), b_twisted, _mm256_add_pd(c, d), d_twisted]
+}
+
+/// The opposite of [`forward_outer`] up to the factor 2.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn inverse_outer(f: Field, [a, b, c, d]: Column, w: &[Factor; 3], reduce: bool) -> Column {
+    let (sum, next) = (_mm256_add_pd(a, c), _mm256_add_pd(b, d));
+    let c_twisted = f.mul_factor(_mm256_sub_pd(a, c), w[0]);
+    let d_twisted = f.mul_factor(_mm256_sub_pd(b, d), w[0]);
+    let (a, b) = if reduce { (f.reduce(sum), f.reduce(next)) } else { (sum, next) };
+    [a, b, c_twisted, d_twisted]
 }
 
 /// The 4 by 4 matrix with rows and columns exchanged.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn transpose([a, b, c, d]: [__m256d; 4]) -> [__m256d; 4] {
+fn transpose([a, b, c, d]: Column) -> Column {
     let (ab_even, ab_odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
     let (cd_even, cd_odd) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
     [
@@ -192,26 +217,82 @@ fn transpose([a, b, c, d]: [__m256d; 4]) -> [__m256d; 4] {
     ]
 }
 
-/// A block as four runs of equal length.
+/// One quad of each quarter of a block.
+type Quads<'a> = [&'a mut Words; 4];
+
+/// A block as quads at distances of a quarter.
 #[inline]
-fn quarters(block: &mut [Words]) -> [&mut [Words]; 4] {
+fn columns(block: &mut [Words]) -> impl Iterator<Item = Quads<'_>> {
     let quarter = block.len() / 4;
     let (ab, cd) = block.split_at_mut(2 * quarter);
     let (a, b) = ab.split_at_mut(quarter);
     let (c, d) = cd.split_at_mut(quarter);
-    [a, b, c, d]
+    a.iter_mut().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [a, b, c, d])
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn read<const SIDE: u8>(words: &Words) -> __m256d {
-    if SIDE == OUTER { load_integers(words) } else { load_bits(words) }
+fn read<const SIDE: u8>(quads: &Quads<'_>) -> Column {
+    let [a, b, c, d] = quads;
+    if SIDE == OUTER {
+        [load_integers(a), load_integers(b), load_integers(c), load_integers(d)]
+    } else {
+        [load_bits(a), load_bits(b), load_bits(c), load_bits(d)]
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn write<const SIDE: u8>(f: Field, words: &mut Words, x: __m256d) {
-    if SIDE == OUTER { store_integers(words, f.lift(f.reduce(x))) } else { store_bits(words, x) }
+fn write<const SIDE: u8>(f: Field, quads: Quads<'_>, x: Column) {
+    for (quad, x) in quads.into_iter().zip(x) {
+        if SIDE == OUTER {
+            f.store_reduced(quad, x);
+        } else {
+            store_bits(quad, x);
+        }
+    }
+}
+
+/// Runs both halves of a pass over the columns of a block.
+///
+/// The first half of a column comes before the second half of the one before it: they do not wait for each other,
+/// and a processor that looks ahead by a few dozen instructions finds twice as many that are ready.
+macro_rules! pipeline {
+    ($block:expr, |$column:ident| $first:expr, |$out:ident, $mid:ident| $second:expr) => {
+        let mut columns = columns($block);
+        if let Some(mut $out) = columns.next() {
+            let mut $mid = {
+                let $column = &$out;
+                $first
+            };
+            for next in columns {
+                let following = {
+                    let $column = &next;
+                    $first
+                };
+                $second;
+                ($out, $mid) = (next, following);
+            }
+            $second;
+        }
+    };
+}
+
+/// As [`pipeline`], over blocks of 16 words, numbered from `$g` on.
+macro_rules! pipeline_16 {
+    ($block:expr, $g:expr, $first:expr, $second:expr) => {
+        let (groups, _) = $block.as_chunks_mut::<4>();
+        let mut groups = ($g..).zip(groups.iter_mut().map(|group| group.each_mut()));
+        if let Some((mut g, mut quads)) = groups.next() {
+            let mut mid = $first(&quads, g);
+            for (next_g, next) in groups {
+                let following = $first(&next, next_g);
+                $second(quads, mid, g);
+                (g, quads, mid) = (next_g, next, following);
+            }
+            $second(quads, mid, g);
+        }
+    };
 }
 
 /// The limb and everything that its transform needs.
@@ -229,10 +310,10 @@ pub(in super::super) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) 
     let t = Transform { f, half: &twiddles.forward, reduces: &twiddles.forward_reduces };
     let a = quads_mut(a);
     if a.len().trailing_zeros() % 2 == 1 {
-        let w = _mm256_set1_pd(t.half.roots[1]);
+        let w = f.factor(_mm256_set1_pd(t.half.roots[1]));
         let (low, high) = a.split_at_mut(a.len() / 2);
         for (x, y) in low.iter_mut().zip(high) {
-            let (u, v) = (load_integers(x), f.mul(load_integers(y), w));
+            let (u, v) = (load_integers(x), f.mul_factor(load_integers(y), w));
             store_bits(x, _mm256_add_pd(u, v));
             store_bits(y, _mm256_sub_pd(u, v));
         }
@@ -252,8 +333,9 @@ pub(in super::super) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) 
 pub(in super::super) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
     let f = Field::new(q);
     let t = Transform { f, half: &twiddles.inverse, reduces: &twiddles.inverse_reduces };
-    let n = _mm256_set1_pd(twiddles.inverse_n);
-    let w = _mm256_set1_pd(twiddles.inverse_n_root);
+    // The outermost stage carries the factor 1/N.
+    let n = f.factor(_mm256_set1_pd(twiddles.inverse_n));
+    let w = f.factor(_mm256_set1_pd(twiddles.inverse_n_root));
     let a = quads_mut(a);
     let last = t.reduces.len() - 1;
     if a.len().trailing_zeros() % 2 == 1 {
@@ -265,23 +347,22 @@ pub(in super::super) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) 
         let (low, high) = a.split_at_mut(a.len() / 2);
         for (x, y) in low.iter_mut().zip(high) {
             let (u, v) = (load_bits(x), load_bits(y));
-            write::<OUTER>(f, x, f.mul(_mm256_add_pd(u, v), n));
-            write::<OUTER>(f, y, f.mul(_mm256_sub_pd(u, v), w));
+            f.store_reduced(x, f.mul_factor(_mm256_add_pd(u, v), n));
+            f.store_reduced(y, f.mul_factor(_mm256_sub_pd(u, v), w));
         }
     } else {
         t.inverse_below(a, 1, 0, last);
-        // The outermost stage carries the factor 1/N.
-        let [_, w1, w2] = t.half.block(1, 0);
-        let [a, b, c, d] = quarters(a);
-        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-            let [p, q, r, s] = [load_bits(a), load_bits(b), load_bits(c), load_bits(d)];
-            let (p, q) = (_mm256_add_pd(p, q), f.mul(_mm256_sub_pd(p, q), w1));
-            let (r, s) = (_mm256_add_pd(r, s), f.mul(_mm256_sub_pd(r, s), w2));
-            write::<OUTER>(f, a, f.mul(_mm256_add_pd(p, r), n));
-            write::<OUTER>(f, b, f.mul(_mm256_add_pd(q, s), n));
-            write::<OUTER>(f, c, f.mul(_mm256_sub_pd(p, r), w));
-            write::<OUTER>(f, d, f.mul(_mm256_sub_pd(q, s), w));
-        }
+        let inner = t.half.block(f, 1, 0);
+        pipeline!(a, |column| inverse_inner(f, read::<LAZY>(column), &inner), |out, mid| {
+            let [a, b, c, d] = mid;
+            let x = [
+                f.mul_factor(_mm256_add_pd(a, c), n),
+                f.mul_factor(_mm256_add_pd(b, d), n),
+                f.mul_factor(_mm256_sub_pd(a, c), w),
+                f.mul_factor(_mm256_sub_pd(b, d), w),
+            ];
+            write::<OUTER>(f, out, x);
+        });
     }
 }
 
@@ -290,16 +371,24 @@ impl Transform<'_> {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn forward_pass<const IN: u8>(self, block: &mut [Words], m: usize, g: usize, reduce: bool) {
-        let w = self.half.block(m, g);
-        let [a, b, c, d] = quarters(block);
-        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-            let x = [read::<IN>(a), read::<IN>(b), read::<IN>(c), read::<IN>(d)];
-            let y = forward_4(self.f, x, &w, reduce);
-            store_bits(a, y[0]);
-            store_bits(b, y[1]);
-            store_bits(c, y[2]);
-            store_bits(d, y[3]);
+        if reduce {
+            self.forward_pass_reducing::<IN, true>(block, m, g);
+        } else {
+            self.forward_pass_reducing::<IN, false>(block, m, g);
         }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn forward_pass_reducing<const IN: u8, const REDUCE: bool>(
+        self,
+        block: &mut [Words],
+        m: usize,
+        g: usize,
+    ) {
+        let (f, w) = (self.f, self.half.block(self.f, m, g));
+        pipeline!(block, |column| forward_outer(f, read::<IN>(column), &w, REDUCE), |out, mid| {
+            write::<LAZY>(f, out, forward_inner(f, mid, &w))
+        });
     }
 
     /// All passes after pass `depth`, which was over block `g` of `m`.
@@ -320,42 +409,47 @@ impl Transform<'_> {
             }
             (span, m, g, depth) = (span / 4, 4 * m, 4 * g, depth + 1);
         }
-        let reduces = [self.reduces[depth], self.reduces[depth + 1]];
-        let (groups, _) = block.as_chunks_mut::<4>();
-        for (i, group) in groups.iter_mut().enumerate() {
-            self.forward_16(group, m, g + i, reduces);
-        }
+        self.forward_last(block, m, g, depth);
     }
 
-    /// The last four stages of 16 words.
+    /// The last four stages, in the blocks of 16 words from number `g` of `m` on; passes `depth` and `depth + 1`.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn forward_16(self, group: &mut [Words; 4], m: usize, g: usize, reduces: [bool; 2]) {
-        let f = self.f;
-        let [a, b, c, d] = group;
-        let x = [load_bits(a), load_bits(b), load_bits(c), load_bits(d)];
-        let x = transpose(forward_4(f, x, &self.half.block(m, g), reduces[0]));
-        let x = transpose(forward_4(f, x, &self.half.inner[g], reduces[1]));
-        write::<OUTER>(f, a, x[0]);
-        write::<OUTER>(f, b, x[1]);
-        write::<OUTER>(f, c, x[2]);
-        write::<OUTER>(f, d, x[3]);
+    fn forward_last(self, block: &mut [Words], m: usize, g: usize, depth: usize) {
+        let (f, reduces) = (self.f, [self.reduces[depth], self.reduces[depth + 1]]);
+        let across = |quads: &Quads<'_>, g: usize| {
+            let w = self.half.block(f, m, g);
+            forward_inner(f, forward_outer(f, read::<LAZY>(quads), &w, reduces[0]), &w)
+        };
+        let within = |quads: Quads<'_>, mid: Column, g: usize| {
+            let w = self.half.inner(f, g);
+            let x = forward_outer(f, transpose(mid), &w, reduces[1]);
+            write::<OUTER>(f, quads, transpose(forward_inner(f, x, &w)));
+        };
+        pipeline_16!(block, g, across, within);
     }
 
     /// One radix-4 pass over block `g` of `m`.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn inverse_pass(self, block: &mut [Words], m: usize, g: usize, reduce: bool) {
-        let w = self.half.block(m, g);
-        let [a, b, c, d] = quarters(block);
-        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-            let x = [load_bits(a), load_bits(b), load_bits(c), load_bits(d)];
-            let y = inverse_4(self.f, x, &w, reduce);
-            store_bits(a, y[0]);
-            store_bits(b, y[1]);
-            store_bits(c, y[2]);
-            store_bits(d, y[3]);
+        if reduce {
+            self.inverse_pass_reducing::<true>(block, m, g);
+        } else {
+            self.inverse_pass_reducing::<false>(block, m, g);
         }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn inverse_pass_reducing<const REDUCE: bool>(self, block: &mut [Words], m: usize, g: usize) {
+        let (f, w) = (self.f, self.half.block(self.f, m, g));
+        pipeline!(block, |column| inverse_inner(f, read::<LAZY>(column), &w), |out, mid| write::<
+            LAZY,
+        >(
+            f,
+            out,
+            inverse_outer(f, mid, &w, REDUCE)
+        ));
     }
 
     /// All passes before pass `height` (counted from the innermost), which will be over block `g` of `m`.
@@ -369,12 +463,8 @@ impl Transform<'_> {
             }
             return;
         }
-        let groups_before = g * (block.len() / 4);
-        let (mut span, mut m_here) = (4, m * (block.len() / 4));
-        let (groups, _) = block.as_chunks_mut::<4>();
-        for (i, group) in groups.iter_mut().enumerate() {
-            self.inverse_16(group, m_here, groups_before + i);
-        }
+        let (mut span, mut m_here) = (4, m * quarter);
+        self.inverse_first(block, m_here, g * quarter);
         let mut pass = 2;
         while span < quarter {
             (span, m_here) = (4 * span, m_here / 4);
@@ -386,18 +476,21 @@ impl Transform<'_> {
         }
     }
 
-    /// The first four stages of 16 words.
+    /// The first four stages, in the blocks of 16 words from number `g` of `m` on.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn inverse_16(self, group: &mut [Words; 4], m: usize, g: usize) {
-        let f = self.f;
-        let [a, b, c, d] = group;
-        let x = [load_integers(a), load_integers(b), load_integers(c), load_integers(d)];
-        let x = transpose(inverse_4(f, transpose(x), &self.half.inner[g], self.reduces[0]));
-        let x = inverse_4(f, x, &self.half.block(m, g), self.reduces[1]);
-        store_bits(a, x[0]);
-        store_bits(b, x[1]);
-        store_bits(c, x[2]);
-        store_bits(d, x[3]);
+    fn inverse_first(self, block: &mut [Words], m: usize, g: usize) {
+        let (f, reduces) = (self.f, [self.reduces[0], self.reduces[1]]);
+        let within = |quads: &Quads<'_>, g: usize| {
+            let w = self.half.inner(f, g);
+            let x = inverse_inner(f, transpose(read::<OUTER>(quads)), &w);
+            transpose(inverse_outer(f, x, &w, reduces[0]))
+        };
+        let across = |quads: Quads<'_>, mid: Column, g: usize| {
+            let w = self.half.block(f, m, g);
+            let x = inverse_outer(f, inverse_inner(f, mid, &w), &w, reduces[1]);
+            write::<LAZY>(f, quads, x);
+        };
+        pipeline_16!(block, g, within, across);
     }
 }

@@ -3,18 +3,22 @@
 use std::arch::x86_64::{
     __m256i, _CMP_GT_OQ, _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_si256,
     _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64,
-    _mm256_floor_pd, _mm256_mul_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd,
-    _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
+    _mm256_floor_pd, _mm256_mul_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_si256,
+    _mm256_sub_epi64, _mm256_sub_pd,
 };
 
 use super::arithmetic::{
-    Field, centred_f64, load, load_integers, quads, quads_mut, store, store_integers,
+    Field, Words, centred_f64, load, load_bits, load_integers, quads, quads_mut, store, store_bits,
+    store_integers,
 };
 use crate::modulus::Modulus;
 
 /// Reduced products of two residues that add up before the sum must be reduced:
 /// each is at most `7/8 q`, what is carried over at most `0.51 q`, and `0.51 + 8 * 7/8 < 8` keeps the sum below `2^53`.
 const LAZY_TERMS: usize = 8;
+
+/// Words of a limb whose sums stay in the nearest cache while the terms pass by.
+const BLOCK_WORDS: usize = 1 << 10;
 
 /// `if a < 0 { b } else { a }` by the sign bits.
 #[inline]
@@ -66,7 +70,7 @@ pub(in super::super) fn add_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
 pub(in super::super) fn mul(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
     let f = Field::new(q);
     for ((o, x), y) in quads_mut(out).iter_mut().zip(quads(a)).zip(quads(b)) {
-        store_integers(o, f.lift(f.mul(load_integers(x), load_integers(y))));
+        f.store_lifted(o, f.mul(load_integers(x), load_integers(y)));
     }
 }
 
@@ -74,7 +78,7 @@ pub(in super::super) fn mul(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
 pub(in super::super) fn mul_assign(q: Modulus, a: &mut [u64], b: &[u64]) {
     let f = Field::new(q);
     for (x, y) in quads_mut(a).iter_mut().zip(quads(b)) {
-        store_integers(x, f.lift(f.mul(load_integers(x), load_integers(y))));
+        f.store_lifted(x, f.mul(load_integers(x), load_integers(y)));
     }
 }
 
@@ -84,73 +88,102 @@ pub(in super::super) fn mul_add_assign(q: Modulus, acc: &mut [u64], a: &[u64], b
     for ((o, x), y) in quads_mut(acc).iter_mut().zip(quads(a)).zip(quads(b)) {
         let product = f.mul(load_integers(x), load_integers(y));
         let sum = _mm256_add_pd(load_integers(o), product);
-        store_integers(o, f.lift(f.reduce(sum)));
+        f.store_reduced(o, sum);
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn mul_scalar_assign(q: Modulus, a: &mut [u64], s: u64) {
     let f = Field::new(q);
-    let s = _mm256_set1_pd(centred_f64(q, s));
+    let s = f.factor(_mm256_set1_pd(centred_f64(q, s)));
     for x in quads_mut(a) {
-        store_integers(x, f.lift(f.mul(load_integers(x), s)));
+        f.store_lifted(x, f.mul_factor(load_integers(x), s));
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn mul_scalar_add_assign(q: Modulus, acc: &mut [u64], b: &[u64], s: u64) {
     let f = Field::new(q);
-    let s = _mm256_set1_pd(centred_f64(q, s));
+    let s = f.factor(_mm256_set1_pd(centred_f64(q, s)));
     for (o, x) in quads_mut(acc).iter_mut().zip(quads(b)) {
-        let sum = _mm256_add_pd(load_integers(o), f.mul(load_integers(x), s));
-        store_integers(o, f.lift(f.reduce(sum)));
+        let sum = _mm256_add_pd(load_integers(o), f.mul_factor(load_integers(x), s));
+        f.store_reduced(o, sum);
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64) {
     let f = Field::new(q);
-    let s = _mm256_set1_pd(centred_f64(q, s));
+    let s = f.factor(_mm256_set1_pd(centred_f64(q, s)));
     for (o, x) in quads_mut(out).iter_mut().zip(quads(a)) {
         let difference = _mm256_sub_pd(load_integers(x), load_integers(o));
-        store_integers(o, f.lift(f.mul(difference, s)));
+        f.store_lifted(o, f.mul_factor(difference, s));
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     let f = Field::new(q);
-    let out = quads_mut(out);
-    assert!(pairs.iter().all(|(a, b)| a.len() == 4 * out.len() && b.len() == 4 * out.len()));
-    for (i, o) in out.iter_mut().enumerate() {
-        let mut sum = _mm256_setzero_pd();
-        for group in pairs.chunks(LAZY_TERMS) {
-            for (a, b) in group {
-                let (x, y) = (load_integers(&quads(a)[i]), load_integers(&quads(b)[i]));
-                sum = _mm256_add_pd(sum, f.mul(x, y));
+    for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
+        let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
+        let out = quads_mut(out);
+        clear(out);
+        for (i, (a, b)) in pairs.iter().enumerate() {
+            let (a, b) = (quads(&a[range.clone()]), quads(&b[range.clone()]));
+            for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
+                let product = f.mul(load_integers(x), load_integers(y));
+                store_bits(o, _mm256_add_pd(load_bits(o), product));
             }
-            sum = f.reduce(sum);
+            if i % LAZY_TERMS == LAZY_TERMS - 1 {
+                reduce_bits(f, out);
+            }
         }
-        store_integers(o, f.lift(sum));
+        finish(f, out);
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
     let f = Field::new(q);
-    let out = quads_mut(out);
-    assert!(terms.iter().all(|(src, _)| src.len() == 4 * out.len()));
-    for (i, o) in out.iter_mut().enumerate() {
-        let mut sum = _mm256_setzero_pd();
-        for group in terms.chunks(LAZY_TERMS) {
-            for (src, s) in group {
-                // The factor is centred, so that a source word of 50 bits counts as a residue even if q is small.
-                let s = _mm256_set1_pd(centred_f64(q, *s));
-                sum = _mm256_add_pd(sum, f.mul(load_integers(&quads(src)[i]), s));
+    for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
+        let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
+        let out = quads_mut(out);
+        clear(out);
+        for (i, (src, s)) in terms.iter().enumerate() {
+            // The factor is centred, so that a source word of 50 bits counts as a residue even if q is small.
+            let s = f.factor(_mm256_set1_pd(centred_f64(q, *s)));
+            for (o, x) in out.iter_mut().zip(quads(&src[range.clone()])) {
+                let product = f.mul_factor(load_integers(x), s);
+                store_bits(o, _mm256_add_pd(load_bits(o), product));
             }
-            sum = f.reduce(sum);
+            if i % LAZY_TERMS == LAZY_TERMS - 1 {
+                reduce_bits(f, out);
+            }
         }
-        store_integers(o, f.lift(sum));
+        finish(f, out);
+    }
+}
+
+/// Zeros, as integers and as f64.
+fn clear(out: &mut [Words]) {
+    out.fill([0; 4]);
+}
+
+/// Reduces f64 sums in place.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn reduce_bits(f: Field, out: &mut [Words]) {
+    for o in out {
+        store_bits(o, f.reduce(load_bits(o)));
+    }
+}
+
+/// Turns f64 sums into residues in place.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn finish(f: Field, out: &mut [Words]) {
+    for o in out {
+        f.store_reduced(o, load_bits(o));
     }
 }
 
@@ -163,20 +196,26 @@ pub(in super::super) fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64
         let x = load_integers(x);
         let above = _mm256_cmp_pd::<_CMP_GT_OQ>(x, half);
         let centred = _mm256_sub_pd(x, _mm256_and_pd(above, modulus));
-        store_integers(o, f.lift(f.reduce(centred)));
+        f.store_reduced(o, centred);
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
-    let out = quads_mut(out);
-    assert!(terms.iter().all(|(src, _)| src.len() == 4 * out.len()));
-    for (i, o) in out.iter_mut().enumerate() {
-        let mut sum = _mm256_setzero_pd();
+    let half = _mm256_set1_pd(0.5);
+    for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
+        let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
+        let out = quads_mut(out);
+        clear(out);
         for (src, weight) in terms {
-            let product = _mm256_mul_pd(load_integers(&quads(src)[i]), _mm256_set1_pd(*weight));
-            sum = _mm256_add_pd(sum, product);
+            let weight = _mm256_set1_pd(*weight);
+            for (o, x) in out.iter_mut().zip(quads(&src[range.clone()])) {
+                let product = _mm256_mul_pd(load_integers(x), weight);
+                store_bits(o, _mm256_add_pd(load_bits(o), product));
+            }
         }
-        store_integers(o, _mm256_floor_pd(_mm256_add_pd(sum, _mm256_set1_pd(0.5))));
+        for o in out {
+            store_integers(o, _mm256_floor_pd(_mm256_add_pd(load_bits(o), half)));
+        }
     }
 }
