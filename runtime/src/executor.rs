@@ -5,6 +5,8 @@
 //! of the registers in use, plus the results of the instruction at hand.
 //! The executor trusts neither the plan nor the backend: a register that holds nothing, a constant
 //! of the wrong kind and a result of another type than declared are errors, never panics.
+//! What lies inside a constant (that a transform's offsets are below its width, say) is checked
+//! where plans are read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

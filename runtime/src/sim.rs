@@ -235,14 +235,19 @@ impl Sim {
             let (baby, giant) = split.of(d.offset, transform.width);
             giants[d.output as usize].extend((giant != 0).then_some(giant));
             noise.added.plain += operand.encoding;
+            let mut squares = 0.0;
             let baby = if baby == 0 { 0.0 } else { operand.baby };
             for (&s, &v) in d.slots.iter().zip(&d.values) {
-                let square = f64::from(v).powi(2);
+                let square = f64::from(v) * f64::from(v);
+                squares += square;
                 noise.babies[s as usize] += square * baby;
-                noise.carried += square * operand.variance / transform.period as f64;
             }
+            noise.carried += squares * operand.variance / transform.period as f64;
         }
-        for (noise, giants) in out.iter_mut().zip(&giants) {
+        for (output, (noise, giants)) in out.iter_mut().zip(&giants).enumerate() {
+            if transform.diagonals.iter().all(|d| d.output as usize != output) {
+                continue; // Nothing is computed for it: an exact zero.
+            }
             let switches = self.model.switch(level).times(giants.len() as f64);
             let ends = self.in_slots(&switches.plus(&self.model.rounding(1)), &result);
             noise.added = noise.added.plus(&ends);
