@@ -6,7 +6,7 @@
 //! *How*: `q_0` holds the outputs with their headroom, the rescaling primes lie as near to the
 //! waterline scale as primes allow, alternating around it, so that scales drift least. For every
 //! digit size the special primes are the fewest of at most 50 bits that exceed the largest digit
-//! by [`MARGIN_BITS`], which keeps the noise of a key switch below that of a rescale (hybrid key
+//! by two bits, which keeps the noise of a key switch below that of a rescale (hybrid key
 //! switching: Han and Ki, ePrint 2019/688).
 //!
 //! *Why at this place*: the depth is known once the slots graph is, and every later choice needs

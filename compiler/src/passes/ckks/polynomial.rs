@@ -21,7 +21,7 @@
 //! after rescales, where they are encoded at about the waterline scale.
 //!
 //! *Depth and cost*: `⌈log2(degree + 1)⌉` levels; the products are chosen by
-//! [`super::chebyshev`], where the papers are named.
+//! the strategies of `chebyshev`, where the papers are named.
 
 use std::collections::BTreeMap;
 
