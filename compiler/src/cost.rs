@@ -66,12 +66,6 @@ impl Place {
         Self { log_n: parameters.log_n(), level, digit_size, special }
     }
 
-    /// Bytes of one evaluation key that reaches up to this level: one of its two halves (the other
-    /// is a seed), eight bytes per coefficient.
-    pub fn key_bytes(&self) -> u64 {
-        (self.digits() * (self.limbs() + self.special)) as u64 * (8u64 << self.log_n)
-    }
-
     /// Bytes of a ciphertext of `degree + 1` polynomials.
     pub fn ciphertext_bytes(&self, degree: u8) -> u64 {
         self.limbs() as u64 * (u64::from(degree) + 1) * (8u64 << self.log_n)
@@ -244,7 +238,7 @@ pub struct Cost {
     pub seconds: f64,
     /// Seconds of one core for encoding the plaintexts, each once.
     pub encode_seconds: f64,
-    /// Bytes of all evaluation keys, one half seeded.
+    /// Bytes of all evaluation keys in their file.
     pub key_bytes: u64,
     /// Bytes of the ciphertexts that live at the same time, at most, in the graph's order.
     pub peak_bytes: u64,
@@ -294,10 +288,21 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
     cost
 }
 
-/// Bytes of the evaluation keys of a manifest.
+/// Bytes of the evaluation keys of a manifest as a file holds them.
 pub fn key_bytes(specs: &[KeySpec], parameters: &Parameters) -> u64 {
-    specs.iter().map(|k| Place::of(parameters, k.level).key_bytes()).sum()
+    specs.iter().map(|k| bytes_of_key(parameters, k.level)).sum()
 }
+
+/// Bytes of one evaluation key that reaches up to a level: per digit one polynomial over all primes
+/// up to the level and the special ones, each coefficient in as many bits as its prime has; the
+/// other half is a seed.
+pub fn bytes_of_key(parameters: &Parameters, level: usize) -> u64 {
+    let primes = parameters.q()[..=level].iter().chain(parameters.p());
+    let bits: u64 = primes.map(|&q| u64::from(u64::BITS - q.leading_zeros())).sum();
+    parameters.digits(level) as u64 * bits * parameters.n() as u64 / 8 + SEED_BYTES
+}
+
+const SEED_BYTES: u64 = 32;
 
 fn peak_bytes(graph: &Graph) -> u64 {
     let mut last: Vec<Option<usize>> = vec![None; graph.values];
@@ -330,6 +335,7 @@ fn peak_bytes(graph: &Graph) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passes::ckks::parameters::candidates;
 
     #[test]
     fn a_key_switch_is_counted_by_limbs() {
@@ -338,7 +344,18 @@ mod tests {
         // Four inverse transforms, two digits raised to six limbs of which four are there already,
         // and twice two inverse and four forward transforms of the division by P.
         assert_eq!(unit.key_switch(&at) / 2.0, f64::from(4 + (12 - 4) + 2 * 6));
-        assert_eq!(at.key_bytes(), 2 * 6 * 16);
+    }
+
+    #[test]
+    fn keys_are_packed_and_cover_the_levels_of_their_use() {
+        let set = candidates(13, 5, 27, 3).remove(0);
+        assert_eq!((set.digit_size(), set.p().len()), (1, 1));
+        let bits = |q: &[u64]| q.iter().map(|&q| (q as f64).log2().ceil()).sum::<f64>();
+        for level in 0..=5 {
+            let limbs = bits(&set.q()[..=level]) + bits(set.p());
+            let expected = 1024.0 * limbs * (level + 1) as f64 + 32.0;
+            assert_eq!(bytes_of_key(&set, level) as f64, expected);
+        }
     }
 
     #[test]
