@@ -5,6 +5,13 @@ use heplan_runtime::sim::Sim;
 use heplan_runtime::suite;
 
 #[test]
+fn cases_are_verified_plans() {
+    for case in suite::cases() {
+        assert_eq!(case.plan.verify(), [], "{}", case.name);
+    }
+}
+
+#[test]
 fn clear_passes_the_suite() {
     for case in suite::cases() {
         let backend = Clear::new(&case.plan.parameters);
