@@ -53,6 +53,24 @@ impl NttTable {
         Ok(Self { modulus, log_n, root, twiddles })
     }
 
+    /// The transform of the subring of polynomials in `X^g`, `g = N / 2^log_size`, as polynomials of `2^log_size`
+    /// coefficients in that power.
+    ///
+    /// Its root is `psi^g`, so that the full transform of such a polynomial repeats every value `g` times:
+    /// slot `j` of the full one is slot `j / g` of this one.
+    ///
+    /// # Panics
+    /// If `log_size` is outside 10 to `log2 N`.
+    pub fn subring(&self, log_size: u32, isa: Isa) -> Self {
+        assert!((MIN_LOG_N..=self.log_n).contains(&log_size), "no subring of size 2^{log_size}");
+        let modulus = self.modulus;
+        let root = modulus.pow(self.root, 1 << (self.log_n - log_size));
+        let roots = bit_reversed_powers(modulus, root, log_size);
+        let inverse_roots = bit_reversed_powers(modulus, modulus.inv(root), log_size);
+        let twiddles = Twiddles::new(isa, modulus, &roots, &inverse_roots);
+        Self { modulus, log_n: log_size, root, twiddles }
+    }
+
     /// The prime.
     pub const fn modulus(&self) -> Modulus {
         self.modulus

@@ -70,6 +70,7 @@ pub struct Ring {
     q: Vec<NttTable>,
     p: Vec<NttTable>,
     pool: Arc<Pool>,
+    subrings: Mutex<BTreeMap<(Prime, u32), Arc<NttTable>>>,
     permutations: Mutex<BTreeMap<usize, Arc<Permutation>>>,
     converters: Mutex<BTreeMap<(Basis, Basis), Arc<BasisConverter>>>,
 }
@@ -104,6 +105,7 @@ impl Ring {
             q: q.iter().map(table).collect::<Result<_, _>>()?,
             p: p.iter().map(table).collect::<Result<_, _>>()?,
             pool: Pool::new(DEFAULT_POOL_BYTES),
+            subrings: Mutex::default(),
             permutations: Mutex::default(),
             converters: Mutex::default(),
         }))
@@ -148,6 +150,17 @@ impl Ring {
             Prime::Q(i) => &self.q[i],
             Prime::P(i) => &self.p[i],
         }
+    }
+
+    /// The transform modulo a prime of the chain of the subring of size `2^log_size` ([`NttTable::subring`]);
+    /// computed once per prime and size.
+    ///
+    /// # Panics
+    /// If the chain has no such prime, or there is no such subring.
+    pub fn subring_table(&self, prime: Prime, log_size: u32) -> Arc<NttTable> {
+        let mut cache = self.subrings.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(self.table(prime).subring(log_size, self.isa));
+        Arc::clone(cache.entry((prime, log_size)).or_insert_with(made))
     }
 
     /// A prime of the chain.

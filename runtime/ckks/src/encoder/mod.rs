@@ -4,13 +4,15 @@
 //! `j + k` to slot `j`: a rotation to the left. Only real slots are used; the conjugate half follows.
 //! A vector of period `P` lies in the subring of polynomials in `X^(N/2P)`, and is transformed at size `P`.
 //! Encoding never decides a scale: it takes the exact one that the plan states.
+//! Which loop runs depends on the largest magnitude of a vector, which range and scale tell anyway; nothing else does.
 
 mod fft;
 
 use std::sync::Arc;
 
 use heplan_ir::scale::Scale;
-use heplan_lattice::{Basis, Modulus, Poly, Ring};
+use heplan_lattice::ntt::MIN_LOG_N;
+use heplan_lattice::{Basis, Form, Modulus, Poly, Ring};
 use thiserror::Error;
 
 use fft::SpecialFft;
@@ -18,8 +20,11 @@ use fft::SpecialFft;
 /// Encoded coefficients lie below this magnitude.
 const COEFFICIENT_BOUND: f64 = heplan_lattice::crt::F64_BOUND;
 
-/// Coefficients below this magnitude take the short way through `i64`.
-const SHORT_BOUND: f64 = (1u64 << 62) as f64;
+/// Coefficients below this magnitude are rounded by adding [`ROUNDING`], which leaves the integer in the low bits.
+const SHORT_BOUND: f64 = (1u64 << 51) as f64;
+
+/// `3·2^51`: the spacing of `f64` around it is one.
+const ROUNDING: f64 = (3u64 << 51) as f64;
 
 /// Why a vector cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -46,13 +51,21 @@ pub struct Encoder {
     fft: SpecialFft,
 }
 
-/// An encoded vector: integer coefficients of a polynomial in `X^(N/len)`, not yet modulo any prime.
+/// An encoded vector: integer coefficients of a polynomial in `X^(N/2P)` for period `P`, not yet modulo any prime.
 #[derive(Clone, PartialEq)]
 pub struct Plaintext {
-    /// `len = 2P` coefficients for period `P`, rounded to integers.
-    coefficients: Vec<f64>,
-    /// Whether every magnitude is below [`SHORT_BOUND`].
-    short: bool,
+    coefficients: Coefficients,
+    /// The largest magnitude.
+    largest: f64,
+}
+
+/// `2P` integers.
+#[derive(Clone, PartialEq)]
+enum Coefficients {
+    /// Magnitudes below [`SHORT_BOUND`].
+    Short(Vec<i64>),
+    /// Magnitudes below [`COEFFICIENT_BOUND`].
+    Long(Vec<f64>),
 }
 
 impl Encoder {
@@ -84,17 +97,18 @@ impl Encoder {
         let mut im = vec![0.0; re.len()];
         self.fft.inverse(&mut re, &mut im);
         re.append(&mut im);
-        let mut largest = 0.0f64;
-        let mut finite = true;
-        for c in &mut re {
-            *c = (*c * scale).round_ties_even();
-            finite &= c.is_finite();
-            largest = largest.max(c.abs());
-        }
-        if !finite || largest >= COEFFICIENT_BOUND {
+        re.iter_mut().for_each(|c| *c *= scale);
+        // Not the maximum alone, which would pass over what is not a number.
+        let largest = re.iter().fold(0.0f64, |m, c| m.max(c.abs()));
+        if re.iter().any(|c| !c.is_finite()) || largest >= COEFFICIENT_BOUND {
             return Err(EncodeError::Range { log_scale: scale.log2() });
         }
-        Ok(Plaintext { coefficients: re, short: largest < SHORT_BOUND })
+        let coefficients = if largest < SHORT_BOUND {
+            Coefficients::Short(re.iter().map(|c| round_short(*c)).collect())
+        } else {
+            Coefficients::Long(re.iter().map(|c| c.round_ties_even()).collect())
+        };
+        Ok(Plaintext { coefficients, largest })
     }
 
     /// The slots of a polynomial with the given `N` centred coefficients.
@@ -115,12 +129,19 @@ impl Encoder {
 impl Plaintext {
     /// The number of distinct slots.
     pub fn period(&self) -> usize {
-        self.coefficients.len() / 2
+        self.len() / 2
     }
 
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
-        self.coefficients.len() * size_of::<f64>()
+        self.len() * size_of::<u64>()
+    }
+
+    fn len(&self) -> usize {
+        match &self.coefficients {
+            Coefficients::Short(c) => c.len(),
+            Coefficients::Long(c) => c.len(),
+        }
     }
 
     /// The polynomial modulo the primes of a basis, in coefficient form.
@@ -128,31 +149,64 @@ impl Plaintext {
     /// # Panics
     /// If the ring has fewer coefficients than the plaintext, or lacks a prime.
     pub fn to_coefficients(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
-        let gap = ring.degree() / self.coefficients.len();
-        if self.short {
-            let mut spread = vec![0i64; ring.degree()];
-            for (out, &c) in spread.iter_mut().step_by(gap).zip(&self.coefficients) {
-                *out = c as i64;
-            }
-            Poly::from_i64(ring, basis, &spread)
-        } else {
-            let mut spread = vec![0.0; ring.degree()];
-            for (out, &c) in spread.iter_mut().step_by(gap).zip(&self.coefficients) {
-                *out = c;
-            }
-            Poly::from_f64(ring, basis, &spread).expect("encoding has checked the range")
-        }
+        let mut poly = Poly::scratch(ring, basis, Form::Coefficient);
+        poly.for_each_limb_mut(|q, _, limb| self.residues(q, limb));
+        poly
     }
 
-    /// The polynomial modulo the primes of a basis, in evaluation form.
+    /// The polynomial modulo the primes of a basis, in evaluation form: a transform of the size of its subring.
     ///
     /// # Panics
     /// As [`Self::to_coefficients`].
     pub fn to_evaluations(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
-        let mut poly = self.to_coefficients(ring, basis);
-        poly.to_evaluation();
+        let mut poly = Poly::scratch(ring, basis, Form::Evaluation);
+        let size = self.len().max(1 << MIN_LOG_N);
+        poly.for_each_limb_mut(|q, prime, limb| {
+            if size >= limb.len() {
+                self.residues(q, limb);
+                ring.table(prime).forward(limb);
+                return;
+            }
+            let mut small = vec![0; size];
+            self.residues(q, &mut small);
+            ring.subring_table(prime, size.trailing_zeros()).forward(&mut small);
+            for (run, &value) in limb.chunks_exact_mut(ring.degree() / size).zip(&small) {
+                run.fill(value);
+            }
+        });
         poly
     }
+
+    /// The coefficients modulo `q`, spread over a ring or subring of `limb.len()` coefficients.
+    fn residues(&self, q: Modulus, limb: &mut [u64]) {
+        let gap = limb.len() / self.len();
+        if gap > 1 {
+            limb.fill(0);
+        }
+        let out = limb.iter_mut().step_by(gap);
+        match &self.coefficients {
+            // Loops without a step and without a reduction vectorise.
+            Coefficients::Short(c) if self.largest < q.value() as f64 - 1.0 && gap == 1 => {
+                limb.iter_mut().zip(c).for_each(|(o, &c)| *o = lift(q, c));
+            }
+            Coefficients::Short(c) if self.largest < q.value() as f64 - 1.0 => {
+                out.zip(c).for_each(|(o, &c)| *o = lift(q, c));
+            }
+            Coefficients::Short(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i64(c)),
+            // Exact: an f64 that is an integer below 2^119.
+            Coefficients::Long(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i128(c as i128)),
+        }
+    }
+}
+
+/// The residue of an integer between `-q` and `q`.
+fn lift(q: Modulus, c: i64) -> u64 {
+    (c as u64).wrapping_add(q.value() & (c >> 63) as u64)
+}
+
+/// The nearest integer, ties to even, of a number below [`SHORT_BOUND`] in magnitude.
+fn round_short(c: f64) -> i64 {
+    (c + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i64
 }
 
 /// The part of a vector that it repeats.
@@ -196,10 +250,41 @@ mod tests {
 
     fn spread(p: &Plaintext, n: usize) -> Vec<f64> {
         let mut out = vec![0.0; n];
-        for (o, &c) in out.iter_mut().step_by(n / p.coefficients.len()).zip(&p.coefficients) {
+        let coefficients: Vec<f64> = match &p.coefficients {
+            Coefficients::Short(c) => c.iter().map(|&c| c as f64).collect(),
+            Coefficients::Long(c) => c.clone(),
+        };
+        for (o, c) in out.iter_mut().step_by(n / p.len()).zip(coefficients) {
             *o = c;
         }
         out
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_even() {
+        let bound = SHORT_BOUND;
+        for c in [0.0, 0.5, 1.5, -0.5, -1.5, 2.4999, -7.5, 1e9 + 0.75, bound - 1.0, 1.0 - bound] {
+            assert_eq!(round_short(c), c.round_ties_even() as i64, "{c}");
+        }
+    }
+
+    #[test]
+    fn evaluations_in_a_subring_are_those_of_the_whole_ring() {
+        let q: Vec<u64> = heplan_ir::primes::near_power(30, 12).take(2).collect();
+        let ring = Ring::new(12, &q, &[]).unwrap();
+        let encoder = Encoder::new(2048);
+        for period in [1, 4, 512, 1024, 2048] {
+            // Coefficients below the primes, above them, and above 64 bits.
+            for log_scale in [20, 44, 90] {
+                let scale = Scale::pow2(log_scale);
+                let plain = encoder.encode(&pattern(period), &scale).unwrap();
+                let integers = spread(&plain, 4096);
+                let mut whole = Poly::from_f64(&ring, Basis::q(2), &integers).unwrap();
+                assert!(plain.to_coefficients(&ring, Basis::q(2)) == whole);
+                whole.to_evaluation();
+                assert!(plain.to_evaluations(&ring, Basis::q(2)) == whole);
+            }
+        }
     }
 
     #[test]
