@@ -3,5 +3,6 @@
 
 pub mod cost;
 pub mod data;
+pub mod import;
 pub mod passes;
 pub mod reference;

@@ -1,0 +1,80 @@
+//! The encrypted inputs: their types, and lengths for axes that the model leaves open.
+
+use std::collections::BTreeMap;
+
+use heplan_ir::diagnostic::Code;
+use heplan_onnx::{Dimension, Kind, ValueInfo, ValueKind};
+
+use super::array::elements;
+use super::context::{Fault, fault, fault_help};
+
+/// The shape of an input, every axis bound: what the caller says, else 1 for an open first axis,
+/// which is the batch, and for every axis of the same name.
+pub(super) fn bind(
+    input: &ValueInfo,
+    dimensions: &BTreeMap<String, usize>,
+) -> Result<Vec<usize>, Fault> {
+    let name = &input.name;
+    let (data_type, shape) = match &input.kind {
+        ValueKind::Tensor { data_type, shape } => (data_type, shape),
+        ValueKind::Other(kind) => {
+            let message = format!("input {name:?} is {kind}, expected a tensor");
+            return Err(fault(Code::UnsupportedType, message));
+        }
+        ValueKind::Undeclared => {
+            let message = format!("input {name:?} has no declared type");
+            return Err(fault(Code::UnknownDimension, message));
+        }
+    };
+    if data_type.kind() != Kind::Float {
+        let message = format!("input {name:?} is {data_type}, expected floats");
+        return Err(fault_help(
+            Code::UnsupportedType,
+            message,
+            "export the model with a float32 input",
+        ));
+    }
+    let Some(shape) = shape else {
+        let message = format!("input {name:?} has no declared shape");
+        return Err(fault_help(
+            Code::UnknownDimension,
+            message,
+            "export the model with a shape for every input",
+        ));
+    };
+    let batch_name = match shape.first() {
+        Some(Dimension::Symbolic(symbol)) => Some(symbol),
+        _ => None,
+    };
+    let mut bound = Vec::with_capacity(shape.len());
+    for (axis, dimension) in shape.iter().enumerate() {
+        let length = match dimension {
+            Dimension::Fixed(length) if *length > 0 => usize::try_from(*length).ok(),
+            Dimension::Symbolic(symbol) if dimensions.contains_key(symbol) => {
+                dimensions.get(symbol).copied()
+            }
+            Dimension::Symbolic(symbol) if Some(symbol) == batch_name => Some(1),
+            _ if axis == 0 => Some(1),
+            _ => None,
+        };
+        let Some(length) = length else {
+            let what = match dimension {
+                Dimension::Symbolic(symbol) => format!("is {symbol:?}"),
+                Dimension::Fixed(length) => format!("is {length}"),
+                Dimension::Unset => "is open".to_owned(),
+            };
+            let message = format!("axis {axis} of input {name:?} {what}, expected a length");
+            return Err(fault_help(
+                Code::UnknownDimension,
+                message,
+                "give the axis a length, or export the model with a fixed one",
+            ));
+        };
+        bound.push(length);
+    }
+    elements(&bound).map_err(|mut f| {
+        f.message = format!("input {name:?}: {}", f.message);
+        f
+    })?;
+    Ok(bound)
+}

@@ -1,0 +1,154 @@
+//! Matrix products. With a constant on one side the product is one matrix; with encrypted tensors
+//! on both sides it is an element-wise product of the two, spread over `[…, m, n, k]`, and a sum.
+
+use heplan_ir::diagnostic::Code;
+
+use super::array::{broadcast_shape, broadcast_source, elements};
+use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, non_zeros, one};
+use super::elementwise::{Term, sum};
+
+/// Where the elements of a (possibly batched, possibly transposed) matrix lie in its tensor.
+struct Side {
+    operand: usize,
+    batch: Vec<usize>,
+    rows: usize,
+    cols: usize,
+    row_step: usize,
+    col_step: usize,
+}
+
+impl Side {
+    fn at(&self, matrix: usize, row: usize, col: usize) -> usize {
+        matrix * self.rows * self.cols + row * self.row_step + col * self.col_step
+    }
+}
+
+/// `MatMul`: batches broadcast, a vector counts as a row on the left and as a column on the right.
+pub(super) fn mat_mul(cx: &mut NodeCx<'_>) -> Emitted {
+    let (a_shape, b_shape) = (cx.shape(0)?, cx.shape(1)?);
+    if a_shape.is_empty() || b_shape.is_empty() {
+        return Err(fault(Code::ShapeMismatch, "a scalar has no matrix product"));
+    }
+    let a = side(0, &a_shape, false, a_shape.len() == 1);
+    let mut b = side(1, &b_shape, false, false);
+    if b_shape.len() == 1 {
+        b = Side {
+            operand: 1,
+            batch: Vec::new(),
+            rows: b_shape[0],
+            cols: 1,
+            row_step: 1,
+            col_step: 1,
+        };
+    }
+    let batch = broadcast_shape(&a.batch, &b.batch)?;
+    let mut shape = batch.clone();
+    if a_shape.len() > 1 {
+        shape.push(a.rows);
+    }
+    if b_shape.len() > 1 {
+        shape.push(b.cols);
+    }
+    one(multiply(cx, &a, &b, &batch, shape, 1.0)?)
+}
+
+/// `Gemm`: `alpha·A·B + beta·C`.
+pub(super) fn gemm(cx: &mut NodeCx<'_>) -> Emitted {
+    let (a_shape, b_shape) = (cx.shape(0)?, cx.shape(1)?);
+    if a_shape.len() != 2 || b_shape.len() != 2 {
+        let message = format!("inputs of shapes {a_shape:?} and {b_shape:?}, expected matrices");
+        return Err(fault(Code::ShapeMismatch, message));
+    }
+    let a = side(0, &a_shape, cx.attr_int("transA", 0)? != 0, true);
+    let b = side(1, &b_shape, cx.attr_int("transB", 0)? != 0, true);
+    let (alpha, beta) = (cx.attr_float("alpha", 1.0)?, cx.attr_float("beta", 1.0)?);
+    let shape = vec![a.rows, b.cols];
+    let y = multiply(cx, &a, &b, &[], shape.clone(), alpha)?;
+    if cx.optional(2).is_none() || beta == 0.0 {
+        return one(y);
+    }
+    let c = cx.operand(2)?.clone();
+    if broadcast_shape(&shape, &cx.shape(2)?)? != shape {
+        let message = format!("C of shape {:?} does not broadcast to {shape:?}", cx.shape(2)?);
+        return Err(fault(Code::ShapeMismatch, message));
+    }
+    let terms = [Term::new(Operand::Secret(y), 1.0), Term::new(c, beta)];
+    Ok(vec![sum(cx, &terms)?])
+}
+
+fn side(operand: usize, shape: &[usize], transposed: bool, as_row: bool) -> Side {
+    let (batch, [rows, cols]) = match shape {
+        [batch @ .., rows, cols] => (batch.to_vec(), [*rows, *cols]),
+        [n] if as_row => (Vec::new(), [1, *n]),
+        _ => (Vec::new(), [shape.iter().product(), 1]),
+    };
+    if transposed {
+        Side { operand, batch, rows: cols, cols: rows, row_step: 1, col_step: cols }
+    } else {
+        Side { operand, batch, rows, cols, row_step: cols, col_step: 1 }
+    }
+}
+
+fn multiply(
+    cx: &mut NodeCx<'_>,
+    a: &Side,
+    b: &Side,
+    batch: &[usize],
+    shape: Vec<usize>,
+    scale: f64,
+) -> Result<Secret, Fault> {
+    if a.cols != b.rows {
+        let message = format!("{}x{} times {}x{}", a.rows, a.cols, b.rows, b.cols);
+        return Err(fault(Code::ShapeMismatch, format!("inner dimensions differ: {message}")));
+    }
+    let (m, n, inner) = (a.rows, b.cols, a.cols);
+    non_zeros(elements(&shape)?, inner)?;
+    let (in_a, in_b) = (broadcast_source(batch, &a.batch), broadcast_source(batch, &b.batch));
+    let place = |row: usize| (row / (m * n), row / n % m, row % n);
+    match (cx.operand(a.operand)?, cx.operand(b.operand)?) {
+        (Operand::Secret(_), Operand::Secret(_)) => {}
+        (Operand::Secret(_), _) => {
+            let (x, (_, w)) = (cx.secret(a.operand)?, cx.weights(b.operand)?);
+            return cx.matrix(&x, shape, inner, None, |row, entries| {
+                let (t, i, j) = place(row);
+                entries.extend(
+                    (0..inner)
+                        .map(|k| (column(a.at(in_a[t], i, k)), scale * w[b.at(in_b[t], k, j)])),
+                );
+            });
+        }
+        _ => {
+            let (x, (_, w)) = (cx.secret(b.operand)?, cx.weights(a.operand)?);
+            return cx.matrix(&x, shape, inner, None, |row, entries| {
+                let (t, i, j) = place(row);
+                entries.extend(
+                    (0..inner)
+                        .map(|k| (column(b.at(in_b[t], k, j)), scale * w[a.at(in_a[t], i, k)])),
+                );
+            });
+        }
+    }
+    let (x, y) = (cx.secret(a.operand)?, cx.secret(b.operand)?);
+    let mut spread = shape.clone();
+    spread.push(inner);
+    let count = elements(&spread)?;
+    let source = |row: usize| (place(row / inner), row % inner);
+    let left: Vec<Option<u32>> = (0..count)
+        .map(|row| {
+            let ((t, i, _), k) = source(row);
+            Some(column(a.at(in_a[t], i, k)))
+        })
+        .collect();
+    let right: Vec<Option<u32>> = (0..count)
+        .map(|row| {
+            let ((t, _, j), k) = source(row);
+            Some(column(b.at(in_b[t], k, j)))
+        })
+        .collect();
+    let left = cx.gather(&x, spread.clone(), &left, 0.0)?;
+    let right = cx.gather(&y, spread, &right, 0.0)?;
+    let products = cx.product(&left, &right);
+    cx.matrix(&products, shape, inner, None, |row, entries| {
+        entries.extend((0..inner).map(|k| (column(row * inner + k), scale)));
+    })
+}

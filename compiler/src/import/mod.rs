@@ -1,0 +1,321 @@
+//! From ONNX to [`tensor::Graph`](heplan_ir::tensor::Graph).
+//!
+//! Everything linear becomes `Affine`, every univariate function a `Function`, every product of
+//! two encrypted tensors a `Product`; what depends on no input is computed while importing and
+//! disappears. Each operator is one function in the file of its theme and one line in
+//! [`registry`]; activations that exporters write as several operators are recognised in
+//! `patterns`.
+//!
+//! All findings are reported together: the results of a node with a finding are unknown, and what
+//! depends on them is passed over in silence.
+//!
+//! The importer must not approximate, choose layouts, or change a name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::origin;
+use heplan_ir::tensor::{Graph, Op};
+use heplan_onnx::{ML_DOMAIN, Model, Node, OnnxError, TensorError};
+
+use array::Array;
+use context::{Emitted, NodeCx, Operand, Secret};
+
+mod activation;
+mod array;
+mod bind;
+mod context;
+mod conv;
+mod elementwise;
+mod fold;
+mod matmul;
+mod ml;
+mod norm;
+mod order;
+mod pad;
+mod patterns;
+mod pool;
+mod reduce;
+mod refused;
+pub mod registry;
+mod select;
+mod shape;
+mod sweep;
+mod window;
+
+pub use registry::{OperatorInfo, operators};
+
+/// What the caller decides about an import.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The graph's name in texts, usually the stem of the file.
+    pub name: String,
+    /// Lengths for symbolic axes by name. An open first axis is the batch and is 1 by itself.
+    pub dimensions: BTreeMap<String, usize>,
+}
+
+/// An imported model.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// What it computes.
+    pub graph: Graph,
+    /// What a user should know and need not mend, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads and imports a model file; its stem is the graph's name.
+///
+/// # Errors
+/// Every finding, in the order of the file.
+pub fn import_file(
+    path: &Path,
+    dimensions: &BTreeMap<String, usize>,
+) -> Result<Import, Vec<Diagnostic>> {
+    let model = Model::read(path).map_err(|e| vec![diagnose(&e)])?;
+    let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+    import(&model, &Options { name, dimensions: dimensions.clone() })
+}
+
+/// Imports a model.
+///
+/// # Errors
+/// Every finding, in the order of the file.
+pub fn import(model: &Model, options: &Options) -> Result<Import, Vec<Diagnostic>> {
+    let order = order::order(&model.graph, |node| opset_of(model, node).unwrap_or(0))?;
+    let mut driver = Driver {
+        model,
+        graph: Graph { name: options.name.clone(), ..Graph::default() },
+        values: BTreeMap::new(),
+        initialisers: model.graph.initialisers.iter().map(|t| (t.name(), t)).collect(),
+        notes: Vec::new(),
+        findings: Vec::new(),
+    };
+    driver.bind_inputs(&options.dimensions);
+    for index in order {
+        driver.node(&model.graph.nodes[index]);
+    }
+    driver.bind_outputs();
+    driver.finish()
+}
+
+/// The finding that a file which cannot be read stands for.
+pub fn diagnose(error: &OnnxError) -> Diagnostic {
+    let code = match error {
+        OnnxError::IrVersion { .. } | OnnxError::Opset { .. } | OnnxError::OpsetConflict { .. } => {
+            Code::OpsetOutOfRange
+        }
+        OnnxError::Tensor { source: TensorError::External(_), .. } => Code::ExternalData,
+        OnnxError::Tensor { .. } => Code::BadTensor,
+        OnnxError::Attribute { .. } => Code::BadNode,
+        _ => Code::NotOnnx,
+    };
+    Diagnostic::new(code, error.to_string())
+}
+
+/// The node as messages and origins name it.
+fn origin_of(node: &Node) -> origin::Node {
+    let op = if node.domain.is_empty() {
+        node.op_type.clone()
+    } else {
+        format!("{}.{}", node.domain, node.op_type)
+    };
+    let index = u32::try_from(node.index).expect("a file has fewer than 2^32 nodes");
+    origin::Node { index, name: node.name.clone(), op }
+}
+
+/// The version of the node's domain. Exporters may leave out the default domain where only others
+/// are used.
+fn opset_of(model: &Model, node: &Node) -> Option<i64> {
+    model.opset(&node.domain)
+}
+
+struct Driver<'a> {
+    model: &'a Model,
+    graph: Graph,
+    values: BTreeMap<String, Operand>,
+    initialisers: BTreeMap<&'a str, &'a heplan_onnx::Tensor>,
+    notes: Vec<String>,
+    findings: Vec<Diagnostic>,
+}
+
+impl Driver<'_> {
+    fn bind_inputs(&mut self, dimensions: &BTreeMap<String, usize>) {
+        let mut count = 0;
+        for input in self.model.graph.data_inputs() {
+            count += 1;
+            let operand = match bind::bind(input, dimensions) {
+                Ok(shape) => {
+                    let op = Op::Input { name: input.name.clone() };
+                    let id = self.graph.push(op, shape.clone(), origin::OriginTable::none());
+                    Operand::Secret(Secret { id, shape })
+                }
+                Err(finding) => {
+                    self.findings.push(*finding);
+                    Operand::Unknown
+                }
+            };
+            self.values.insert(input.name.clone(), operand);
+        }
+        if count == 0 {
+            self.findings.push(
+                Diagnostic::new(Code::NoInput, "the model has no input, so nothing is encrypted")
+                    .help("export the model with its data as an input, not as a constant"),
+            );
+        }
+    }
+
+    /// What a name stands for; weights are decoded when they are first read.
+    fn value(&mut self, name: &str) -> Operand {
+        if let Some(operand) = self.values.get(name) {
+            return operand.clone();
+        }
+        let operand = match self.initialisers.get(name).map(|t| Array::from_tensor(t)) {
+            Some(Ok(array)) => Operand::Constant(Rc::new(array)),
+            Some(Err(finding)) => {
+                self.findings.push(*finding);
+                Operand::Unknown
+            }
+            None => {
+                let message = format!("initialiser {name:?} is sparse, which is not supported");
+                self.findings.push(Diagnostic::new(Code::UnsupportedType, message));
+                Operand::Unknown
+            }
+        };
+        self.values.insert(name.to_owned(), operand.clone());
+        operand
+    }
+
+    fn node(&mut self, node: &Node) {
+        let operands: Vec<Option<Operand>> = node
+            .inputs
+            .iter()
+            .map(|name| if name.is_empty() { None } else { Some(self.value(name)) })
+            .collect();
+        let results = if operands.iter().flatten().any(|o| matches!(o, Operand::Unknown)) {
+            Vec::new()
+        } else if let Some(why) = left_out(&operands) {
+            vec![Operand::LeftOut(why); node.outputs.len()]
+        } else {
+            match self.emit(node, operands) {
+                Ok(mut results) => {
+                    results.resize(node.outputs.len(), Operand::LeftOut("an optional result"));
+                    results
+                }
+                Err(finding) => {
+                    let opset = opset_of(self.model, node).unwrap_or(0);
+                    self.findings.push(finding.at(origin_of(node), opset));
+                    Vec::new()
+                }
+            }
+        };
+        let results = results.into_iter().chain(std::iter::repeat(Operand::Unknown));
+        for (name, result) in node.outputs.iter().zip(results) {
+            if !name.is_empty() {
+                self.values.insert(name.clone(), result);
+            }
+        }
+    }
+
+    fn emit(&mut self, node: &Node, operands: Vec<Option<Operand>>) -> Emitted {
+        let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
+        let Some(entry) = registry::find(domain, op) else {
+            return Err(self.not_imported(node));
+        };
+        let Some(opset) = opset_of(self.model, node) else {
+            let message = format!("the model declares no opset for domain {domain:?}");
+            return Err(context::fault(Code::OpsetOutOfRange, message));
+        };
+        if !(entry.info.min_opset..=entry.info.max_opset).contains(&opset) {
+            let message = format!("{op} exists from opset {} on", entry.info.min_opset);
+            return Err(context::fault(Code::BadNode, message));
+        }
+        let encrypted = operands.iter().flatten().any(|o| matches!(o, Operand::Secret(_)));
+        let origin = self.graph.origins.node(origin_of(node));
+        let mut cx = NodeCx {
+            node,
+            opset,
+            operands,
+            graph: &mut self.graph,
+            origin,
+            notes: &mut self.notes,
+        };
+        let results = (entry.import)(&mut cx);
+        match (results, refused::explain(op)) {
+            (Err(_), Some(explained)) if encrypted => Err(explained),
+            (results, _) => results,
+        }
+    }
+
+    fn not_imported(&self, node: &Node) -> context::Fault {
+        let (domain, op) = (&node.domain, &node.op_type);
+        if self.model.functions.iter().any(|f| f.0 == *domain && f.1 == *op) {
+            return context::fault_help(
+                Code::UnsupportedMode,
+                format!("{op} is a function that the model defines for itself"),
+                "inline the model's functions (onnx.inliner.inline_local_functions)",
+            );
+        }
+        if !domain.is_empty() && domain != ML_DOMAIN {
+            return context::fault_help(
+                Code::UnknownOperator,
+                format!("domain {domain:?} of operator {op} is not known"),
+                "export with the operators of ai.onnx and ai.onnx.ml only",
+            );
+        }
+        refused::explain(op).unwrap_or_else(|| {
+            context::fault_help(
+                Code::UnknownOperator,
+                format!("operator {op} is not known"),
+                "express it by operators of the README's table",
+            )
+        })
+    }
+
+    fn bind_outputs(&mut self) {
+        for output in &self.model.graph.outputs {
+            let name = &output.name;
+            match self.value(name) {
+                Operand::Secret(x) => self.graph.outputs.push((name.clone(), x.id)),
+                Operand::LeftOut(why) => {
+                    self.notes.push(format!("output {name:?} is left out: it is {why}"));
+                }
+                Operand::Constant(_) => self.findings.push(
+                    Diagnostic::new(
+                        Code::NoInput,
+                        format!("output {name:?} does not depend on any input"),
+                    )
+                    .help("drop the output from the export"),
+                ),
+                Operand::Above { .. } => self.findings.push(Diagnostic::new(
+                    Code::UnsupportedMode,
+                    format!("output {name:?} is a comparison of encrypted data"),
+                )),
+                Operand::Unknown => {}
+            }
+        }
+        if self.graph.outputs.is_empty() && self.findings.is_empty() {
+            let message = "the model has no output that can be computed encrypted";
+            self.findings.push(Diagnostic::new(Code::NoInput, message));
+        }
+    }
+
+    fn finish(mut self) -> Result<Import, Vec<Diagnostic>> {
+        if !self.findings.is_empty() {
+            return Err(self.findings);
+        }
+        let (graph, unread) = sweep::sweep(self.graph);
+        let unread = unread.iter().map(|name| format!("input {name:?} is not read by any output"));
+        self.notes.extend(unread);
+        Ok(Import { graph, notes: self.notes })
+    }
+}
+
+/// Why a node is passed over: an operand of it was left out.
+fn left_out(operands: &[Option<Operand>]) -> Option<&'static str> {
+    operands.iter().flatten().find_map(|o| match o {
+        Operand::LeftOut(why) => Some(*why),
+        _ => None,
+    })
+}

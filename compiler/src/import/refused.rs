@@ -1,0 +1,92 @@
+//! Operators that are valid ONNX and that have no encrypted form here: why, and the way out.
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+
+use super::context::Fault;
+
+/// Operator, reason, way out.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("MaxPool", MAXIMUM, "replace it by AveragePool and train again"),
+    ("GlobalMaxPool", MAXIMUM, "replace it by GlobalAveragePool and train again"),
+    ("MaxRoiPool", MAXIMUM, "replace it by an average"),
+    ("LpPool", "it takes roots of encrypted sums", "replace it by AveragePool"),
+    ("GlobalLpPool", "it takes roots of encrypted sums", "replace it by GlobalAveragePool"),
+    (
+        "Softmax",
+        QUOTIENT,
+        "drop it from the export where it is last; it does not change the argmax",
+    ),
+    (
+        "LogSoftmax",
+        QUOTIENT,
+        "drop it from the export where it is last; it does not change the argmax",
+    ),
+    ("Hardmax", MAXIMUM, "drop it from the export and take the argmax after decryption"),
+    ("ArgMax", MAXIMUM, "drop it from the export and take the argmax after decryption"),
+    ("ArgMin", MAXIMUM, "drop it from the export and take the argmin after decryption"),
+    ("TopK", MAXIMUM, "drop it from the export and sort after decryption"),
+    ("NonMaxSuppression", MAXIMUM, "do it after decryption"),
+    ("ReduceMax", MAXIMUM, "replace it by ReduceMean and train again"),
+    ("ReduceMin", MAXIMUM, "replace it by ReduceMean and train again"),
+    ("ReduceProd", "it multiplies many encrypted values", "replace it by a sum of logarithms"),
+    ("ReduceLogSumExp", QUOTIENT, "do it after decryption"),
+    ("LayerNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
+    ("InstanceNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
+    ("GroupNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
+    ("RMSNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
+    ("LpNormalization", STATISTICS, "do it after decryption"),
+    ("MeanVarianceNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
+    ("LRN", STATISTICS, "replace it by BatchNormalization and train again"),
+    ("If", CONTROL, "export the branch that is used"),
+    ("Loop", CONTROL, "unroll it in the export"),
+    ("Scan", CONTROL, "unroll it in the export"),
+    ("LSTM", CONTROL, "unroll it in the export"),
+    ("GRU", CONTROL, "unroll it in the export"),
+    ("RNN", CONTROL, "unroll it in the export"),
+    ("Round", STEP, "drop it"),
+    ("Floor", STEP, "drop it"),
+    ("Ceil", STEP, "drop it"),
+    ("QuantizeLinear", STEP, "export the float model"),
+    ("DequantizeLinear", STEP, "export the float model"),
+    ("DynamicQuantizeLinear", STEP, "export the float model"),
+    ("QLinearConv", STEP, "export the float model"),
+    ("QLinearMatMul", STEP, "export the float model"),
+    ("MatMulInteger", STEP, "export the float model"),
+    ("ConvInteger", STEP, "export the float model"),
+    ("GatherElements", ADDRESS, "use constant positions with Gather"),
+    ("GatherND", ADDRESS, "use constant positions with Gather"),
+    ("ScatterND", ADDRESS, "use Concat of slices"),
+    ("ScatterElements", ADDRESS, "use Concat of slices"),
+    ("NonZero", ADDRESS, "do it after decryption"),
+    ("OneHot", ADDRESS, "let the client encode its input"),
+    (
+        "Normalizer",
+        STATISTICS,
+        "drop it from the export (skl2onnx: raw_scores); it does not change the argmax",
+    ),
+    ("SVMClassifier", KERNEL, "use a linear model or a small neural network"),
+    ("SVMRegressor", KERNEL, "use a linear model or a small neural network"),
+    ("TreeEnsembleClassifier", TREE, "use a linear model or a small neural network"),
+    ("TreeEnsembleRegressor", TREE, "use a linear model or a small neural network"),
+    ("TreeEnsemble", TREE, "use a linear model or a small neural network"),
+    ("LabelEncoder", ADDRESS, "let the client encode its input"),
+    ("OneHotEncoder", ADDRESS, "let the client encode its input"),
+    ("ArrayFeatureExtractor", ADDRESS, "drop the label output from the export"),
+    ("Binarizer", STEP, "let the client do it before encryption"),
+];
+
+const MAXIMUM: &str = "it compares encrypted values";
+const QUOTIENT: &str = "it divides by a sum of exponentials of encrypted values";
+const STATISTICS: &str = "it divides by statistics of encrypted values";
+const CONTROL: &str = "what it runs depends on data";
+const STEP: &str = "it is a step function, which no polynomial follows";
+const ADDRESS: &str = "its positions depend on data";
+const KERNEL: &str = "its kernel is not imported";
+const TREE: &str = "it compares encrypted values at every branch";
+
+/// The report on an operator that is known and refused, if it is one of these.
+pub(super) fn explain(op: &str) -> Option<Fault> {
+    let (_, reason, help) = REFUSED.iter().find(|r| r.0 == op)?;
+    let message = format!("{op} has no encrypted form");
+    Some(Box::new(Diagnostic::new(Code::Unsupported, message).note(*reason).help(*help)))
+}

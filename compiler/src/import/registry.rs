@@ -1,0 +1,168 @@
+//! The table of operators: what is imported, from which opset on, within which limits.
+//!
+//! The README's table is printed from [`operators`]. A new operator is one function in the file of
+//! its theme and one line here.
+
+use heplan_onnx::ML_DOMAIN;
+
+use super::context::{Emitted, NodeCx};
+use super::{
+    activation, conv, elementwise, fold, matmul, ml, norm, pad, pool, reduce, select, shape,
+};
+
+/// One operator that is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorInfo {
+    /// Its domain; empty for the default one.
+    pub domain: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// The first opset of its domain that has it; earlier versions of ONNX than 7 are not read.
+    pub min_opset: i64,
+    /// The last opset of its domain in which it is read.
+    pub max_opset: i64,
+    /// What of it is accepted, in one line; empty where all of it is.
+    pub limits: &'static str,
+}
+
+/// An operator and its importer.
+pub(super) struct Entry {
+    pub(super) info: OperatorInfo,
+    pub(super) import: fn(&mut NodeCx<'_>) -> Emitted,
+}
+
+const fn op(
+    name: &'static str,
+    min_opset: i64,
+    import: fn(&mut NodeCx<'_>) -> Emitted,
+    limits: &'static str,
+) -> Entry {
+    Entry { info: OperatorInfo { domain: "", name, min_opset, max_opset: 28, limits }, import }
+}
+
+const fn ml(
+    name: &'static str,
+    import: fn(&mut NodeCx<'_>) -> Emitted,
+    limits: &'static str,
+) -> Entry {
+    let info = OperatorInfo { domain: ML_DOMAIN, name, min_opset: 1, max_opset: 5, limits };
+    Entry { info, import }
+}
+
+/// Sorted by domain and name.
+pub(super) const TABLE: &[Entry] = &[
+    op("Abs", 6, activation::unary, ""),
+    op("Add", 7, elementwise::add, ""),
+    op("And", 7, fold::logic, "constants only"),
+    op("Atan", 7, activation::unary, ""),
+    op("AveragePool", 1, pool::average_pool, ""),
+    op("BatchNormalization", 1, norm::batch_normalization, "inference, constant statistics"),
+    op("Cast", 1, fold::cast, "encrypted data between float types"),
+    op("CastLike", 15, fold::cast, "encrypted data between float types"),
+    op("Ceil", 6, fold::rounding, "constants only"),
+    op("Celu", 12, activation::unary, ""),
+    op("Clip", 6, activation::clip, "constant bounds"),
+    op("Concat", 4, select::concat, ""),
+    op("Constant", 1, fold::constant, "numbers, dense"),
+    op("ConstantOfShape", 9, fold::constant_of_shape, "constants only"),
+    op("Conv", 1, conv::conv, "constant weights"),
+    op("ConvTranspose", 1, conv::conv_transpose, "constant weights"),
+    op("Cos", 7, activation::unary, ""),
+    op("DepthToSpace", 1, select::depth_to_space, ""),
+    op("Div", 7, elementwise::div, "an encrypted divisor must keep one sign"),
+    op("Dropout", 1, shape::dropout, "inference; the mask is left out"),
+    op("Elu", 6, activation::unary, ""),
+    op("Equal", 7, fold::comparison, "constants only"),
+    op("Erf", 9, activation::unary, ""),
+    op("Exp", 6, activation::unary, ""),
+    op("Expand", 8, select::expand, "constant shape"),
+    op("Flatten", 1, shape::flatten, ""),
+    op("Floor", 6, fold::rounding, "constants only"),
+    op("Gather", 1, select::gather, "constant positions"),
+    op("Gelu", 20, activation::unary, "both forms; older exports are recognised"),
+    op("Gemm", 7, matmul::gemm, ""),
+    op("GlobalAveragePool", 1, pool::global_average_pool, ""),
+    op("Greater", 7, activation::greater, "constants, and the guard of Softplus"),
+    op("GreaterOrEqual", 12, activation::greater, "constants, and the guard of Softplus"),
+    op("HardSigmoid", 6, activation::unary, ""),
+    op("HardSwish", 14, activation::unary, "older exports are recognised"),
+    op("Identity", 1, shape::identity, ""),
+    op("LeakyRelu", 6, activation::unary, ""),
+    op("Less", 7, fold::comparison, "constants only"),
+    op("LessOrEqual", 12, fold::comparison, "constants only"),
+    op("Log", 6, activation::unary, "positive data"),
+    op("MatMul", 1, matmul::mat_mul, ""),
+    op("Max", 6, elementwise::max, ""),
+    op("Mean", 6, elementwise::mean_of_all, ""),
+    op("Min", 6, elementwise::min, ""),
+    op("Mish", 18, activation::unary, "older exports are recognised"),
+    op("Mod", 10, fold::modulo, "constants only"),
+    op("Mul", 7, elementwise::mul, ""),
+    op("Neg", 6, elementwise::neg, ""),
+    op("Not", 1, fold::logic, "constants only"),
+    op("Or", 7, fold::logic, "constants only"),
+    op("PRelu", 7, activation::p_relu, "constant slopes"),
+    op("Pad", 2, pad::pad, "constant pads; modes constant, edge, reflect, wrap"),
+    op("Pow", 7, elementwise::pow, "one constant exponent, or a positive constant base"),
+    op("Range", 11, fold::range, "constants only"),
+    op("Reciprocal", 6, activation::unary, "data of one sign"),
+    op("ReduceL1", 1, reduce::reduce, "constant axes"),
+    op("ReduceL2", 1, reduce::reduce, "constant axes"),
+    op("ReduceMax", 1, reduce::reduce, "constants only"),
+    op("ReduceMean", 1, reduce::reduce, "constant axes"),
+    op("ReduceMin", 1, reduce::reduce, "constants only"),
+    op("ReduceProd", 1, reduce::reduce, "constants only"),
+    op("ReduceSum", 1, reduce::reduce, "constant axes"),
+    op("ReduceSumSquare", 1, reduce::reduce, "constant axes"),
+    op("Relu", 6, activation::unary, ""),
+    op("Reshape", 5, shape::reshape, "constant shape"),
+    op("Round", 11, fold::rounding, "constants only"),
+    op("Selu", 6, activation::unary, ""),
+    op("Shape", 1, fold::shape, ""),
+    op("Sigmoid", 6, activation::unary, ""),
+    op("Sign", 9, activation::unary, ""),
+    op("Sin", 7, activation::unary, ""),
+    op("Size", 1, fold::size, ""),
+    op("Slice", 1, select::slice, "constant positions"),
+    op("Softplus", 1, activation::unary, "guarded exports are recognised"),
+    op("Softsign", 1, activation::unary, ""),
+    op("SpaceToDepth", 1, select::space_to_depth, ""),
+    op("Split", 2, select::split, "constant lengths"),
+    op("Sqrt", 6, activation::unary, "data above zero"),
+    op("Squeeze", 1, shape::squeeze, ""),
+    op("Sub", 7, elementwise::sub, ""),
+    op("Sum", 6, elementwise::sum_of_all, ""),
+    op("Swish", 24, activation::unary, "older exports are recognised"),
+    op("Tanh", 6, activation::unary, ""),
+    op("ThresholdedRelu", 10, activation::unary, ""),
+    op("Tile", 6, select::tile, "constant repeats"),
+    op("Transpose", 1, select::transpose, ""),
+    op("Unsqueeze", 1, shape::unsqueeze, ""),
+    op("Where", 9, activation::select, "constant condition, and the guard of Softplus"),
+    op("Xor", 7, fold::logic, "constants only"),
+    ml("LinearClassifier", ml::linear_classifier, "the scores; post_transform NONE or LOGISTIC"),
+    ml("LinearRegressor", ml::linear_regressor, "post_transform NONE or LOGISTIC"),
+    ml("Scaler", ml::scaler, ""),
+    ml("ZipMap", ml::zip_map, "the scores stay a tensor"),
+];
+
+/// Every operator that is imported, sorted by domain and name.
+pub fn operators() -> Vec<OperatorInfo> {
+    TABLE.iter().map(|entry| entry.info).collect()
+}
+
+/// The importer of an operator.
+pub(super) fn find(domain: &str, name: &str) -> Option<&'static Entry> {
+    TABLE.iter().find(|e| e.info.domain == domain && e.info.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_without_repetition() {
+        let names: Vec<(&str, &str)> = TABLE.iter().map(|e| (e.info.domain, e.info.name)).collect();
+        assert!(names.windows(2).all(|w| w[0] < w[1]), "{names:?}");
+    }
+}

@@ -1,0 +1,193 @@
+//! Every imported operator against ONNX's own reference evaluator.
+//!
+//! `data/make.py` writes the models and what the evaluator computes for them; here each model is
+//! imported and its graph run in floats. Where the variable `HEPLAN_MODELS` names a folder of
+//! models with a `test.npz` beside them (arrays `x` and `out`), those are compared too.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use heplan_compiler::data::Archive;
+use heplan_compiler::import::{Import, import_file, operators};
+use heplan_compiler::reference::Executor;
+use heplan_ir::tensor::{Graph, Op};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import")
+}
+
+fn models(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|p| p.extension().is_some_and(|e| e == "onnx")).collect();
+    files.sort();
+    files
+}
+
+fn import(path: &Path) -> Import {
+    import_file(path, &BTreeMap::new()).unwrap_or_else(|findings| {
+        let texts: Vec<String> = findings.iter().map(|f| f.render("model")).collect();
+        panic!("{}: {}", path.display(), texts.join("\n"))
+    })
+}
+
+fn graph(name: &str) -> Graph {
+    import(&folder().join(format!("{name}.onnx"))).graph
+}
+
+#[test]
+fn every_model_computes_what_the_reference_evaluator_does() {
+    let expected = Archive::read(&folder().join("expected.npz")).unwrap();
+    let array = |name: String| expected.get(&name).map(|a| (a.shape.clone(), a.data.clone()));
+    let mut count = 0;
+    for path in models(&folder()) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let graph = import(&path).graph;
+        let inputs: Vec<Vec<f64>> =
+            (0..).map_while(|i| array(format!("{name}.x{i}"))).map(|a| a.1).collect();
+        let results = Executor::new(&graph).run(&inputs);
+        for (i, result) in results.iter().enumerate() {
+            let (shape, wanted) = array(format!("{name}.y{i}")).unwrap();
+            assert_eq!(graph.value(graph.outputs[i].1).shape, shape, "{name}: shape of output {i}");
+            assert_eq!(result.len(), wanted.len(), "{name}");
+            for (a, b) in result.iter().zip(&wanted) {
+                assert!((a - b).abs() <= 2e-6 * b.abs().max(1.0), "{name}: {result:?} {wanted:?}");
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 150, "{count} models");
+}
+
+/// The table is what the README shows, so nothing may stand in it that no model here uses.
+#[test]
+fn every_operator_of_the_table_has_a_model() {
+    let mut seen = BTreeSet::new();
+    for path in models(&folder()) {
+        let model = heplan_onnx::Model::read(&path).unwrap();
+        seen.extend(model.graph.nodes.into_iter().map(|n| (n.domain, n.op_type)));
+    }
+    let missing: Vec<&str> = operators()
+        .iter()
+        .filter(|o| !seen.contains(&(o.domain.to_owned(), o.name.to_owned())))
+        .map(|o| o.name)
+        .collect();
+    assert!(missing.is_empty(), "no model uses {missing:?}");
+}
+
+/// Number of `Product` values and the functions of a graph.
+fn census(graph: &Graph) -> (usize, Vec<String>) {
+    let products = graph.values.iter().filter(|v| matches!(v.op, Op::Product { .. })).count();
+    let functions = graph.values.iter().filter_map(|v| match &v.op {
+        Op::Function { function, .. } => Some(format!("{function:?}")),
+        _ => None,
+    });
+    (products, functions.collect())
+}
+
+#[test]
+fn compositions_become_one_function() {
+    let swish = "Swish { alpha: 1.0 }";
+    let cases = [
+        ("silu", swish),
+        ("silu_swapped", swish),
+        ("silu_steep", "Swish { alpha: 1.702 }"),
+        ("gelu_div_erf", "Gelu { tanh: false }"),
+        ("gelu_half_first", "Gelu { tanh: false }"),
+        ("gelu_half_inside", "Gelu { tanh: false }"),
+        ("gelu_no_half", "Gelu { tanh: false }"),
+        ("gelu_tanh", "Gelu { tanh: true }"),
+        ("hard_swish", "HardSwish"),
+        ("hard_swish_clip", "HardSwish"),
+        ("mish", "Mish"),
+        ("softplus_guarded", "Softplus"),
+        ("inverse_square_root", "Pow { exponent: -0.5 }"),
+    ];
+    for (name, function) in cases {
+        assert_eq!(census(&graph(name)), (0, vec![function.to_owned()]), "{name}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_composition_stays_a_product() {
+    for name in ["not_silu", "not_gelu", "not_silu_shifted"] {
+        assert_eq!(census(&graph(name)).0, 1, "{name}");
+    }
+}
+
+#[test]
+fn powers_use_the_fewest_levels() {
+    let depth = |name: &str| {
+        let graph = graph(name);
+        let mut depth: Vec<usize> = Vec::new();
+        for value in &graph.values {
+            let below = value.op.operands().iter().map(|x| depth[x.index()]).max().unwrap_or(0);
+            depth.push(below + usize::from(matches!(value.op, Op::Product { .. })));
+        }
+        depth.into_iter().max().unwrap()
+    };
+    for (name, levels) in [("pow_2", 1), ("pow_3", 2), ("pow_5", 3), ("pow_6", 3), ("pow_7", 3)] {
+        assert_eq!(depth(name), levels, "{name}");
+    }
+}
+
+#[test]
+fn shape_arithmetic_leaves_nothing_behind() {
+    let graph = graph("dynamic_flatten");
+    assert_eq!(graph.values.len(), 2, "an input and one reshape");
+}
+
+#[test]
+fn origins_carry_the_names_of_the_file() {
+    let graph = graph("conv_2d");
+    let (_, output) = graph.outputs[0];
+    assert_eq!(graph.origins.label(graph.value(output).origin), "the_Conv");
+}
+
+#[test]
+fn real_models_agree_with_their_float_outputs() {
+    let Some(root) = std::env::var_os("HEPLAN_MODELS") else { return };
+    let mut folders: Vec<PathBuf> = vec![root.into()];
+    while let Some(folder) = folders.pop() {
+        let inner = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path());
+        folders.extend(inner.filter(|p| p.is_dir()));
+        let Ok(data) = Archive::read(&folder.join("test.npz")) else { continue };
+        for path in models(&folder) {
+            report(&path, &data);
+        }
+    }
+}
+
+/// Prints the largest error over 20 samples, or why the model is refused.
+fn report(path: &Path, data: &Archive) {
+    let imported = match import_file(path, &BTreeMap::new()) {
+        Ok(imported) => imported,
+        Err(findings) => {
+            findings.iter().for_each(|f| eprintln!("{}", f.render(&path.display().to_string())));
+            return;
+        }
+    };
+    let graph = &imported.graph;
+    let (x, out) = (data.get("x").unwrap(), data.get("out").unwrap());
+    let executor = Executor::new(graph);
+    let (width, outputs) = (x.data.len() / x.shape[0], out.data.len() / out.shape[0]);
+    let (mut worst, mut range) = (0.0_f64, 0.0_f64);
+    for s in 0..x.shape[0].min(20) {
+        let sample = x.data[s * width..(s + 1) * width].to_vec();
+        let result = executor.run(&[sample]);
+        let wanted = &out.data[s * outputs..(s + 1) * outputs];
+        let given = result.iter().find(|r| r.len() == outputs).unwrap_or(&result[0]);
+        for (a, b) in given.iter().zip(wanted) {
+            worst = worst.max((a - b).abs());
+            range = range.max(b.abs());
+        }
+    }
+    eprintln!(
+        "{}: {} values, largest error {worst:.1e} of {range:.1e} {:?}",
+        path.display(),
+        graph.values.len(),
+        imported.notes
+    );
+}
