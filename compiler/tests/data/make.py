@@ -281,6 +281,17 @@ def shape_arithmetic():
                             helper.make_node("Constant", [], ["i"], value_ints=[1, 3]), helper.make_node("Constant", [], ["k"], value_int=2),
                             n("Reshape", "x,i", "r"), n("Mul", "r,f", "m"), n("Add", "m,l", "a"), n("Cast", "k", "kf", to=TensorProto.FLOAT), n("Mul", "a,kf")],
          (3, 1), dtype=np.float32)
+    whole = dict(a=i64(7, 8, -9), b=i64(2, 5, 4), f=np.array([1.25, -0.5, 2.5]))
+    case("folded_integers", [n("Mod", "a,b", "m"), n("Div", "a,b", "d"), n("Max", "m,d", "g"), n("Min", "g,b", "h"), n("Size", "x", "z"), n("Add", "h,z", "i"),
+                             n("Sub", "i,a", "j"), n("Abs", "j", "p"), n("Pow", "p,b", "q"), n("ReduceMax", "q", "u"), n("ReduceMin", "p", "v"),
+                             n("Mul", "v,v", "w"), n("Neg", "w", "o"), n("ReduceSum", "p", "r"), n("Add", "o,r", "t"), n("CastLike", "t,x", "c"), n("Add", "x,c")],
+         (1, 3), {k: whole[k] for k in "ab"})
+    case("folded_floats", [n("Floor", "f", "a"), n("Ceil", "f", "b"), n("Round", "f", "c"), n("Exp", "f", "d"), n("Sum", "a,b,c,d", "e"), n("Relu", "e", "g"),
+                           n("Sqrt", "g", "h"), n("ReduceMean", "h", "i"), n("Clip", "h,i", "j"), n("Mul", "x,j")], (1, 3), dict(f=whole["f"]))
+    case("folded_logic", [n("Less", "a,b", "l"), n("LessOrEqual", "a,b", "le"), n("Greater", "a,b", "g"), n("GreaterOrEqual", "a,b", "ge"), n("And", "le,ge", "e"),
+                          n("Or", "l,e", "o"), n("Xor", "o,g", "t"), n("Not", "t", "f"), n("Or", "f,l", "m"), n("Where", "m,a,b", "s"),
+                          n("Cast", "s", "c", to=TensorProto.DOUBLE), n("Cast", "m", "k", to=TensorProto.DOUBLE), n("Add", "c,k", "ck"), n("Add", "x,ck")],
+         (1, 3), dict(a=i64(1, 5, 3), b=i64(2, 5, 1)))
     case("out_of_order", [n("Neg", "h"), n("Relu", "x", "h")], (1, 3), truth=lambda x: [-np.maximum(x, 0)])
 
 
@@ -288,6 +299,12 @@ def classical():
     case("ml_scaler", helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.5, -0.5, 1.0], scale=[2.0, 0.5, 1.0]), (1, 3), ml=True, dtype=np.float32)
     case("ml_regressor", helper.make_node("LinearRegressor", ["x"], ["y"], domain="ai.onnx.ml", coefficients=[0.5, -1.0, 2.0, 1.0, 0.25, 0.0],
                                           intercepts=[0.5, -0.25], targets=2), (1, 3), ml=True, dtype=np.float32)
+    two = dict(domain="ai.onnx.ml", coefficients=[0.5, -1.0, 2.0, -0.5, 1.0, -2.0], intercepts=[0.25, -0.25], classlabels_ints=[0, 1])
+    w, b = np.array(two["coefficients"]).reshape(2, 3), np.array(two["intercepts"])
+    case("ml_classifier", helper.make_node("LinearClassifier", ["x"], ["label", "y"], post_transform="NONE", **two), (1, 3), ml=True, dtype=np.float32)
+    case("ml_zipmap", [helper.make_node("LinearClassifier", ["x"], ["label", "s"], post_transform="LOGISTIC", **two),
+                       helper.make_node("ZipMap", ["s"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])], (1, 3), ml=True, dtype=np.float32,
+         truth=lambda x: [1 / (1 + np.exp(-(x.astype(np.float64) @ w.T + b)))])
 
 
 if __name__ == "__main__":
