@@ -4,5 +4,9 @@
 pub mod cost;
 pub mod data;
 pub mod import;
+pub mod judge;
+pub mod options;
 pub mod passes;
+pub mod pipeline;
 pub mod reference;
+pub mod report;

@@ -5,6 +5,7 @@
 //! [`calibrate`] again (the polynomials' own outputs), [`normalise`].
 //! A pass takes a graph and returns a new one; it never prints and never looks at layouts.
 
+pub mod approximate;
 pub mod calibrate;
 mod editor;
 pub mod fuse_affine;

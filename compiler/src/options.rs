@@ -1,0 +1,49 @@
+//! What the user can ask of a compilation.
+
+/// Options of [`compile`](crate::pipeline::compile).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Smallest share of calibration samples whose largest score the plan must find where the
+    /// float model finds it (classifiers only).
+    pub min_agreement: f64,
+    /// Largest root mean square error of the outputs that approximation may cause, relative to the
+    /// range of the outputs.
+    pub max_error: f64,
+    /// Bits that noise must leave of an output, relative to the output's range.
+    pub precision_bits: f64,
+    /// Forces this degree on every approximated function.
+    pub degree: Option<usize>,
+    /// How the range of a function is taken from calibration.
+    pub domain: Domain,
+    /// Share of a range that is added on either side.
+    pub margin: f64,
+    /// Waterline scale in bits; chosen by the compiler when absent.
+    pub scale_bits: Option<u32>,
+    /// Ring dimension as a base-2 logarithm; chosen by the compiler when absent.
+    pub log_n: Option<u32>,
+}
+
+/// How ranges come from calibration values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Domain {
+    /// From the smallest to the largest value.
+    MinMax,
+    /// The mean, plus and minus this many standard deviations.
+    MeanStd(f64),
+}
+
+impl Options {
+    /// What `heplan compile` uses when nothing is asked for.
+    pub fn recommended() -> Self {
+        Self {
+            min_agreement: 0.99,
+            max_error: 0.01,
+            precision_bits: 12.0,
+            degree: None,
+            domain: Domain::MinMax,
+            margin: 0.1,
+            scale_bits: None,
+            log_n: None,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The one order of passes, from an imported model to a plan.
+//!
+//! Two searches wrap the straight way down: over rings and scales ([`search`]), and, when the
+//! finished plan agrees too rarely with the float model, over stricter approximations
+//! ([`compile`]).
+
+pub mod observer;
+mod search;
+mod tensors;
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::parameters::max_log_qp;
+use heplan_ir::plan::Plan;
+use heplan_ir::tensor;
+
+use crate::data::Samples;
+use crate::judge::{Judge, Refusal};
+use crate::options::Options;
+use crate::report::{Quality, Report};
+use observer::{Observer, Stage};
+use search::Lowered;
+use tensors::Real;
+
+/// Samples that the finished plan is simulated on.
+const FINAL_SAMPLES: usize = 256;
+/// How often approximation may be made stricter before the compiler gives up.
+const ROUNDS: usize = 4;
+
+/// A compiled model.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// What to tell the user.
+    pub report: Report,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The model, its data or the wishes about it are at fault.
+    #[error("the model cannot be compiled: {} finding(s)", .0.len())]
+    Rejected(Vec<Diagnostic>),
+    /// A pass broke an invariant: a bug of the compiler.
+    #[error("pass {pass} broke an invariant; this is a bug in heplan\n{errors}")]
+    Broken {
+        /// The pass.
+        pass: &'static str,
+        /// What the verifier or the lowering says.
+        errors: String,
+    },
+}
+
+impl From<Vec<Diagnostic>> for CompileError {
+    fn from(findings: Vec<Diagnostic>) -> Self {
+        Self::Rejected(findings)
+    }
+}
+
+impl From<Diagnostic> for CompileError {
+    fn from(finding: Diagnostic) -> Self {
+        Self::Rejected(vec![finding])
+    }
+}
+
+impl CompileError {
+    fn broken(pass: &'static str, errors: &dyn std::fmt::Display) -> Self {
+        Self::Broken { pass, errors: errors.to_string() }
+    }
+}
+
+/// Compiles an imported model.
+///
+/// `samples` is the calibration set, in the units of the model's inputs.
+///
+/// # Errors
+/// [`CompileError::Rejected`] with every finding about the model, the data or the options.
+pub fn compile(
+    imported: &tensor::Graph,
+    samples: &Samples,
+    options: &Options,
+    judge: &dyn Judge,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, CompileError> {
+    observer.after("import", Stage::Tensor(imported));
+    let mut options = options.clone();
+    let mut precision_bits = options.precision_bits;
+    for round in 1..=ROUNDS {
+        observer.progress("approximating the functions");
+        let real = tensors::lower(imported, samples, &options, observer)?;
+        let lowered = search::search(&real, precision_bits, &options, judge, observer)?;
+        observer.progress("checking the plan on the calibration set");
+        let report = report(&real, &lowered, judge)?;
+        let agreement = report.simulation.agreement.unwrap_or(1.0);
+        if agreement >= options.min_agreement {
+            let mut plan = lowered.plan;
+            plan.precision_bits = report.simulation.precision_bits;
+            return Ok(Compiled { plan, report });
+        }
+        if round == ROUNDS || (options.degree.is_some() && precision_bits > options.precision_bits)
+        {
+            return Err(disagreement(&report, &options).into());
+        }
+        // Whichever of the two errors is to blame, the next round allows less of it.
+        options.max_error /= 3.0;
+        precision_bits += 2.0;
+    }
+    unreachable!("the last round returns")
+}
+
+/// Simulates the finished plan and gathers what there is to tell.
+fn report(real: &Real, lowered: &Lowered, judge: &dyn Judge) -> Result<Report, CompileError> {
+    let plan = &lowered.plan;
+    let count = real.samples.len().min(FINAL_SAMPLES);
+    let simulated =
+        judge.simulate(plan, &real.samples[..count]).map_err(|refusal| match refusal {
+            Refusal::Overflow(what) => CompileError::from(
+                Diagnostic::new(Code::Precision, what)
+                    .note("a calibration sample drives a value out of the ciphertext modulus")
+                    .help(
+                        "ask for more --precision-bits, or check the calibration data for outliers",
+                    ),
+            ),
+            Refusal::Broken(what) => CompileError::broken("simulate", &what),
+        })?;
+    let parameters = &plan.parameters;
+    let bound = max_log_qp(parameters.log_n()).unwrap_or(0.0);
+    let cost = &lowered.cost;
+    Ok(Report {
+        name: plan.name.clone(),
+        log_n: parameters.log_n(),
+        levels: parameters.max_level(),
+        scale_bits: lowered.scale_bits,
+        log_qp: parameters.log_qp(),
+        log_qp_bound: bound,
+        digits: parameters.digits(parameters.max_level()),
+        key_switches: cost.rotations + cost.relinearisations,
+        diagonals: cost.diagonals,
+        keys: plan.keys.len(),
+        key_bytes: cost.key_bytes,
+        seconds: cost.seconds + cost.encode_seconds,
+        peak_bytes: cost.peak_bytes,
+        functions: real.functions.clone(),
+        approximation: Quality::within(&real.approximated, &real.float, &real.spans),
+        simulation: Quality::within(&simulated, &real.float[..count], &real.spans),
+    })
+}
+
+fn disagreement(report: &Report, options: &Options) -> Diagnostic {
+    let found = report.simulation.agreement.unwrap_or(1.0);
+    let message = format!(
+        "the plan agrees with the float model on {:.1} % of the calibration set, {:.1} % are asked for",
+        100.0 * found,
+        100.0 * options.min_agreement
+    );
+    Diagnostic::new(Code::Precision, message)
+        .note(format!(
+            "approximation alone agrees on {:.1} %",
+            100.0 * report.approximation.agreement.unwrap_or(1.0)
+        ))
+        .help("lower --min-agreement, leave out --relu-mode, or give more calibration samples")
+}

@@ -1,0 +1,116 @@
+//! The passes on the `tensor` level, in order.
+
+use heplan_ir::tensor::{Graph, Op};
+
+use super::CompileError;
+use super::observer::{Observer, Stage};
+use crate::data::Samples;
+use crate::judge::Tensors;
+use crate::options::Options;
+use crate::passes::slots::{PortInfo, Ports};
+use crate::passes::tensor::approximate::approximate;
+use crate::passes::tensor::calibrate::{Calibration, calibrate};
+use crate::passes::tensor::fuse_affine::fuse_affine;
+use crate::passes::tensor::normalise::normalise;
+use crate::passes::tensor::simplify::simplify;
+use crate::reference::Executor;
+use crate::report::{FunctionReport, spans};
+
+/// A model as real arithmetic that ciphertexts can do, with what it should answer.
+pub(super) struct Real {
+    /// Affine maps, products and polynomials; every value of magnitude about one.
+    pub(super) graph: Graph,
+    /// Factors and ranges of inputs and outputs.
+    pub(super) ports: Ports,
+    /// The approximated functions.
+    pub(super) functions: Vec<FunctionReport>,
+    /// The calibration samples.
+    pub(super) samples: Vec<Tensors>,
+    /// What the float model answers to them.
+    pub(super) float: Vec<Tensors>,
+    /// What the approximated graph answers to them in the clear, in the model's units.
+    pub(super) approximated: Vec<Tensors>,
+    /// The span of each output of the float model.
+    pub(super) spans: Vec<f64>,
+}
+
+impl Real {
+    /// Levels that the graph consumes.
+    pub(super) fn depth(&self) -> usize {
+        let mut depth = vec![0; self.graph.values.len()];
+        for id in self.graph.ids() {
+            let op = &self.graph.value(id).op;
+            let consumed = match op {
+                Op::Input { .. } => 0,
+                Op::Affine { .. } | Op::Product { .. } | Op::Function { .. } => 1,
+                Op::Polynomial { polynomials, .. } => {
+                    self.graph.consts.polynomials(*polynomials).depth().max(1) as usize
+                }
+            };
+            let before = op.operands().iter().map(|x| depth[x.index()]).max().unwrap_or(0);
+            depth[id.index()] = before + consumed;
+        }
+        self.graph.outputs.iter().map(|o| depth[o.1.index()]).max().unwrap_or(0)
+    }
+}
+
+/// From the imported graph to [`Real`].
+///
+/// - Affine maps are fused first, so that functions read the maps that they will fold their
+///   domains into, and calibration sees the values that will exist.
+/// - Fusion after approximation absorbs the maps that bring a range to [-1, 1].
+/// - Normalisation comes last: it needs the ranges of the graph as it will run.
+pub(super) fn lower(
+    imported: &Graph,
+    samples: &Samples,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Real, CompileError> {
+    let mut seen = |pass: &'static str, graph: Graph| {
+        observer.after(pass, Stage::Tensor(&graph));
+        graph
+    };
+    let graph = seen("simplify", simplify(imported));
+    let graph = seen("fuse-affine", fuse_affine(&graph));
+    let float = Executor::new(&graph).run_samples(samples);
+    let calibration = calibrate(&graph, samples)?;
+    let approximated = approximate(&graph, &calibration, samples, options)?;
+    let graph = seen("approximate", approximated.graph);
+    let graph = seen("fuse-domains", fuse_affine(&simplify(&graph)));
+    let answers = Executor::new(&graph).run_samples(samples);
+    let calibration = calibrate(&graph, samples)?;
+    let ports_of = |graph: &Graph| ranges(graph, &calibration);
+    let (inputs, outputs) = ports_of(&graph);
+    let normalised = normalise(&graph, &calibration);
+    let graph = seen("normalise", simplify(&normalised.graph));
+    let ports = Ports {
+        inputs: ports(inputs, normalised.input_factors),
+        outputs: ports(outputs, normalised.output_factors),
+    };
+    Ok(Real {
+        graph,
+        ports,
+        functions: approximated.functions,
+        samples: (0..samples.len()).map(|s| samples.sample(s)).collect(),
+        spans: spans(&float),
+        float,
+        approximated: answers,
+    })
+}
+
+type Range = (f64, f64);
+
+/// The calibrated ranges of inputs and outputs.
+fn ranges(graph: &Graph, calibration: &Calibration) -> (Vec<Range>, Vec<Range>) {
+    let range = |id| {
+        let spread = calibration.spread(id);
+        (spread.min, spread.max)
+    };
+    let is_input = |id: &_| matches!(graph.value(*id).op, Op::Input { .. });
+    let inputs = graph.ids().filter(is_input).map(range).collect();
+    (inputs, graph.outputs.iter().map(|o| range(o.1)).collect())
+}
+
+fn ports(ranges: Vec<Range>, factors: Vec<f64>) -> Vec<PortInfo> {
+    ranges.into_iter().zip(factors).map(|(range, factor)| PortInfo { factor, range }).collect()
+}

@@ -1,0 +1,160 @@
+//! What a compilation tells its user.
+
+use crate::judge::Tensors;
+
+/// One approximated function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunctionReport {
+    /// The ONNX nodes behind it.
+    pub origin: String,
+    /// The function, in words.
+    pub function: String,
+    /// The range that the polynomial covers.
+    pub range: (f64, f64),
+    /// Degree of the polynomial.
+    pub degree: usize,
+    /// Levels that it consumes.
+    pub depth: u32,
+    /// Largest error on the range.
+    pub max_error: f64,
+    /// Root mean square error over the calibration values.
+    pub rms_error: f64,
+    /// Share of calibration values outside the range.
+    pub outside: f64,
+}
+
+/// The quality of the outputs over the calibration samples, against the float model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// Samples compared.
+    pub samples: usize,
+    /// Root mean square error relative to the range of the outputs.
+    pub rms_error: f64,
+    /// Largest error relative to the range of the outputs.
+    pub max_error: f64,
+    /// Bits of the largest error below the range: `-log2(max_error)`.
+    pub precision_bits: f64,
+    /// Share of samples whose largest score is where the float model has it; absent where the
+    /// output does not look like class scores.
+    pub agreement: Option<f64>,
+}
+
+impl Quality {
+    /// Compares outputs with what they should be: per sample, per output, per element.
+    ///
+    /// Errors are relative to the span of each output over all samples.
+    pub fn of(got: &[Tensors], want: &[Tensors]) -> Self {
+        Self::within(got, want, &spans(want))
+    }
+
+    /// The same with the outputs' [`spans`] given: those of a larger set, say.
+    pub fn within(got: &[Tensors], want: &[Tensors], spans: &[f64]) -> Self {
+        let (mut squares, mut count, mut largest) = (0.0, 0usize, 0.0_f64);
+        for (g, w) in got.iter().zip(want) {
+            for ((g, w), span) in g.iter().zip(w).zip(spans) {
+                for (x, y) in g.iter().zip(w) {
+                    // `max` forgets a NaN; an error that is no number is an infinite one.
+                    let error = Some((x - y).abs() / span).filter(|e| e.is_finite());
+                    let error = error.unwrap_or(f64::INFINITY);
+                    squares += error * error;
+                    largest = largest.max(error);
+                    count += 1;
+                }
+            }
+        }
+        Self {
+            samples: got.len(),
+            rms_error: (squares / count.max(1) as f64).sqrt(),
+            max_error: largest,
+            precision_bits: -largest.max(2.0_f64.powi(-60)).log2(),
+            agreement: agreement(got, want),
+        }
+    }
+}
+
+/// The span of each output over a set: its largest value less its smallest, or its magnitude where
+/// it is constant.
+pub fn spans(outputs: &[Tensors]) -> Vec<f64> {
+    let count = outputs.first().map_or(0, Vec::len);
+    (0..count)
+        .map(|o| {
+            let all = outputs.iter().flat_map(|s| s[o].iter().copied());
+            let empty = (f64::INFINITY, f64::NEG_INFINITY);
+            let (low, high) = all.fold(empty, |(l, h), x| (l.min(x), h.max(x)));
+            if high > low { high - low } else { high.abs().max(f64::MIN_POSITIVE) }
+        })
+        .collect()
+}
+
+/// Share of samples with the same largest element of the first output, if that output has several
+/// elements and does not hold more than a thousand (an image, say).
+fn agreement(got: &[Tensors], want: &[Tensors]) -> Option<f64> {
+    let classes = want.first()?.first()?.len();
+    if !(2..=1000).contains(&classes) {
+        return None;
+    }
+    let same = got.iter().zip(want).filter(|(g, w)| largest(&g[0]) == largest(&w[0])).count();
+    Some(same as f64 / want.len() as f64)
+}
+
+/// Position of the largest element; `None` if one is not a number.
+fn largest(scores: &[f64]) -> Option<usize> {
+    if scores.iter().any(|x| x.is_nan()) {
+        return None;
+    }
+    scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i)
+}
+
+/// The report of a compilation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The model's name.
+    pub name: String,
+    /// Base-2 logarithm of the ring dimension.
+    pub log_n: u32,
+    /// Levels of a fresh input.
+    pub levels: usize,
+    /// Waterline scale in bits.
+    pub scale_bits: u32,
+    /// `log2(QP)`.
+    pub log_qp: f64,
+    /// The largest `log2(QP)` at 128 bits of security for this ring.
+    pub log_qp_bound: f64,
+    /// Key-switching digits at the highest level.
+    pub digits: usize,
+    /// Key switches of one run (rotations and relinearisations).
+    pub key_switches: usize,
+    /// Diagonals of all transforms.
+    pub diagonals: usize,
+    /// Evaluation keys.
+    pub keys: usize,
+    /// Predicted size of the evaluation keys in bytes.
+    pub key_bytes: u64,
+    /// Predicted seconds of one run on one thread.
+    pub seconds: f64,
+    /// Predicted peak memory of one run in bytes.
+    pub peak_bytes: u64,
+    /// The approximated functions.
+    pub functions: Vec<FunctionReport>,
+    /// Of approximation alone, in the clear.
+    pub approximation: Quality,
+    /// Of the finished plan, noise included, in simulation.
+    pub simulation: Quality,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_relative_to_the_range_and_nan_is_never_good() {
+        let want = vec![vec![vec![0.0, 8.0]], vec![vec![4.0, 2.0]]];
+        let mut got = want.clone();
+        got[1][0][0] = 3.0;
+        let q = Quality::of(&got, &want);
+        assert_eq!((q.max_error, q.precision_bits, q.agreement), (0.125, 3.0, Some(1.0)));
+        got[0][0][1] = f64::NAN;
+        let q = Quality::of(&got, &want);
+        assert_eq!((q.max_error, q.agreement), (f64::INFINITY, Some(0.5)));
+    }
+}
