@@ -27,5 +27,6 @@ pub mod slots;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod transform;
 pub mod verify;

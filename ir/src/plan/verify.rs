@@ -1,8 +1,8 @@
 //! Invariants of the `plan` level.
 //!
 //! - A register holds a ciphertext before it is read, and is not read after it was freed.
-//! - An instruction writes distinct registers, each empty or read by the same instruction: a live
-//!   value is never lost by being overwritten.
+//! - An instruction writes distinct registers, each empty, read by the same instruction, or holding
+//!   a result that nothing has read: a value in use is never lost by being overwritten.
 //! - It frees distinct registers that hold something (a result that nothing reads is one).
 //! - Every instruction follows the typing rules of [`Op`] exactly.
 //! - Each part of an input is read at most once, with the type that the input declares; declared
@@ -24,8 +24,15 @@ use crate::constants::Constant;
 use crate::entity::RegId;
 use crate::verify::{Errors, Location, VerifierError, check_constants, check_ports};
 
-/// What registers hold at a point of the plan.
-type Registers<'a> = Vec<Option<&'a CtType>>;
+/// What a register holds at a point of the plan.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    ty: &'a CtType,
+    /// Whether an instruction has read it.
+    read: bool,
+}
+
+type Registers<'a> = Vec<Option<Held<'a>>>;
 
 impl Plan {
     /// Every breach of the level's invariants; empty for a sound plan.
@@ -85,7 +92,7 @@ impl Plan {
 
     fn verify_insts<'a>(&'a self, errors: &mut Errors) -> Registers<'a> {
         let rules = self.rules();
-        let mut registers: Registers<'a> = vec![None; self.registers];
+        let mut registers: Registers<'_> = vec![None; self.registers];
         let mut read: BTreeMap<u32, (&CtType, Vec<u32>)> = BTreeMap::new();
         for (i, inst) in self.insts.iter().enumerate() {
             let at = Location::Inst(i);
@@ -96,9 +103,12 @@ impl Plan {
             let sources = inst.op.operands();
             let mut operands = Vec::new();
             for &r in &sources {
-                match registers.get(r.index()).copied().flatten() {
-                    Some(ty) => operands.push((r, ty)),
-                    None => errors.add(at, context, format!("{r} holds nothing")),
+                match registers.get_mut(r.index()) {
+                    Some(Some(held)) => {
+                        held.read = true;
+                        operands.push((r, held.ty));
+                    }
+                    _ => errors.add(at, context, format!("{r} holds nothing")),
                 }
             }
             if operands.len() == sources.len() {
@@ -130,8 +140,8 @@ impl Plan {
             for r in results {
                 match registers.get(r.index()).copied().flatten() {
                     None => errors.add(at, &port.name, format!("{r} holds nothing at the end")),
-                    Some(found) if found != ty => {
-                        let (found, wanted) = (show(found), show(ty));
+                    Some(found) if found.ty != ty => {
+                        let (found, wanted) = (show(found.ty), show(ty));
                         let message = format!("{r} is {found}, not the declared {wanted}");
                         errors.add(at, &port.name, message);
                     }
@@ -175,10 +185,10 @@ fn write<'a>(inst: &'a Inst, sources: &[RegId], registers: &mut Registers<'a>) -
         };
         if inst.results[..i].contains(r) {
             out.push(format!("{r} is written twice"));
-        } else if register.is_some() && !sources.contains(r) {
+        } else if register.is_some_and(|held| held.read) && !sources.contains(r) {
             out.push(format!("{r} is overwritten while it holds a value"));
         }
-        *register = Some(&inst.ty);
+        *register = Some(Held { ty: &inst.ty, read: false });
     }
     for r in &inst.frees {
         match registers.get_mut(r.index()) {

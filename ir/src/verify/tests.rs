@@ -180,8 +180,21 @@ fn plan_breaches_are_all_listed() {
     let mut p = good.clone();
     let again = plan::Inst { op: Op::Input { input: 0, part: 0 }, ..p.insts[0].clone() };
     p.insts.insert(1, again);
-    said(p.verify(), "is overwritten while it holds a value");
     said(p.verify(), "part 0 is read twice");
+    let mut p = good.clone();
+    // The input is read by the copy, then overwritten while a later instruction wants it.
+    let kept = p.insts[0].results[0];
+    let fresh = RegId::new(p.registers);
+    p.registers += 1;
+    let copy = plan::Inst {
+        op: Op::Rotate { x: kept, by: 1 },
+        results: vec![fresh],
+        ..p.insts[0].clone()
+    };
+    let lost =
+        plan::Inst { op: Op::Rotate { x: fresh, by: 1 }, results: vec![kept], ..copy.clone() };
+    p.insts.splice(1..1, [copy, lost]);
+    said(p.verify(), "is overwritten while it holds a value");
     let mut p = good.clone();
     let output = p.outputs[0].2[0];
     p.insts.last_mut().unwrap().frees.push(output);

@@ -1,0 +1,235 @@
+//! What several levels share: strings, shapes, ports, parameters, types, exact scales.
+
+use std::fmt::{Display, Write as _};
+
+use super::ParseError;
+use super::cursor::{Cursor, Lines};
+use crate::ckks::CtType;
+use crate::constants::ConstPool;
+use crate::entity::ConstId;
+use crate::layout::{Axis, Layout};
+use crate::origin::{Node, OriginTable};
+use crate::parameters::{Parameters, ParametersLiteral};
+use crate::scale::Scale;
+use crate::slots::Port;
+
+/// A quoted string on one line.
+pub(super) fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}
+
+/// Items with commas between them.
+pub(super) fn commas<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A constant's hash, or what is wrong with its id.
+pub(super) fn constant(consts: &ConstPool, id: ConstId) -> String {
+    match consts.get(id) {
+        Some(_) => consts.hash(id).to_string(),
+        None => format!("#missing_{id}"),
+    }
+}
+
+pub(super) fn shape(dims: &[usize]) -> String {
+    format!("real[{}]", commas(dims))
+}
+
+pub(super) fn parse_shape(c: &mut Cursor<'_>) -> Result<Vec<usize>, ParseError> {
+    c.expect("real")?;
+    c.expect("[")?;
+    c.list("]", Cursor::number)
+}
+
+/// `real[1, 10] {factor = …, layout = …, range = […]}`.
+pub(super) fn port(port: &Port) -> String {
+    let Port { shape: dims, layout, factor, range, .. } = port;
+    let (lo, hi) = range;
+    format!("{} {{factor = {factor:?}, layout = {layout}, range = [{lo:?}, {hi:?}]}}", shape(dims))
+}
+
+pub(super) fn parse_port(name: String, c: &mut Cursor<'_>) -> Result<Port, ParseError> {
+    let shape = parse_shape(c)?;
+    c.open("factor")?;
+    let factor = c.number()?;
+    c.attribute("layout")?;
+    let layout = parse_layout(c)?;
+    c.attribute("range")?;
+    c.expect("[")?;
+    let lo = c.number()?;
+    c.expect(",")?;
+    let hi = c.number()?;
+    c.expect("]")?;
+    c.expect("}")?;
+    Ok(Port { name, shape, layout, factor, range: (lo, hi) })
+}
+
+fn parse_layout(c: &mut Cursor<'_>) -> Result<Layout, ParseError> {
+    c.expect("[")?;
+    let axes = c.list("]", |c| {
+        let size = c.number()?;
+        c.expect(":")?;
+        Ok(Axis { size, stride: c.number()? })
+    })?;
+    let offset = if c.eat("+") { c.number()? } else { 0 };
+    c.expect("/")?;
+    let period = c.number()?;
+    c.expect("of")?;
+    Ok(Layout { axes, offset, period, width: c.number()? })
+}
+
+/// `input 0 "image" : …`.
+pub(super) fn input(index: usize, of: &Port) -> String {
+    format!("  input {index} {} : {}", quote(&of.name), port(of))
+}
+
+/// The input lines, each with what `more` reads after the port.
+pub(super) fn parse_inputs<T>(
+    lines: &mut Lines<'_>,
+    mut more: impl FnMut(&mut Cursor<'_>, Port) -> Result<T, ParseError>,
+) -> Result<Vec<T>, ParseError> {
+    let mut out = Vec::new();
+    while let Some(mut c) = lines.next_if("input") {
+        let before = c.clone();
+        if c.number::<usize>()? != out.len() {
+            return Err(before.fail(format!("input {}", out.len())));
+        }
+        let name = c.string()?;
+        c.expect(":")?;
+        let port = parse_port(name, &mut c)?;
+        out.push(more(&mut c, port)?);
+        c.end()?;
+    }
+    Ok(out)
+}
+
+/// `parameters {…}`, primes in full.
+pub(super) fn parameters(of: &Parameters) -> String {
+    let ParametersLiteral { log_n, q, p, digit_size } = of.literal();
+    let (p, q) = (commas(p), commas(q));
+    format!("  parameters {{digit_size = {digit_size}, log_n = {log_n}, p = [{p}], q = [{q}]}}")
+}
+
+pub(super) fn parse_parameters(lines: &mut Lines<'_>) -> Result<Parameters, ParseError> {
+    let mut c = lines.next();
+    c.expect("parameters")?;
+    let before = c.clone();
+    c.open("digit_size")?;
+    let digit_size = c.number()?;
+    c.attribute("log_n")?;
+    let log_n = c.number()?;
+    c.attribute("p")?;
+    c.expect("[")?;
+    let p = c.list("]", Cursor::number)?;
+    c.attribute("q")?;
+    c.expect("[")?;
+    let q = c.list("]", Cursor::number)?;
+    c.expect("}")?;
+    c.end()?;
+    let literal = ParametersLiteral { log_n, q, p, digit_size };
+    Parameters::new(literal).map_err(|e| before.fail(format!("sound parameters ({e})")))
+}
+
+/// `30`, or `30.0003 (2^60 q3^-1)`.
+pub(super) fn scale(of: &Scale, parameters: &Parameters) -> String {
+    let (exponent, powers) = of.parts();
+    if powers.is_empty() {
+        return exponent.to_string();
+    }
+    let mut factors = vec![format!("2^{exponent}")];
+    for (prime, power) in powers {
+        let name = match parameters.q().iter().position(|q| q == prime) {
+            Some(i) => format!("q{i}"),
+            None => prime.to_string(),
+        };
+        factors.push(format!("{name}^{power}"));
+    }
+    format!("{of} ({})", factors.join(" "))
+}
+
+pub(super) fn parse_scale(
+    c: &mut Cursor<'_>,
+    parameters: &Parameters,
+) -> Result<Scale, ParseError> {
+    let before = c.clone();
+    let log2: f64 = c.number()?;
+    if !c.eat("(") {
+        let whole = log2.fract() == 0.0 && log2.abs() <= f64::from(u16::MAX);
+        return if whole { Ok(Scale::pow2(log2 as i32)) } else { Err(before.fail("a scale")) };
+    }
+    c.expect("2^")?;
+    let exponent: i32 = c.number()?;
+    let mut powers = Vec::new();
+    while !c.eat(")") {
+        let prime = if c.eat("q") {
+            let index: usize = c.number()?;
+            *parameters.q().get(index).ok_or_else(|| before.fail("primes of the chain"))?
+        } else {
+            c.number()?
+        };
+        c.expect("^")?;
+        powers.push((prime, c.number()?));
+    }
+    let small = |n: &i32| n.unsigned_abs() < 1 << 16;
+    if !small(&exponent) || !powers.iter().all(|p| small(&p.1)) {
+        return Err(before.fail("a scale with small exponents"));
+    }
+    Ok(Scale::from_parts(exponent, powers))
+}
+
+/// `ct<level = 4, scale = 30>`, with the degree where it is not 1.
+pub(super) fn ct_type(ty: &CtType, parameters: &Parameters) -> String {
+    let degree = if ty.degree == 1 { String::new() } else { format!("degree = {}, ", ty.degree) };
+    format!("ct<{degree}level = {}, scale = {}>", ty.level, scale(&ty.scale, parameters))
+}
+
+pub(super) fn parse_ct_type(
+    c: &mut Cursor<'_>,
+    parameters: &Parameters,
+) -> Result<CtType, ParseError> {
+    c.expect("ct<")?;
+    let mut degree = 1;
+    if c.eat_word("degree") {
+        c.expect("=")?;
+        degree = c.number()?;
+        c.expect(",")?;
+    }
+    c.expect("level")?;
+    c.expect("=")?;
+    let level = c.number()?;
+    c.expect(",")?;
+    c.expect("scale")?;
+    c.expect("=")?;
+    let scale = parse_scale(c, parameters)?;
+    c.expect(">")?;
+    Ok(CtType { level, scale, degree })
+}
+
+/// ` @ "label"` at the end of a line.
+pub(super) fn parse_origin(c: &mut Cursor<'_>) -> Result<String, ParseError> {
+    c.expect("@")?;
+    let label = c.string()?;
+    c.end()?;
+    Ok(label)
+}
+
+impl OriginTable {
+    /// The origin with this label: a node of its own that carries the whole label as its name.
+    pub fn labelled(&mut self, label: &str) -> crate::entity::OriginId {
+        if label.is_empty() {
+            return Self::none();
+        }
+        self.node(Node { index: 0, name: label.to_owned(), op: String::new() })
+    }
+}
