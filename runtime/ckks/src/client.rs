@@ -20,6 +20,7 @@ use crate::files::ciphertexts::{
     CiphertextFile, CiphertextHeader, Direction, PortHeader, write_ciphertexts,
 };
 use crate::files::evaluation_keys::{EvaluationKeysHeader, key_bytes, write_evaluation_keys};
+use crate::files::secret_key::SecretKeyFile;
 use crate::keys::secret::{KeyId, SecretKey};
 
 /// Why the client's command stops.
@@ -102,6 +103,14 @@ impl Client {
         check_keyparams(&keyparams)?;
         let context = Context::new(&keyparams.parameters)?;
         Ok(Self { keyparams, secret: SecretKey::from_seed(&context, seed) })
+    }
+
+    /// The client whose secret key is in a file.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_file(file: SecretKeyFile) -> Result<Self, ClientError> {
+        Self::new(file.keyparams, &file.seed)
     }
 
     /// The key parameters.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use heplan_ir::parameters::Parameters;
-use heplan_ir::plan::KeyKind;
 use heplan_lattice::{Basis, Ring, RingError, galois_element};
 
 use crate::encoder::Encoder;
@@ -59,13 +58,5 @@ impl Context {
     /// The Galois element that rotates `by` slots to the left.
     pub fn galois(&self, by: u32) -> usize {
         galois_element(i64::from(by), self.parameters.log_n())
-    }
-}
-
-/// How a key kind reads in messages: `relinearisation` or `rotation by 5`.
-pub fn key_name(kind: KeyKind) -> String {
-    match kind {
-        KeyKind::Relinearise => "relinearisation".into(),
-        KeyKind::Rotate(by) => format!("rotation by {by}"),
     }
 }

@@ -4,7 +4,6 @@ use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use thiserror::Error;
 
-use crate::context::key_name;
 use crate::encoder::EncodeError;
 use crate::files::FileError;
 
@@ -70,10 +69,10 @@ pub enum EvalError {
         needed: usize,
     },
     /// The keys lack one.
-    #[error("the evaluation keys have no {} key", key_name(*.0))]
+    #[error("the evaluation keys lack {0}")]
     MissingKey(KeyKind),
     /// A key that does not reach the level.
-    #[error("the {} key reaches level {found}, and level {needed} is needed", key_name(*.kind))]
+    #[error("{kind} reaches level {found}, and level {needed} is needed")]
     KeyLevel {
         /// The key.
         kind: KeyKind,

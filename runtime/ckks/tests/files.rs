@@ -103,8 +103,7 @@ impl Files {
     }
 
     fn secret_file(&self) -> SecretKeyFile {
-        let keyparams = "the text of the key parameters".into();
-        SecretKeyFile { plan: PLAN, keyparams, seed: Seed::new([9; 32]) }
+        SecretKeyFile { keyparams: keyparams(&plan()), seed: Seed::new([9; 32]) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -197,7 +196,7 @@ fn secret_keys_come_back_with_and_without_a_passphrase() {
     let written = files.secret_file();
     let read = SecretKeyFile::read(&files.secret(), None).unwrap();
     assert!(read.seed == written.seed && read.keyparams == written.keyparams);
-    assert_eq!((read.plan, read.id()), (PLAN, files.client.id()));
+    assert_eq!(Client::from_file(read).unwrap().id(), files.client.id());
 
     let path = files.path("protected.key");
     written.write(&path, Some("correct horse"), &Seed::new([6; 32])).unwrap();
@@ -309,7 +308,7 @@ fn files_of_another_plan_key_or_direction_are_refused() {
     let mut lacking = plan.clone();
     lacking.keys.push(KeySpec { kind: KeyKind::Rotate(2), level: 0 });
     let error = Server::open(&lacking, &PLAN, &files.keys(), 0).map(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "the evaluation keys have no rotation by 2 key");
+    assert_eq!(error.to_string(), "the evaluation keys lack the key of rotation 2");
 }
 
 #[test]
@@ -367,4 +366,23 @@ fn evicted_keys_are_read_again() {
     keys.evict_all();
     assert_eq!(keys.bytes(), 0);
     assert!(evaluator.rotate(&x, 1).unwrap() == first);
+}
+
+/// Compiles for exactly the types without `Debug`: with it, two impls would fit.
+trait WithoutDebug<Which> {
+    const HOLDS: bool = true;
+}
+
+impl<T> WithoutDebug<()> for T {}
+
+struct WithDebug;
+
+impl<T: std::fmt::Debug> WithoutDebug<WithDebug> for T {}
+
+#[test]
+fn secrets_cannot_be_printed() {
+    assert!(<Client as WithoutDebug<_>>::HOLDS);
+    assert!(<SecretKeyFile as WithoutDebug<_>>::HOLDS);
+    assert!(<heplan_ckks::keys::secret::SecretKey as WithoutDebug<_>>::HOLDS);
+    assert_eq!(format!("{:?}", Seed::new([9; 32])), "Seed(..)");
 }

@@ -131,7 +131,7 @@ fn a_key_of_a_lower_level_is_part_of_that_of_a_higher() {
     }
     let ct = low.encrypt(&x, &Scale::pow2(34), 4, 0);
     let error = low.evaluator.rotate(&ct, 5).map(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "the rotation by 5 key reaches level 3, and level 4 is needed");
+    assert_eq!(error.to_string(), "the key of rotation 5 reaches level 3, and level 4 is needed");
 }
 
 #[test]

@@ -7,8 +7,6 @@ use heplan_ir::container;
 use heplan_ir::plan::KeyKind;
 use thiserror::Error;
 
-use crate::context::key_name;
-
 /// The identity of a plan or a key; prints as its first sixteen hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Id(pub [u8; 32]);
@@ -26,7 +24,7 @@ pub enum FileError {
     #[error(transparent)]
     Container(#[from] container::FileError),
     /// The keys lack one.
-    #[error("there is no {} key in the file", key_name(*.0))]
+    #[error("the file of evaluation keys lacks {0}")]
     NoKey(KeyKind),
     /// It belongs to another plan.
     #[error("{}: belongs to plan {found}, not to plan {wanted}; compile, keygen and encrypt must use one model.keyparams", path.display())]

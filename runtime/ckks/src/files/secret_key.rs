@@ -9,7 +9,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use heplan_ir::container::{self, Kind, Problem, SECRET_MODE, SectionReader, SectionWriter};
-use heplan_ir::plan::PlanId;
+use heplan_ir::plan::{KeyParams, PlanId};
 use heplan_lattice::Seed;
 use zeroize::Zeroizing;
 
@@ -28,10 +28,8 @@ const MOST_COST: [u32; 3] = [1 << 20, 16, 8];
 
 /// The content of a secret key file. Has no `Debug`; the seed is wiped on drop.
 pub struct SecretKeyFile {
-    /// The plan that the key parameters belong to.
-    pub plan: PlanId,
-    /// The text of the key parameters.
-    pub keyparams: String,
+    /// The key parameters.
+    pub keyparams: KeyParams,
     /// What the secret key is derived from.
     pub seed: Seed,
 }
@@ -60,10 +58,11 @@ impl SecretKeyFile {
         randomness: &Seed,
     ) -> Result<(), FileError> {
         let protection = passphrase.map(|_| Protection::new(randomness));
-        let header = header(&self.plan, &self.id(), protection.as_ref());
+        let header = header(&self.keyparams.plan, &self.id(), protection.as_ref());
+        let keyparams = self.keyparams.to_text();
         let mut secret = Zeroizing::new(self.seed.as_bytes().to_vec());
         if let (Some(passphrase), Some(protection)) = (passphrase, &protection) {
-            let associated = associated(&header, &self.keyparams);
+            let associated = associated(&header, keyparams.as_bytes());
             secret = protection
                 .cipher(passphrase)
                 .and_then(|c| {
@@ -77,7 +76,7 @@ impl SecretKeyFile {
             let mut sections = SectionWriter::new(out, Kind::SecretKey, 3)?;
             sections.section(HEADER, &header)?;
             sections.section(SECRET, &secret)?;
-            sections.section(KEYPARAMS, self.keyparams.as_bytes())?;
+            sections.section(KEYPARAMS, keyparams.as_bytes())?;
             sections.finish().map(|_| ())
         })?;
         Ok(())
@@ -91,14 +90,18 @@ impl SecretKeyFile {
         let sections = SectionReader::open(path, Kind::SecretKey)?;
         let header = sections.section(HEADER)?;
         let (plan, id, protection) = parse_header(&header).map_err(|p| p.of(path))?;
-        let keyparams = String::from_utf8(sections.section(KEYPARAMS)?)
-            .map_err(|_| invalid("its key parameters are no text").of(path))?;
+        let text = sections.section(KEYPARAMS)?;
+        let keyparams = KeyParams::from_text(&text)
+            .map_err(|p| invalid(format!("its section of key parameters {p}")).of(path))?;
+        if keyparams.plan != plan {
+            return Err(invalid("its key parameters are those of another plan").of(path).into());
+        }
         let mut secret = Zeroizing::new(sections.section(SECRET)?);
         if let Some(protection) = protection {
             let path_buf = || path.to_path_buf();
             let passphrase =
                 passphrase.ok_or_else(|| FileError::PassphraseNeeded { path: path_buf() })?;
-            let associated = associated(&header, &keyparams);
+            let associated = associated(&header, &text);
             secret = protection
                 .cipher(passphrase)
                 .and_then(|c| {
@@ -117,7 +120,7 @@ impl SecretKeyFile {
         if key_id(&seed) != id {
             return Err(invalid("the secret is not that of the key it names").of(path).into());
         }
-        Ok(Self { plan, keyparams, seed })
+        Ok(Self { keyparams, seed })
     }
 
     /// Whether reading a file takes a passphrase.
@@ -183,8 +186,8 @@ fn parse_header(section: &[u8]) -> Result<(PlanId, KeyId, Option<Protection>), P
     Ok((plan, id, protection))
 }
 
-fn associated(header: &[u8], keyparams: &str) -> Vec<u8> {
+fn associated(header: &[u8], keyparams: &[u8]) -> Vec<u8> {
     let mut out = header.to_vec();
-    out.extend(blake3::hash(keyparams.as_bytes()).as_bytes());
+    out.extend(blake3::hash(keyparams).as_bytes());
     out
 }
