@@ -30,6 +30,8 @@ pub struct BasisConverter {
     weights: Vec<f64>,
     /// For each target `t`: `D/d_i mod t` for every `i`, then `-D mod t`.
     factors: Vec<Vec<u64>>,
+    /// For each target `t`: `D^-1 mod t`, or 0 if `t` divides D.
+    inverse_products: Vec<u64>,
 }
 
 /// What all target limbs of one conversion share.
@@ -63,8 +65,18 @@ impl BasisConverter {
                 (0..k).map(|i| cofactor(i, t)).chain([minus_product]).collect()
             })
             .collect();
+        let inverse_products = to_moduli.iter().map(|&t| t.inv(cofactor(k, t))).collect();
         let weights = from_moduli.iter().map(|d| 1.0 / d.value() as f64).collect();
-        Self { from, to, from_moduli, to_moduli, inverse_cofactors, weights, factors }
+        Self {
+            from,
+            to,
+            from_moduli,
+            to_moduli,
+            inverse_cofactors,
+            weights,
+            factors,
+            inverse_products,
+        }
     }
 
     /// The source basis.
@@ -75,6 +87,14 @@ impl BasisConverter {
     /// The target basis.
     pub const fn to(&self) -> Basis {
         self.to
+    }
+
+    /// `D^-1` modulo a target prime for the product D of the source primes; 0 if that prime divides D.
+    ///
+    /// # Panics
+    /// If the target lacks the prime.
+    pub fn inverse_product(&self, target: Prime) -> u64 {
+        self.inverse_products[self.to.position(target).expect("the target basis has the prime")]
     }
 
     /// Converts limbs in coefficient form. `source` has one limb per source prime, `target` one per target prime.

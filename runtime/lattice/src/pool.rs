@@ -40,24 +40,56 @@ impl Aligned {
     }
 }
 
-/// Freed buffers by length in words, with the sum of their bytes.
-#[derive(Debug, Default)]
+/// Freed buffers by length in words, with the sum of their bytes and its limit.
+#[derive(Debug)]
 struct Free {
     by_len: BTreeMap<usize, Vec<Aligned>>,
     bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Free {
+    /// A buffer of `len` words or up to half as many more: levels differ by a limb, and their buffers serve each other.
+    fn pop(&mut self, len: usize) -> Option<Aligned> {
+        let (&found, buffers) = self.by_len.range_mut(len..=len + len / 2).next()?;
+        let aligned = buffers.pop();
+        if buffers.is_empty() {
+            self.by_len.remove(&found);
+        }
+        self.bytes -= found * size_of::<u64>();
+        aligned
+    }
+
+    fn push(&mut self, aligned: Aligned) {
+        let bytes = aligned.len * size_of::<u64>();
+        if self.bytes + bytes <= self.limit_bytes {
+            self.bytes += bytes;
+            self.by_len.entry(aligned.len).or_default().push(aligned);
+        }
+    }
 }
 
 /// A pool of freed buffers, shared by the polynomials of one ring.
 #[derive(Debug)]
 pub struct Pool {
     free: Mutex<Free>,
-    limit_bytes: usize,
 }
 
 impl Pool {
     /// A pool that keeps at most `limit_bytes` of freed buffers.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::default(), limit_bytes })
+        let free = Free { by_len: BTreeMap::new(), bytes: 0, limit_bytes };
+        Arc::new(Self { free: Mutex::new(free) })
+    }
+
+    /// From now on keeps at most `limit_bytes` of freed buffers; gives all back if there are more already.
+    pub fn set_limit(&self, limit_bytes: usize) {
+        let mut free = self.lock();
+        free.limit_bytes = limit_bytes;
+        if free.bytes > limit_bytes {
+            free.by_len.clear();
+            free.bytes = 0;
+        }
     }
 
     /// Bytes that wait in the pool at this moment.
@@ -74,25 +106,13 @@ impl Pool {
 
     /// A buffer of `len` words with unspecified contents (residues of earlier, never secret, polynomials).
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer {
-        let reused = {
-            let mut free = self.lock();
-            let found = free.by_len.get_mut(&len).and_then(Vec::pop);
-            if found.is_some() {
-                free.bytes -= len * size_of::<u64>();
-            }
-            found
-        };
+        let reused = self.lock().pop(len);
         let aligned = reused.unwrap_or_else(|| Aligned::zeroed(len));
-        Buffer { aligned: Some(aligned), pool: Arc::clone(self), secret: false }
+        Buffer { aligned: Some(aligned), len, pool: Arc::clone(self), secret: false }
     }
 
     fn give(&self, aligned: Aligned) {
-        let bytes = aligned.len * size_of::<u64>();
-        let mut free = self.lock();
-        if free.bytes + bytes <= self.limit_bytes {
-            free.bytes += bytes;
-            free.by_len.entry(aligned.len).or_default().push(aligned);
-        }
+        self.lock().push(aligned);
     }
 
     /// A poisoned lock is still sound: every update leaves the books balanced before anything can panic.
@@ -106,17 +126,20 @@ impl Pool {
 pub(crate) struct Buffer {
     /// Present until `drop`.
     aligned: Option<Aligned>,
+    /// Words in use, from the first; the rest was never written by this borrower.
+    len: usize,
     pool: Arc<Pool>,
     secret: bool,
 }
 
 impl Buffer {
     pub(crate) fn as_slice(&self) -> &[u64] {
-        self.aligned.as_ref().map_or(&[], Aligned::as_slice)
+        self.aligned.as_ref().map_or(&[], |aligned| &aligned.as_slice()[..self.len])
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u64] {
-        self.aligned.as_mut().map_or(&mut [], Aligned::as_mut_slice)
+        let len = self.len;
+        self.aligned.as_mut().map_or(&mut [], |aligned| &mut aligned.as_mut_slice()[..len])
     }
 
     /// From now on the contents are wiped before the buffer can be reused.
@@ -160,6 +183,15 @@ mod tests {
         let first = pool.take(1024);
         assert_eq!(pool.free_bytes(), 2 * 1024 * 8);
         drop(first);
+        // A buffer serves for up to a third less, and comes back whole.
+        let smaller = pool.take(1536);
+        assert_eq!(smaller.as_slice().len(), 1536);
+        assert_eq!(pool.free_bytes(), 1024 * 8);
+        drop(smaller);
+        assert_eq!(pool.free_bytes(), 3 * 1024 * 8);
+        pool.set_limit(1024);
+        assert_eq!(pool.free_bytes(), 0);
+        drop(pool.take(1024));
         pool.clear();
         assert_eq!(pool.free_bytes(), 0);
     }

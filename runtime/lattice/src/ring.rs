@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::basis::{Basis, Prime};
@@ -102,8 +103,8 @@ impl Ring {
         Ok(Arc::new(Self {
             log_n,
             isa,
-            q: q.iter().map(table).collect::<Result<_, _>>()?,
-            p: p.iter().map(table).collect::<Result<_, _>>()?,
+            q: q.par_iter().map(table).collect::<Result<_, _>>()?,
+            p: p.par_iter().map(table).collect::<Result<_, _>>()?,
             pool: Pool::new(DEFAULT_POOL_BYTES),
             subrings: Mutex::default(),
             permutations: Mutex::default(),

@@ -88,13 +88,29 @@ pub fn uniform_limb(q: Modulus, prime: Prime, seed: &Seed, limb: &mut [u64]) {
     };
     let mut stream = seed.derive("uniform limb", &[kind, index as u64]).stream();
     let mask = u64::MAX >> (64 - q.bits());
-    for out in limb {
-        *out = loop {
-            let word = stream.next_u64() & mask;
-            if word < q.value() {
-                break word;
+    let mut words = [0; WORDS];
+    let mut filled = 0;
+    while filled < limb.len() {
+        fill(&mut stream, &mut words);
+        for word in words.map(|word| word & mask) {
+            // A rejected word is overwritten by the next one.
+            if let Some(out) = limb.get_mut(filled) {
+                *out = word;
+                filled += usize::from(word < q.value());
             }
-        };
+        }
+    }
+}
+
+/// Words that are drawn from a stream at once.
+const WORDS: usize = 512;
+
+/// The next words of a stream, little-endian.
+fn fill(stream: &mut ChaCha20Rng, words: &mut [u64; WORDS]) {
+    let mut bytes = Zeroizing::new([0u8; 8 * WORDS]);
+    stream.fill_bytes(bytes.as_mut());
+    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*chunk);
     }
 }
 
@@ -113,7 +129,15 @@ pub fn gaussian_coefficients(n: usize, seed: &Seed) -> Zeroizing<Vec<i64>> {
 
 fn signed_coefficients(n: usize, seed: &Seed, f: impl Fn(u64) -> i64) -> Zeroizing<Vec<i64>> {
     let mut stream = seed.stream();
-    Zeroizing::new((0..n).map(|_| f(stream.next_u64())).collect())
+    let mut coefficients = Zeroizing::new(vec![0; n]);
+    let mut words = Zeroizing::new([0; WORDS]);
+    for chunk in coefficients.chunks_mut(WORDS) {
+        fill(&mut stream, &mut words);
+        for (coefficient, &word) in chunk.iter_mut().zip(words.iter()) {
+            *coefficient = f(word);
+        }
+    }
+    coefficients
 }
 
 /// A uniform ternary polynomial in coefficient form, marked secret.

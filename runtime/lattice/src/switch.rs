@@ -128,7 +128,6 @@ impl Poly {
         let converter = ring.converter(dropped, to);
         let source: Vec<&[u64]> = remainder.as_slice().chunks_exact(n).collect();
         let prepared = converter.prepare(ring, &source, secret);
-        let product = ring.product_mod(dropped, to);
 
         let mut out = Self::scratch(ring, to, self.form());
         out.buffer_mut().mark_secret_if(secret);
@@ -137,8 +136,7 @@ impl Poly {
             if evaluation {
                 ring.table(prime).forward(limb);
             }
-            let position = to.position(prime).expect("a limb's prime is in its basis");
-            let inverse = q.inv(product[position]);
+            let inverse = converter.inverse_product(prime);
             kernels::sub_from_mul_scalar(isa, q, limb, self.limb_of(prime), inverse);
         });
         out

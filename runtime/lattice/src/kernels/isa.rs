@@ -23,14 +23,22 @@ impl Isa {
     /// (`scalar`, `avx2`) if the processor has that one. Looked up once per process.
     ///
     /// A name that is unknown, or that the processor lacks, is ignored: results are the same on every set.
+    /// A program that would rather refuse it asks [`Self::named`] first.
     pub fn detect() -> Self {
         static DETECTED: LazyLock<Isa> = LazyLock::new(|| {
-            let asked = std::env::var("HEPLAN_ISA").ok();
-            let available = Isa::available();
-            let named = available.iter().find(|isa| Some(isa.name()) == asked.as_deref());
-            named.or(available.last()).copied().unwrap_or(Isa::SCALAR)
+            let asked = std::env::var(Isa::VARIABLE).ok();
+            let fastest = || Isa::available().pop().unwrap_or(Isa::SCALAR);
+            asked.and_then(|name| Isa::named(&name)).unwrap_or_else(fastest)
         });
         *DETECTED
+    }
+
+    /// The environment variable that [`Self::detect`] reads.
+    pub const VARIABLE: &str = "HEPLAN_ISA";
+
+    /// The set of that name, if there is one and this processor has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().into_iter().find(|isa| isa.name() == name)
     }
 
     /// Every set that this processor has, slowest first.

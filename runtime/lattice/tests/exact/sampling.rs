@@ -7,6 +7,9 @@ use heplan_lattice::sampling::{
 };
 use heplan_lattice::{Basis, Form, Prime, Seed};
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
 use crate::support::{ring, seed};
 
 const SAMPLES: usize = 1 << 18;
@@ -45,6 +48,26 @@ fn uniform_limbs_stand_alone() {
     uniform_limb(ring.modulus(Prime::P(1)), Prime::P(1), &seed(3), &mut limb);
     assert_eq!(whole.limb_of(Prime::P(1)), limb);
     assert_ne!(whole.limb(0), uniform(&ring, Basis::q(1), &seed(4)).limb(0));
+}
+
+#[test]
+fn uniform_limbs_are_the_accepted_words_of_their_stream() {
+    let ring = ring(11, 3, 1);
+    for prime in ring.full_qp().primes() {
+        let q = ring.modulus(prime);
+        let counters = match prime {
+            Prime::Q(i) => [0, i as u64],
+            Prime::P(i) => [1, i as u64],
+        };
+        let key = *seed(9).derive("uniform limb", &counters).as_bytes();
+        let mut stream = ChaCha20Rng::from_seed(key);
+        let mask = (1 << q.bits()) - 1;
+        let words = std::iter::repeat_with(|| stream.next_u64() & mask);
+        let expected: Vec<u64> = words.filter(|&w| w < q.value()).take(2048).collect();
+        let mut limb = vec![0; 2048];
+        uniform_limb(q, prime, &seed(9), &mut limb);
+        assert_eq!(limb, expected);
+    }
 }
 
 #[test]

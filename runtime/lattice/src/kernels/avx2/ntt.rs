@@ -15,8 +15,8 @@ use super::arithmetic::{
 };
 use crate::modulus::Modulus;
 
-/// Quads in a block that is transformed pass by pass: 16 KiB, half of the smallest nearest cache.
-const BLOCK_QUADS: usize = 1 << 9;
+/// Quads in a quarter of a block that is transformed pass by pass: 16 KiB in all, half of the smallest nearest cache.
+const BLOCK_QUADS: usize = 1 << 7;
 
 /// What a pass reads and writes.
 const LAZY: u8 = 0;
