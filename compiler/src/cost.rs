@@ -12,10 +12,8 @@ use heplan_ir::ckks::{Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
 use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::Parameters;
-use heplan_ir::plan::{KeyKind, KeySpec};
+use heplan_ir::plan::{KeyKind, KeySpec, required_keys};
 use heplan_ir::transform::{LinearTransform, Split};
-
-use crate::passes::plan::keys;
 
 /// Seconds of the elementary operations on one core.
 ///
@@ -261,7 +259,7 @@ pub struct Cost {
 /// # Panics
 /// If a constant is missing or of the wrong kind; a verified graph has none such.
 pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
-    let specs = keys::manifest(graph.insts.iter().map(|i| (&i.op, i.ty.level)), &graph.consts);
+    let specs = required_keys(graph.insts.iter().map(|i| (&i.op, i.ty.level)), &graph.consts);
     let mut cost = Cost {
         key_bytes: key_bytes(&specs, &graph.parameters),
         rotation_keys: specs.iter().filter(|k| k.kind != KeyKind::Relinearise).count(),

@@ -237,8 +237,8 @@ impl<B: Backend> Run<'_, B> {
             }
             None => Err(malformed(format!("register {r} is out of range"))),
         };
-        inst.frees.iter().try_for_each(|&r| set(r, None))?;
-        inst.results.iter().zip(results).try_for_each(|(&r, ct)| set(r, Some(ct)))
+        inst.results.iter().zip(results).try_for_each(|(&r, ct)| set(r, Some(ct)))?;
+        inst.frees.iter().try_for_each(|&r| set(r, None))
     }
 
     /// The outputs; registers that several outputs share are copied.

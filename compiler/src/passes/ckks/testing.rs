@@ -102,6 +102,7 @@ impl Machine<'_> {
 
 /// Runs a graph, checking every type.
 pub(crate) fn run_graph(graph: &Graph, inputs: &Slots) -> Vec<Vec<Cell>> {
+    assert_eq!(graph.verify(), []);
     let machine = Machine { parameters: &graph.parameters, consts: &graph.consts, inputs };
     let mut values: Vec<Option<Cell>> = vec![None; graph.values];
     for inst in &graph.insts {
@@ -120,6 +121,7 @@ pub(crate) fn run_graph(graph: &Graph, inputs: &Slots) -> Vec<Vec<Cell>> {
 
 /// Runs a plan over registers, forgetting what it frees; also gives the most registers in use.
 pub(crate) fn run_plan(plan: &Plan, inputs: &Slots) -> (Vec<Vec<Cell>>, usize) {
+    assert_eq!(plan.verify(), []);
     let machine = Machine { parameters: &plan.parameters, consts: &plan.consts, inputs };
     let mut registers: Vec<Option<Cell>> = vec![None; plan.registers];
     let mut peak = 0;
@@ -127,15 +129,14 @@ pub(crate) fn run_plan(plan: &Plan, inputs: &Slots) -> (Vec<Vec<Cell>>, usize) {
         let xs: Vec<Cell> =
             inst.op.operands().iter().map(|x| registers[x.index()].clone().unwrap()).collect();
         let cells = machine.step(&inst.op, &xs, &inst.ty);
-        for f in &inst.frees {
-            assert!(!inst.results.contains(f), "{f} is freed by the instruction that writes it");
-            assert!(registers[f.index()].take().is_some(), "{f} is freed twice");
-        }
         for (r, cell) in inst.results.iter().zip(cells) {
             assert_eq!(cell.ty, inst.ty);
             registers[r.index()] = Some(cell);
         }
         peak = peak.max(registers.iter().flatten().count());
+        for f in &inst.frees {
+            assert!(registers[f.index()].take().is_some(), "{f} is freed twice");
+        }
     }
     let read = |r: &heplan_ir::entity::RegId| registers[r.index()].clone().unwrap();
     (plan.outputs.iter().map(|o| o.2.iter().map(read).collect()).collect(), peak)

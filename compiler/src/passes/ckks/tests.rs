@@ -31,7 +31,7 @@ fn graph(width: usize, inputs: usize) -> (Graph, Vec<ValueId>) {
     let mut g = Graph { width, name: "test".into(), ..Graph::default() };
     let values = (0..inputs)
         .map(|i| {
-            g.inputs.push(port("x", width));
+            g.inputs.push(port(&format!("x{i}"), width));
             g.push(Op::Input { input: i as u32, part: 0 }, 1, OriginId::new(0))[0]
         })
         .collect();
@@ -43,7 +43,7 @@ fn push(g: &mut Graph, op: Op) -> ValueId {
 }
 
 fn output(g: &mut Graph, v: ValueId) {
-    let port = port("y", g.width);
+    let port = port(&format!("y{}", g.outputs.len()), g.width);
     g.outputs.push((port, vec![v]));
 }
 
@@ -119,6 +119,7 @@ fn reference(g: &Graph, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
 
 /// Lowers, runs, compares, and checks that outputs are at level 0 at the waterline.
 fn check(g: &Graph, parameters: &Parameters, bits: u32) -> ckks::Graph {
+    assert_eq!(g.verify(), []);
     let lowered = lower(g, parameters, bits).unwrap();
     let inputs: Vec<Vec<f64>> =
         (0..g.inputs.len()).map(|i| ramp(g.width, 0.37 + i as f64)).collect();

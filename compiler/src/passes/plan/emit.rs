@@ -9,10 +9,10 @@ use heplan_ir::ckks::{CtType, Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
 use heplan_ir::entity::{ConstId, OriginId, RegId, ValueId};
 use heplan_ir::origin::OriginTable;
-use heplan_ir::plan::{Inst, Plan};
+use heplan_ir::plan::{Inst, Plan, required_keys};
 use thiserror::Error;
 
-use super::{keys, registers, schedule};
+use super::{registers, schedule};
 
 /// A graph that is no plan; an earlier pass broke its contract.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,7 +49,7 @@ pub fn emit(graph: &Graph) -> Result<Plan, EmitError> {
             origin: tables.origin(inst.origin, graph),
         });
     }
-    let keys = keys::manifest(insts.iter().map(|i| (&i.op, i.ty.level)), &tables.consts);
+    let keys = required_keys(insts.iter().map(|i| (&i.op, i.ty.level)), &tables.consts);
     let types = types(graph);
     let mut outputs = Vec::with_capacity(graph.outputs.len());
     for (port, values) in &graph.outputs {

@@ -17,7 +17,8 @@ pub struct Assigned {
     pub operands: Vec<RegId>,
     /// One register per result.
     pub results: Vec<RegId>,
-    /// Registers that are dead afterwards and not overwritten.
+    /// Registers that are dead afterwards: of operands that are not overwritten, and of results
+    /// that nothing reads.
     pub frees: Vec<RegId>,
 }
 
@@ -41,8 +42,11 @@ pub struct Allocation {
 pub fn allocate(graph: &Graph, order: &[usize]) -> Allocation {
     let kept: BTreeSet<ValueId> = graph.outputs.iter().flat_map(|o| o.1.iter().copied()).collect();
     let mut last = vec![0; graph.values];
+    let mut read = vec![false; graph.values];
     for (at, &i) in order.iter().enumerate() {
-        graph.insts[i].op.operands().iter().for_each(|x| last[x.index()] = at);
+        for x in graph.insts[i].op.operands() {
+            (last[x.index()], read[x.index()]) = (at, true);
+        }
     }
     let mut place: BTreeMap<ValueId, RegId> = BTreeMap::new();
     let mut free: BTreeSet<RegId> = BTreeSet::new();
@@ -66,26 +70,13 @@ pub fn allocate(graph: &Graph, order: &[usize]) -> Allocation {
             place.insert(r, register);
             results.push(register);
         }
-        let mut frees: Vec<RegId> = dying.collect();
+        let unread = inst.results.iter().filter(|r| !read[r.index()] && !kept.contains(r));
+        let unread = unread.filter_map(|r| place.remove(r));
+        let mut frees: Vec<RegId> = dying.chain(unread).collect();
         free.extend(frees.iter().copied());
         frees.sort();
-        release_unread(&inst.results, &kept, &last, &mut place, &mut free);
         insts.push(Assigned { operands, results, frees });
     }
     place.retain(|v, _| kept.contains(v));
     Allocation { insts, outputs: place, registers }
-}
-
-/// Results that nothing reads leave their registers to the next instruction, which overwrites
-/// them; they are not listed as freed, since their own instruction writes them.
-fn release_unread(
-    results: &[ValueId],
-    kept: &BTreeSet<ValueId>,
-    last: &[usize],
-    place: &mut BTreeMap<ValueId, RegId>,
-    free: &mut BTreeSet<RegId>,
-) {
-    for r in results.iter().filter(|r| last[r.index()] == 0 && !kept.contains(r)) {
-        free.extend(place.remove(r));
-    }
 }

@@ -100,7 +100,8 @@ fn build(steps: &[(u8, usize, usize)], outputs: &[usize]) -> Graph {
     }
     for &o in outputs {
         let v = values[values.len() - 1 - o % values.len()].0;
-        g.outputs.push((port("y", width), vec![v]));
+        let name = format!("y{}", g.outputs.len());
+        g.outputs.push((port(&name, width), vec![v]));
     }
     g
 }
