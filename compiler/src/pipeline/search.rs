@@ -1,10 +1,12 @@
 //! The search over rings and scales: the cheapest secure parameters that carry the computation
 //! with the precision asked for.
 //!
-//! For every ring the layouts are chosen and their cost estimated; rings are tried in the order
-//! of that cost. Within a ring, precision grows by about one bit per bit of scale, so one
-//! simulation at the largest scale that fits tells whether the ring can do it at all, and how far
-//! the scale can come down: smaller primes leave room for larger digits, and make smaller keys.
+//! Rings are tried from the smallest secure one; the next one is looked at too where tensors do
+//! not fit one ciphertext of the smaller, and goes first where its layouts are estimated to be
+//! cheaper.
+//! Within a ring, precision grows by about one bit per bit of scale, so one simulation at the
+//! largest scale that fits tells whether the ring can do it at all, and how far the scale can come
+//! down: smaller primes leave room for larger digits, and make smaller keys.
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::{LOG_N, Parameters};
@@ -52,39 +54,43 @@ pub(super) fn search(
     observer: &mut dyn Observer,
 ) -> Result<Lowered, CompileError> {
     let depth = real.depth();
-    let mut rings: Vec<(f64, u32)> = LOG_N
+    let rings: Vec<u32> = LOG_N
         .filter(|&n| options.log_n.is_none_or(|wish| wish == n))
         .filter(|&n| scales(n, depth, options).next().is_some())
-        .map(|n| {
-            observer.progress(&format!("laying out for ring dimension 2^{n}"));
-            let width = 1usize << (n - 1);
-            let ntt = f64::from(n) * width as f64;
-            (passes::slots::estimate(&real.graph, width) * ntt, n)
-        })
-        .take(3)
         .collect();
     if rings.is_empty() {
         return Err(too_deep(depth, options).into());
     }
-    rings.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut best: Option<(u32, f64)> = None;
-    for (_, log_n) in rings {
-        let ring = Ring { real, log_n, depth, options, judge };
+    let lay_out = |&log_n: &u32, observer: &mut dyn Observer| {
+        observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
+        Ring::new(real, log_n, depth, options, judge)
+    };
+    let mut rest = rings.iter();
+    let mut queue: Vec<Ring<'_>> = Vec::new();
+    queue.extend(rest.next().map(|n| lay_out(n, observer)));
+    if queue.iter().any(Ring::splits_tensors) {
+        queue.extend(rest.next().map(|n| lay_out(n, observer)));
+    }
+    queue.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
+    let mut best = (rings[0], f64::NEG_INFINITY);
+    while let Some(ring) = queue.pop().or_else(|| rest.next().map(|n| lay_out(n, observer))) {
         match ring.search(precision_bits, observer)? {
             Ok(lowered) => return Ok(lowered),
-            Err(bits) if best.is_none_or(|b| bits > b.1) => best = Some((log_n, bits)),
+            Err(bits) if bits > best.1 => best = (ring.log_n, bits),
             Err(_) => {}
         }
     }
-    let (log_n, bits) = best.unwrap_or((0, f64::NEG_INFINITY));
-    let message =
-        format!("noise leaves {bits:.1} bits of the outputs, {precision_bits:.1} are asked for");
-    Err(Diagnostic::new(Code::Precision, message)
+    Err(too_noisy(best, precision_bits, depth).into())
+}
+
+/// No ring leaves enough bits; the best one with its bits says how far it is.
+fn too_noisy((log_n, bits): (u32, f64), asked: f64, depth: usize) -> Diagnostic {
+    let message = format!("noise leaves {bits:.1} bits of the outputs, {asked:.1} are asked for");
+    Diagnostic::new(Code::Precision, message)
         .note(format!(
             "the best ring tried has dimension 2^{log_n}, the model needs {depth} levels"
         ))
         .help("ask for fewer bits with --precision-bits, or for lower degrees with --max-error")
-        .into())
 }
 
 /// The scales for which a secure parameter set exists, largest first.
@@ -119,28 +125,56 @@ fn weight(cost: &Cost) -> f64 {
     cost.seconds + cost.encode_seconds + SECONDS_PER_KEY_BYTE * cost.key_bytes as f64
 }
 
+/// A ring with the layouts chosen for it.
 struct Ring<'a> {
     real: &'a Real,
     log_n: u32,
     depth: usize,
     options: &'a Options,
     judge: &'a dyn Judge,
+    lowered: passes::slots::Lowered,
 }
 
-impl Ring<'_> {
+impl<'a> Ring<'a> {
+    fn new(
+        real: &'a Real,
+        log_n: u32,
+        depth: usize,
+        options: &'a Options,
+        judge: &'a dyn Judge,
+    ) -> Self {
+        let lowered = passes::slots::lower(&real.graph, &real.ports, 1 << (log_n - 1));
+        Self { real, log_n, depth, options, judge, lowered }
+    }
+
+    /// Whether some tensor does not fit one ciphertext.
+    fn splits_tensors(&self) -> bool {
+        self.lowered.graph.insts.iter().any(|inst| match &inst.op {
+            slots::Op::Linear { transform, .. } => {
+                let transform = self.lowered.graph.consts.transform(*transform);
+                transform.inputs > 1 || transform.outputs > 1
+            }
+            _ => false,
+        })
+    }
+
+    /// The estimated cost, comparable between rings.
+    fn cost(&self) -> f64 {
+        self.lowered.cost * f64::from(self.log_n) * f64::from(1u32 << self.log_n)
+    }
+
     /// The plan of this ring, or the bits that it reaches at most.
     fn search(
         &self,
         precision_bits: f64,
         observer: &mut dyn Observer,
     ) -> Result<Result<Lowered, f64>, CompileError> {
-        let width = 1usize << (self.log_n - 1);
-        let graph = passes::slots::lower(&self.real.graph, &self.real.ports, width);
-        observer.after("assign-layouts", Stage::Slots(&graph));
+        let graph = &self.lowered.graph;
+        observer.after("assign-layouts", Stage::Slots(graph));
         let wanted = precision_bits + RESERVE_BITS;
         let mut feasible: Vec<u32> = scales(self.log_n, self.depth, self.options).collect();
         let Some(&largest) = feasible.first() else { return Ok(Err(f64::NEG_INFINITY)) };
-        let mut best = self.probe(&graph, largest, observer)?;
+        let mut best = self.probe(graph, largest, observer)?;
         if best.bits < wanted {
             return Ok(Err(best.bits - RESERVE_BITS));
         }
@@ -148,7 +182,7 @@ impl Ring<'_> {
         let spare = (best.bits - wanted).floor().max(0.0) as u32;
         feasible.reverse();
         for s in feasible.into_iter().filter(|&s| s < largest && s + spare >= largest) {
-            let probed = self.probe(&graph, s, observer)?;
+            let probed = self.probe(graph, s, observer)?;
             if probed.bits >= wanted {
                 best = probed;
                 break;

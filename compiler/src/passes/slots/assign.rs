@@ -6,16 +6,18 @@
 //! Offsets are counted on a sample of the rows of large matrices, with the arithmetic that later
 //! builds the diagonals.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::layout::Layout;
 use heplan_ir::tensor::{Graph, Op};
+use rayon::prelude::*;
 
 use super::candidates;
 use super::classes::Classes;
 use super::count::{Counts, count};
+use super::routing::Placed;
 use super::weights::Weights;
 
 /// States kept after every class.
@@ -33,7 +35,7 @@ pub(super) struct Assignment {
 
 #[derive(Clone)]
 struct State {
-    layouts: Vec<Rc<Layout>>,
+    layouts: Vec<Arc<Placed>>,
     cost: f64,
 }
 
@@ -42,26 +44,30 @@ pub(super) fn assign(graph: &Graph, classes: &Classes, width: usize) -> Assignme
     let mut search = Search { graph, classes, width, memo: BTreeMap::new() };
     let mut states = vec![State { layouts: Vec::new(), cost: 0.0 }];
     for class in 0..classes.all.len() {
-        let ready = search.ready_after(class);
         let mut next: Vec<State> = Vec::new();
         for state in &states {
             for layout in search.candidates(class, state) {
                 let mut layouts = state.layouts.clone();
-                layouts.push(Rc::new(layout));
-                let cost = ready.iter().map(|&a| search.cost(a, &layouts)).sum::<f64>();
-                next.push(State { layouts, cost: state.cost + cost });
+                layouts.push(Arc::new(Placed::new(layout)));
+                next.push(State { layouts, cost: state.cost });
             }
+        }
+        let ready = search.ready_after(class);
+        search.price_all(&ready, &next);
+        for state in &mut next {
+            let keys = ready.iter().map(|&a| search.key(a, &state.layouts));
+            state.cost += keys.map(|k| search.memo[&k]).sum::<f64>();
         }
         states = prune(next);
     }
     let best = states.into_iter().next().expect("every class has a candidate");
-    Assignment { layouts: best.layouts.iter().map(|l| (**l).clone()).collect(), cost: best.cost }
+    Assignment { layouts: best.layouts.iter().map(|l| l.layout.clone()).collect(), cost: best.cost }
 }
 
 /// Keeps the cheapest states, at most [`ALIKE`] for each newest layout.
 fn prune(mut states: Vec<State>) -> Vec<State> {
     states.sort_by(|a, b| a.cost.total_cmp(&b.cost).then_with(|| a.layouts.cmp(&b.layouts)));
-    let mut alike: BTreeMap<Rc<Layout>, usize> = BTreeMap::new();
+    let mut alike: BTreeMap<Arc<Placed>, usize> = BTreeMap::new();
     states.retain(|s| {
         let Some(newest) = s.layouts.last() else { return true };
         let n = alike.entry(newest.clone()).or_default();
@@ -72,11 +78,14 @@ fn prune(mut states: Vec<State>) -> Vec<State> {
     states
 }
 
+/// An affine map with the layouts of its operands, and last its own.
+type Key = (ValueId, Vec<Arc<Placed>>);
+
 struct Search<'a> {
     graph: &'a Graph,
     classes: &'a Classes,
     width: usize,
-    memo: BTreeMap<(ValueId, Vec<Rc<Layout>>), f64>,
+    memo: BTreeMap<Key, f64>,
 }
 
 impl Search<'_> {
@@ -109,33 +118,40 @@ impl Search<'_> {
             .into_iter()
             .filter_map(|x| {
                 let layout = state.layouts.get(self.classes.of[x.index()])?;
-                Some((self.graph.value(x).shape.as_slice(), &**layout))
+                Some((self.graph.value(x).shape.as_slice(), &layout.layout))
             })
             .collect();
         candidates::for_affine(&first.shape, &inputs, self.width)
     }
 
-    /// What an affine map costs between the layouts of its classes.
-    fn cost(&mut self, affine: ValueId, layouts: &[Rc<Layout>]) -> f64 {
-        let Op::Affine { terms, .. } = &self.graph.value(affine).op else {
-            unreachable!("only affine maps are counted")
+    fn key(&self, affine: ValueId, layouts: &[Arc<Placed>]) -> Key {
+        let layout = |x: &ValueId| layouts[self.classes.of[x.index()]].clone();
+        let operands = self.graph.value(affine).op.operands();
+        (affine, operands.iter().chain([&affine]).map(layout).collect())
+    }
+
+    /// Prices what `states` need of the affine maps and what no earlier state needed.
+    fn price_all(&mut self, affines: &[ValueId], states: &[State]) {
+        let keys = states.iter().flat_map(|s| affines.iter().map(|&a| self.key(a, &s.layouts)));
+        let new: BTreeSet<Key> = keys.filter(|k| !self.memo.contains_key(k)).collect();
+        let new: Vec<Key> = new.into_iter().collect();
+        let costs: Vec<f64> = new.par_iter().map(|k| self.cost(k)).collect();
+        self.memo.extend(new.into_iter().zip(costs));
+    }
+
+    /// What an affine map costs between these layouts.
+    fn cost(&self, (affine, layouts): &Key) -> f64 {
+        let Op::Affine { terms, .. } = &self.graph.value(*affine).op else {
+            unreachable!("only affine maps are priced")
         };
-        let output = layouts[self.classes.of[affine.index()]].clone();
-        let mut key: Vec<Rc<Layout>> =
-            terms.iter().map(|t| layouts[self.classes.of[t.0.index()]].clone()).collect();
-        key.push(output.clone());
-        if let Some(&cost) = self.memo.get(&(affine, key.clone())) {
-            return cost;
-        }
+        let output = layouts.last().expect("the map's own layout comes last");
         let routed: Vec<_> = terms
             .iter()
-            .zip(&key)
-            .map(|(t, layout)| (&**self.graph.consts.matrix(t.1), &**layout))
+            .zip(layouts)
+            .map(|(t, placed)| (&**self.graph.consts.matrix(t.1), &**placed))
             .collect();
         let weights = Weights::at(self.classes.level[affine.index()] + 1);
-        let cost = price(&count(&routed, &output, &weights), &weights);
-        self.memo.insert((affine, key), cost);
-        cost
+        price(&count(&routed, output, &weights), &weights)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use heplan_ir::layout::Layout;
 use heplan_ir::matrix::SparseMatrix;
 
-use super::routing::{Folding, route};
+use super::routing::{Folding, Placed, route};
 use super::split::{Arity, choose, moduli};
 use super::weights::Weights;
 
@@ -29,22 +28,22 @@ pub(super) struct Counts {
 
 /// Counts the transform of `terms`, matrices with the layouts that they read, into `output`.
 pub(super) fn count(
-    terms: &[(&SparseMatrix, &Layout)],
-    output: &Layout,
+    terms: &[(&SparseMatrix, &Placed)],
+    output: &Placed,
     weights: &Weights,
 ) -> Counts {
-    let width = output.width;
-    let outputs = output.ciphertexts();
+    let width = output.layout.width;
+    let outputs = output.layout.ciphertexts();
     let mut offsets: BTreeSet<u32> = BTreeSet::new();
     let mut diagonals = 0;
     let mut inputs = 0;
-    for (matrix, layout) in terms {
-        let ciphertexts = layout.ciphertexts();
+    for (matrix, input) in terms {
+        let ciphertexts = input.layout.ciphertexts();
         let mut seen = vec![false; width * ciphertexts * outputs];
         for r in sampled_rows(matrix) {
             let to = output.place(r);
             for (c, _) in matrix.row(r) {
-                let landing = route(layout, output, layout.place(c), to);
+                let landing = route(&input.layout, &output.layout, input.place(c), to);
                 let pair = landing.output as usize * ciphertexts + landing.input as usize;
                 let at = pair * width + landing.offset as usize;
                 if !seen[at] {
@@ -56,9 +55,10 @@ pub(super) fn count(
         }
         inputs += ciphertexts;
     }
-    let folding = Folding::between(terms.iter().map(|t| t.1), output);
+    let layouts = || terms.iter().map(|t| &t.1.layout);
+    let folding = Folding::between(layouts(), &output.layout);
     let offsets: Vec<u32> = offsets.into_iter().collect();
-    let strides = terms.iter().flat_map(|t| &t.1.axes).map(|a| a.stride);
+    let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
     let arity = Arity { inputs, outputs };
     let choice = choose(&offsets, width, arity, weights, &moduli(width, strides));
     let folds = folding.rotations().count() * outputs;

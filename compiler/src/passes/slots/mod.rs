@@ -44,20 +44,24 @@ pub struct Ports {
     pub outputs: Vec<PortInfo>,
 }
 
+/// A graph in slots.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The graph.
+    pub graph: slots::Graph,
+    /// What the search for layouts thinks that it costs, in NTTs of one limb: comparable between
+    /// widths when multiplied by the time of one such NTT.
+    pub cost: f64,
+}
+
 /// Lowers a graph into ciphertexts of `width` slots.
 ///
 /// # Panics
 /// If the graph still holds a `Function`, or `ports` does not match it.
-pub fn lower(graph: &Graph, ports: &Ports, width: usize) -> slots::Graph {
+pub fn lower(graph: &Graph, ports: &Ports, width: usize) -> Lowered {
     let classes = classes::Classes::new(graph);
-    let assignment = assign::assign(graph, &classes, width);
-    emit::emit(graph, ports, &classes, &assignment.layouts, width)
-}
-
-/// Relative cost of the best layouts in ciphertexts of `width` slots, without building anything;
-/// comparable between widths when multiplied by the cost of one NTT.
-pub fn estimate(graph: &Graph, width: usize) -> f64 {
-    assign::assign(graph, &classes::Classes::new(graph), width).cost
+    let assign::Assignment { layouts, cost } = assign::assign(graph, &classes, width);
+    Lowered { graph: emit::emit(graph, ports, &classes, &layouts, width), cost }
 }
 
 /// The slots of one ciphertext that hold elements of `layout`, filled from one number per element;

@@ -3,6 +3,8 @@
 //! This is the one place that knows the arithmetic of periods; the search counts with it and the
 //! lowering builds diagonals with it, so what was counted is what is built.
 
+use std::cmp::Ordering;
+
 use heplan_ir::layout::Layout;
 
 /// Where one matrix entry lands among the diagonals of a transform.
@@ -41,40 +43,77 @@ impl Folding {
     }
 }
 
+/// A layout with every element's place at hand; ordered by the layout, which determines the rest.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    /// The layout.
+    pub(super) layout: Layout,
+    places: Vec<u32>,
+}
+
+impl Placed {
+    /// Works out the places.
+    pub(super) fn new(layout: Layout) -> Self {
+        let places = layout.places().into_iter().map(narrow).collect();
+        Self { layout, places }
+    }
+
+    /// The place of an element.
+    pub(super) fn place(&self, element: usize) -> u32 {
+        self.places[element]
+    }
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Self) -> bool {
+        self.layout == other.layout
+    }
+}
+
+impl Eq for Placed {}
+
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Placed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.layout.cmp(&other.layout)
+    }
+}
+
 /// Routes an entry from input place `from` (of layout `input`) to output place `to`.
 ///
 /// The partial sum that takes the entry is chosen so that the offset is the residue of least
 /// magnitude modulo the smaller period; every entry is then counted exactly once by the fold.
-pub(super) fn route(input: &Layout, output: &Layout, from: usize, to: usize) -> Landing {
-    let width = output.width;
-    let (source, target) = (from % width, to % width);
-    let delta = signed_residue(source, target, input.period);
-    let small = input.period.min(output.period);
-    let offset = centred(delta, small);
+pub(super) fn route(input: &Layout, output: &Layout, from: u32, to: u32) -> Landing {
+    let mask = narrow(output.width) - 1;
+    let bits = output.width.trailing_zeros();
+    let (source, target) = (from & mask, to & mask);
+    let delta = centred(i64::from(source) - i64::from(target), input.period);
+    let offset = centred(delta, input.period.min(output.period));
+    // Periods are powers of two, so quotients and residues are shifts and masks.
     let copy = if input.period > output.period {
-        let copies = signed(input.period / output.period);
-        ((delta - offset) / signed(output.period)).rem_euclid(copies)
+        ((delta - offset) >> output.period.trailing_zeros())
+            & (signed(input.period / output.period) - 1)
     } else {
         0
     };
     Landing {
-        output: narrow(to / width),
-        input: narrow(from / width),
-        offset: narrow_signed(offset.rem_euclid(signed(width))),
-        slot: narrow_signed(signed(target) + copy * signed(output.period)),
+        output: to >> bits,
+        input: from >> bits,
+        offset: (offset as u32) & mask,
+        slot: target + (copy as u32) * narrow(output.period),
     }
 }
 
-/// `from - to` modulo `period`, as the representative of least magnitude.
-fn signed_residue(from: usize, to: usize, period: usize) -> i64 {
-    centred(signed(from) - signed(to), period)
-}
-
-/// The representative of `x` modulo `period` in `-period/2 ≤ r < period/2`.
+/// The representative of `x` modulo `period`, a power of two, in `-period/2 ≤ r < period/2`.
 fn centred(x: i64, period: usize) -> i64 {
     let period = signed(period);
-    let r = x.rem_euclid(period);
-    if 2 * r < period || period == 1 { r } else { r - period }
+    let half = period / 2;
+    ((x + half) & (period - 1)) - half
 }
 
 fn signed(x: usize) -> i64 {
@@ -83,10 +122,6 @@ fn signed(x: usize) -> i64 {
 
 fn narrow(x: usize) -> u32 {
     u32::try_from(x).expect("places fit 32 bits")
-}
-
-fn narrow_signed(x: i64) -> u32 {
-    u32::try_from(x).expect("a residue of the width")
 }
 
 #[cfg(test)]
@@ -104,7 +139,7 @@ mod tests {
             let (input, output) = (layout(4, pi / 4, pi), layout(4, 1, po));
             for from in input.places() {
                 for to in output.places() {
-                    let l = route(&input, &output, from, to);
+                    let l = route(&input, &output, from as u32, to as u32);
                     assert_eq!((l.slot as usize + l.offset as usize) % pi, from);
                     assert_eq!(l.slot as usize % po, to);
                 }

@@ -174,7 +174,7 @@ fn a_residual_convolutional_net_is_lowered_exactly_at_every_width() {
     let info = PortInfo { factor: 1.0, range: (-1.0, 1.0) };
     let ports = Ports { inputs: vec![info.clone()], outputs: vec![info] };
     for width in [16, 32, 64, 256, 1024] {
-        let lowered = lower(&graph, &ports, width);
+        let lowered = lower(&graph, &ports, width).graph;
         let got = interpret(&lowered, std::slice::from_ref(&input));
         for (g, w) in got[0].iter().zip(&want) {
             assert!((g - w).abs() < 1e-5, "width {width}: {:?} is not {want:?}", got[0]);

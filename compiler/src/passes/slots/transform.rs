@@ -4,7 +4,7 @@ use heplan_ir::layout::Layout;
 use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
 
-use super::routing::{Folding, route};
+use super::routing::{Folding, Placed, route};
 use super::split::{Arity, all_moduli, choose, moduli};
 use super::weights::Weights;
 
@@ -24,13 +24,14 @@ pub(super) fn build(terms: &[(&SparseMatrix, &Layout)], output: &Layout, level: 
     let folding = Folding::between(terms.iter().map(|t| t.1), output);
     let mut entries: Vec<Entry> = Vec::with_capacity(terms.iter().map(|t| t.0.nnz()).sum());
     let mut inputs = 0;
+    let targets = Placed::new(output.clone());
     for (matrix, layout) in terms {
-        let sources = layout.places();
+        let sources = Placed::new((*layout).clone());
         let base = u32::try_from(inputs).expect("few ciphertexts");
         for r in 0..matrix.rows {
-            let to = output.place(r);
+            let to = targets.place(r);
             entries.extend(matrix.row(r).map(|(c, v)| {
-                let l = route(layout, output, sources[c], to);
+                let l = route(layout, output, sources.place(c), to);
                 Entry { key: (l.output, base + l.input, l.offset), slot: l.slot, value: v as f32 }
             }));
         }
