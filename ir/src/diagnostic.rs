@@ -154,3 +154,33 @@ impl Diagnostic {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        let printed: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        assert!(printed.windows(2).all(|w| w[0] < w[1]), "{printed:?}");
+        assert!(Code::ALL.windows(2).all(|w| w[0] < w[1]));
+        let shape = |c: &str| c.len() == 5 && c.starts_with("E0") && c[1..].parse::<u16>().is_ok();
+        assert!(printed.into_iter().all(shape));
+    }
+
+    #[test]
+    fn a_finding_names_node_note_and_way_out() {
+        let node = Node { index: 2, name: "/pool/MaxPool".into(), op: "MaxPool".into() };
+        let found = Diagnostic::new(Code::Unsupported, "MaxPool has no encrypted form")
+            .at(node, 17)
+            .note("it takes the largest of several encrypted values")
+            .help("replace it by AveragePool and retrain");
+        assert_eq!(
+            found.render("model.onnx"),
+            "error[E0201]: MaxPool has no encrypted form\n  \
+             --> model.onnx: node 2 \"/pool/MaxPool\" (MaxPool, opset 17)\n   \
+             = note: it takes the largest of several encrypted values\n   \
+             = help: replace it by AveragePool and retrain"
+        );
+    }
+}

@@ -60,7 +60,8 @@ impl Index {
         }
     }
 
-    /// Reads the header, table included, of a file of `length` bytes.
+    /// Reads the header, table included, of a file of `length` bytes. The checksum comes first,
+    /// since what it does not cover cannot be trusted to say what is wrong.
     fn parse(header: &[u8], length: u64) -> Result<Self, Problem> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&header[..24]).update(&header[FIXED..]);
@@ -76,6 +77,11 @@ impl Index {
             let entry = Entry { id: le64(&row[..8]), start: at, length: le64(&row[8..16]), hash };
             at = at.checked_add(entry.length).ok_or_else(changed_header)?;
             entries.push(entry);
+        }
+        let mut ids: Vec<u64> = entries.iter().map(|e| e.id).collect();
+        ids.sort_unstable();
+        if let Some(w) = ids.windows(2).find(|w| w[0] == w[1]) {
+            return Err(Problem::Invalid(format!("it has two sections {}", w[0])));
         }
         let of = le64(&header[16..24]);
         if at != of || u16::from_le_bytes([header[10], header[11]]) != 0 {

@@ -24,6 +24,7 @@ fn sections_come_back() {
     assert_eq!(c.section(7).unwrap(), b"");
     assert_eq!(c.section(1).unwrap(), b"constants");
     assert!(matches!(c.section(2), Err(Problem::NoSection { id: 2 })));
+    assert!(message(&to_bytes(Kind::Plan, &[(3, b"a"), (3, b"b")])).contains("two sections 3"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{Errors, Location};
 use crate::slots::Port;
 
 /// The largest extent of a port's layout: bounds what a hostile file can make a reader allocate.
-pub const MAX_PLACES: usize = 1 << 26;
+pub const MAX_PLACES: usize = 1 << 24;
 
 /// Checks the ports of one side of a graph of ciphertexts of `width` slots.
 pub(crate) fn check_ports<'a>(
