@@ -4,7 +4,7 @@
 //! so that the second sample of a batch pays for no encoding.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heplan_ir::ckks::CtType;
 use heplan_ir::entity::ConstId;
@@ -55,18 +55,31 @@ impl CkksBackend {
         scales: &[Scale],
     ) -> Result<Arc<PreparedTransform>, EvalError> {
         let key = (id, split, scales.to_vec());
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = cache.prepared.get(&key).filter(|p| p.is_of(transform)) {
-            return Ok(Arc::clone(found));
-        }
+        let budget = {
+            let mut cache = self.cache();
+            if let Some(found) = cache.prepared.get(&key).filter(|p| p.is_of(transform)) {
+                return Ok(Arc::clone(found));
+            }
+            let needed = PreparedTransform::most_bytes(transform);
+            let budget = if needed <= cache.free_bytes { needed } else { 0 };
+            cache.free_bytes -= budget;
+            budget
+        };
+        // Unlocked: encoding uses the thread pool, and a thread that waits in it may take up another linear map.
         let context = self.evaluator.context();
-        let made = PreparedTransform::new(context, transform, split, scales, cache.free_bytes)?;
-        let made = Arc::new(made);
+        let made = PreparedTransform::new(context, transform, split, scales, budget).map(Arc::new);
+        let mut cache = self.cache();
+        cache.free_bytes += budget;
+        let made = made?;
         cache.free_bytes -= made.bytes();
         if let Some(replaced) = cache.prepared.insert(key, Arc::clone(&made)) {
             cache.free_bytes += replaced.bytes();
         }
         Ok(made)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A vector operand has one number per slot.

@@ -83,11 +83,16 @@ impl PreparedTransform {
             outputs: steps.into_iter().map(|m| giants(m).collect()).collect(),
             encoded: None,
         };
-        let bytes = transform.diagonals.len() * transform.period * 2 * size_of::<f64>();
-        if bytes <= budget {
+        if Self::most_bytes(transform) <= budget {
             out.encoded = Some(out.encode_all(context)?);
         }
         Ok(out)
+    }
+
+    /// The most bytes that the encoded diagonals of a transform take.
+    pub fn most_bytes(transform: &LinearTransform) -> usize {
+        let diagonal = transform.period.saturating_mul(2 * size_of::<u64>());
+        transform.diagonals.len().saturating_mul(diagonal)
     }
 
     /// Whether it was made from this very transform.

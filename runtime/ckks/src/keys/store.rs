@@ -1,7 +1,7 @@
 //! The evaluation keys that a server holds: read and expanded on first use, kept until evicted.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heplan_ir::plan::{KeyKind, KeySpec};
 
@@ -32,6 +32,12 @@ pub struct EvaluationKeys {
 struct Entry {
     level: usize,
     expanded: Mutex<Option<Arc<SwitchingKey>>>,
+}
+
+impl Entry {
+    fn expanded(&self) -> MutexGuard<'_, Option<Arc<SwitchingKey>>> {
+        self.expanded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl EvaluationKeys {
@@ -66,19 +72,19 @@ impl EvaluationKeys {
         if entry.level < level {
             return Err(EvalError::KeyLevel { kind, found: entry.level, needed: level });
         }
-        let mut expanded = entry.expanded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = expanded.as_ref() {
+        if let Some(key) = entry.expanded().as_ref() {
             return Ok(Arc::clone(key));
         }
+        // Unlocked: expansion uses the thread pool, and a thread that waits in it may take up work that asks for this
+        // very key. Two threads may then both expand it, to the same residues.
         let key = Arc::new(self.source.load(kind)?.expand(&self.context));
-        *expanded = Some(Arc::clone(&key));
-        Ok(key)
+        Ok(Arc::clone(entry.expanded().get_or_insert(key)))
     }
 
     /// Forgets the expanded form of a key, which is read again when it is next asked for.
     pub fn evict(&self, kind: KeyKind) {
         if let Some(entry) = self.entries.get(&kind) {
-            *entry.expanded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *entry.expanded() = None;
         }
     }
 
@@ -89,10 +95,7 @@ impl EvaluationKeys {
 
     /// Bytes of all expanded keys.
     pub fn bytes(&self) -> usize {
-        let bytes = |e: &Entry| {
-            let key = e.expanded.lock().unwrap_or_else(PoisonError::into_inner);
-            key.as_ref().map_or(0, |k| k.bytes())
-        };
+        let bytes = |e: &Entry| e.expanded().as_ref().map_or(0, |k| k.bytes());
         self.entries.values().map(bytes).sum()
     }
 }
