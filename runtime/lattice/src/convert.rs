@@ -15,6 +15,9 @@ use crate::modulus::Modulus;
 use crate::pool::Buffer;
 use crate::ring::Ring;
 
+/// Coefficients whose overflow `u` one task computes.
+const ROUNDING_WORDS: usize = 1 << 12;
+
 /// The constants of a conversion between two bases.
 ///
 /// The target may share primes with the source; on those the conversion gives back the residues it was given.
@@ -132,9 +135,13 @@ impl BasisConverter {
             y.copy_from_slice(source[i]);
             kernels::mul_scalar_assign(isa, self.from_moduli[i], y, self.inverse_cofactors[i]);
         });
-        let terms: Vec<(&[u64], f64)> =
-            ys.chunks_exact(n).zip(self.weights.iter().copied()).collect();
-        kernels::rounded_sum(isa, u, &terms);
+        let ys = &*ys;
+        u.par_chunks_mut(ROUNDING_WORDS).enumerate().for_each(|(chunk, u)| {
+            let range = chunk * ROUNDING_WORDS..chunk * ROUNDING_WORDS + u.len();
+            let limbs = ys.chunks_exact(n).map(|y| &y[range.clone()]);
+            let terms: Vec<(&[u64], f64)> = limbs.zip(self.weights.iter().copied()).collect();
+            kernels::rounded_sum(isa, u, &terms);
+        });
         Prepared::Many(buffer)
     }
 

@@ -3,8 +3,6 @@
 //! In evaluation form an automorphism only moves values: a permutation, the same for every prime.
 //! In coefficient form it moves coefficients and flips signs, since `X^N = -1`.
 
-use std::sync::Arc;
-
 use crate::modulus::Modulus;
 use crate::ntt::bit_reverse;
 use crate::poly::{Form, Poly};
@@ -114,14 +112,14 @@ impl Poly {
         self.assert_fits(original);
         match original.form() {
             Form::Evaluation => {
-                let permutation = Arc::clone(&self.ring().permutation(g));
-                self.for_each_limb_mut(|_, prime, out| {
+                let permutation = self.ring().permutation(g);
+                self.for_each_limb_pointwise(|_, prime, out| {
                     permutation.apply(out, original.limb_of(prime));
                 });
             }
             Form::Coefficient => {
                 assert!(is_galois_element(g, self.ring().log_n()), "{g} is no Galois element");
-                self.for_each_limb_mut(|q, prime, out| {
+                self.for_each_limb_pointwise(|q, prime, out| {
                     apply_to_coefficients(q, g, out, original.limb_of(prime));
                 });
             }

@@ -5,7 +5,7 @@
 //! Products are meant in evaluation form, where they are products of polynomials; nothing here transforms.
 //! Every function panics if ring, form or basis of an operand does not fit.
 
-use crate::basis::Basis;
+use crate::basis::{Basis, Prime};
 use crate::kernels;
 use crate::poly::{Form, Poly};
 
@@ -17,7 +17,9 @@ impl Poly {
     pub fn add_assign(&mut self, other: &Self) {
         self.assert_fits(other);
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, a| kernels::add_assign(isa, q, a, other.limb_of(prime)));
+        self.for_each_limb_pointwise(|q, prime, a| {
+            kernels::add_assign(isa, q, a, other.limb_of(prime))
+        });
     }
 
     /// `self -= other`.
@@ -27,13 +29,15 @@ impl Poly {
     pub fn sub_assign(&mut self, other: &Self) {
         self.assert_fits(other);
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, a| kernels::sub_assign(isa, q, a, other.limb_of(prime)));
+        self.for_each_limb_pointwise(|q, prime, a| {
+            kernels::sub_assign(isa, q, a, other.limb_of(prime))
+        });
     }
 
     /// `self = -self`.
     pub fn neg_assign(&mut self) {
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, _, a| kernels::neg_assign(isa, q, a));
+        self.for_each_limb_pointwise(|q, _, a| kernels::neg_assign(isa, q, a));
     }
 
     /// `self + other`, over the basis of `self`.
@@ -66,7 +70,9 @@ impl Poly {
         self.assert_fits(other);
         self.assert_evaluation();
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, a| kernels::mul_assign(isa, q, a, other.limb_of(prime)));
+        self.for_each_limb_pointwise(|q, prime, a| {
+            kernels::mul_assign(isa, q, a, other.limb_of(prime))
+        });
     }
 
     /// `self * other` in evaluation form, over the basis of `self`.
@@ -89,7 +95,7 @@ impl Poly {
         self.assert_fits(b);
         self.assert_evaluation();
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, out| {
+        self.for_each_limb_pointwise(|q, prime, out| {
             kernels::mul(isa, q, out, a.limb_of(prime), b.limb_of(prime));
         });
     }
@@ -103,7 +109,7 @@ impl Poly {
         self.assert_fits(b);
         self.assert_evaluation();
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, acc| {
+        self.for_each_limb_pointwise(|q, prime, acc| {
             kernels::mul_add_assign(isa, q, acc, a.limb_of(prime), b.limb_of(prime));
         });
     }
@@ -137,7 +143,7 @@ impl Poly {
     pub fn mul_residues_assign(&mut self, factors: &[u64]) {
         self.assert_residues(factors);
         let (isa, basis) = (self.ring().isa(), self.basis());
-        self.for_each_limb_mut(|q, prime, a| {
+        self.for_each_limb_pointwise(|q, prime, a| {
             kernels::mul_scalar_assign(isa, q, a, residue_of(basis, prime, factors));
         });
     }
@@ -155,7 +161,7 @@ impl Poly {
     pub fn mul_integer_add_assign(&mut self, other: &Self, factor: i128) {
         self.assert_fits(other);
         let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, acc| {
+        self.for_each_limb_pointwise(|q, prime, acc| {
             let s = q.reduce_i128(factor);
             kernels::mul_scalar_add_assign(isa, q, acc, other.limb_of(prime), s);
         });
@@ -168,7 +174,7 @@ impl Poly {
     pub fn add_residues_assign(&mut self, constants: &[u64]) {
         self.assert_residues(constants);
         let (isa, basis, form) = (self.ring().isa(), self.basis(), self.form());
-        self.for_each_limb_mut(|q, prime, a| {
+        self.for_each_limb_pointwise(|q, prime, a| {
             let s = residue_of(basis, prime, constants);
             match form {
                 Form::Evaluation => kernels::add_scalar_assign(isa, q, a, s),
@@ -200,6 +206,6 @@ impl Poly {
     }
 }
 
-fn residue_of(basis: Basis, prime: crate::basis::Prime, residues: &[u64]) -> u64 {
+fn residue_of(basis: Basis, prime: Prime, residues: &[u64]) -> u64 {
     residues[basis.position(prime).expect("a limb's prime is in its basis")]
 }

@@ -23,8 +23,11 @@ pub enum Form {
     Evaluation,
 }
 
-/// Words of work below which a second thread costs more than it brings.
-const PARALLEL_WORDS: usize = 1 << 15;
+/// Words below which a second thread costs more than it brings to work like a transform.
+const PARALLEL_WORDS: usize = 1 << 14;
+
+/// The same for work of a few cycles per word.
+const PARALLEL_WORDS_POINTWISE: usize = 1 << 17;
 
 /// A polynomial in one form with residues for the primes of one basis.
 pub struct Poly {
@@ -174,13 +177,30 @@ impl Poly {
 
     /// Calls `f(modulus, prime, limb)` for every limb, on several threads if there is enough to do.
     pub fn for_each_limb_mut(&mut self, f: impl Fn(Modulus, Prime, &mut [u64]) + Sync) {
+        self.for_each_limb_from(PARALLEL_WORDS, f);
+    }
+
+    /// As [`Self::for_each_limb_mut`], for work of a few cycles per word.
+    pub(crate) fn for_each_limb_pointwise(
+        &mut self,
+        f: impl Fn(Modulus, Prime, &mut [u64]) + Sync,
+    ) {
+        self.for_each_limb_from(PARALLEL_WORDS_POINTWISE, f);
+    }
+
+    /// On several threads from `threshold` words on.
+    fn for_each_limb_from(
+        &mut self,
+        threshold: usize,
+        f: impl Fn(Modulus, Prime, &mut [u64]) + Sync,
+    ) {
         let (ring, basis, n) = (&self.ring, self.basis, self.ring.degree());
         let one = |(i, limb): (usize, &mut [u64])| {
             let prime = basis.prime(i);
             f(ring.modulus(prime), prime, limb);
         };
         let words = self.buffer.as_mut_slice();
-        if basis.len() > 1 && words.len() >= PARALLEL_WORDS {
+        if basis.len() > 1 && words.len() >= threshold {
             words.par_chunks_exact_mut(n).enumerate().for_each(one);
         } else {
             words.chunks_exact_mut(n).enumerate().for_each(one);
@@ -193,7 +213,7 @@ impl Poly {
     /// If the rings differ or `other` lacks a prime.
     pub fn copy_from(&mut self, other: &Self) {
         self.assert_same_ring(other);
-        self.for_each_limb_mut(|_, prime, limb| limb.copy_from_slice(other.limb_of(prime)));
+        self.for_each_limb_pointwise(|_, prime, limb| limb.copy_from_slice(other.limb_of(prime)));
         self.form = other.form;
     }
 

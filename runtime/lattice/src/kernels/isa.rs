@@ -70,3 +70,17 @@ impl fmt::Display for Isa {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_find_what_is_available() {
+        for isa in Isa::available() {
+            assert_eq!(Isa::named(isa.name()), Some(isa));
+            assert!(Isa::detect() >= isa || std::env::var(Isa::VARIABLE).is_ok());
+        }
+        assert_eq!(Isa::named("mmx"), None);
+    }
+}
