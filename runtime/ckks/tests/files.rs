@@ -18,6 +18,7 @@ use heplan_ckks::keys::store::EvaluationKeys;
 use heplan_ckks::server::{Server, ServerError};
 use heplan_ir::ckks::{CtType, Op};
 use heplan_ir::constants::ConstPool;
+use heplan_ir::container::{Container, Kind, to_bytes};
 use heplan_ir::entity::RegId;
 use heplan_ir::layout::{Axis, Layout};
 use heplan_ir::plan::{Inst, KeyKind, KeyParams, KeySpec, Plan};
@@ -387,4 +388,58 @@ fn secrets_cannot_be_printed() {
         assert!(<heplan_ckks::keys::secret::SecretKey as WithoutDebug<_>>::HOLDS);
     }
     assert_eq!(format!("{:?}", Seed::new([9; 32])), "Seed(..)");
+}
+
+/// The file with one byte of one section changed and its checksums made good again: what a hostile party sends.
+fn forged(bytes: &[u8], kind: Kind, section: usize, at: usize, byte: u8) -> Vec<u8> {
+    let container = Container::parse(bytes, kind).unwrap();
+    let ids: Vec<u64> = container.ids().collect();
+    let mut sections: Vec<Vec<u8>> =
+        ids.iter().map(|&id| container.section(id).unwrap().to_vec()).collect();
+    let target = &mut sections[section];
+    let at = at % target.len();
+    target[at] = byte;
+    let sections: Vec<(u64, &[u8])> =
+        ids.into_iter().zip(sections.iter().map(Vec::as_slice)).collect();
+    to_bytes(kind, &sections)
+}
+
+#[test]
+fn forged_files_are_refused_or_read_but_never_panic() {
+    let files = Files::new();
+    let kinds = [
+        (files.keys(), Kind::EvaluationKeys, 3),
+        (files.inputs(), Kind::Ciphertext, 7),
+        (files.secret(), Kind::SecretKey, 3),
+    ];
+    let mut rng = common::Random(1);
+    let path = files.path("forged");
+    for (like, kind, sections) in kinds {
+        let good = fs::read(&like).unwrap();
+        let mut refused = 0;
+        for round in 0..300 {
+            // Headers most often, near their beginning where the numbers are.
+            let section = if round % 3 == 0 { rng.below(sections) } else { 0 };
+            let at = rng.below(if round % 2 == 0 { 400 } else { 1 << 20 });
+            let bytes = forged(&good, kind, section, at, rng.word() as u8);
+            fs::write(&path, bytes).unwrap();
+            refused += usize::from(read_all(&files, &path, &like).is_err());
+        }
+        assert!(refused > 20, "{kind}: {refused}");
+    }
+}
+
+#[test]
+fn forged_residues_are_refused() {
+    let files = Files::new();
+    let good = fs::read(files.inputs()).unwrap();
+    let path = files.path("forged");
+    // Level, kind, scale and seed take 2 + 1 + 8 + 32 bytes; the first residue follows.
+    let mut bytes = good;
+    for at in 43..49 {
+        bytes = forged(&bytes, Kind::Ciphertext, 1, at, 255);
+    }
+    fs::write(&path, bytes).unwrap();
+    let error = read_all(&files, &path, &files.inputs()).unwrap_err();
+    assert!(error.ends_with("is invalid: a residue is not below its prime"), "{error}");
 }
