@@ -193,5 +193,7 @@ fn report(path: &Path, data: &Archive) {
         graph.values.len(),
         imported.notes
     );
-    assert!(worst <= 1e-5 * range, "{}", path.display());
+    // The stored outputs are those of `model.onnx`; a raw export leaves its last step out.
+    let raw = path.file_stem().is_some_and(|s| s == "model_raw");
+    assert!(raw || worst <= 1e-5 * range, "{}", path.display());
 }

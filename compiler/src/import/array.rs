@@ -7,8 +7,11 @@ use heplan_onnx::{Elements, Tensor};
 
 use super::context::{Fault, fault};
 
-/// The most elements that a tensor may have; the matrices over them must fit in memory.
+/// The most elements that an encrypted tensor may have; the matrices over it must fit in memory.
 pub(super) const MAX_ELEMENTS: usize = 1 << 24;
+
+/// The most elements that a constant may have.
+pub(super) const MAX_CONSTANT: usize = 1 << 27;
 
 /// A constant.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +86,7 @@ impl Array {
     /// Decodes a tensor of the file.
     pub(super) fn from_tensor(tensor: &Tensor) -> Result<Self, Fault> {
         let name = tensor.name();
+        count(tensor.dims(), MAX_CONSTANT)?;
         let elements = tensor.elements();
         let elements =
             elements.map_err(|e| fault(Code::BadTensor, format!("tensor {name:?}: {e}")))?;
@@ -108,17 +112,28 @@ impl Array {
     }
 }
 
-/// Number of elements of a shape, refused where it exceeds [`MAX_ELEMENTS`].
+/// Number of elements of an encrypted tensor, refused where there are none or too many.
 pub(super) fn elements(shape: &[usize]) -> Result<usize, Fault> {
-    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    match count {
-        Some(0) => Err(fault(Code::ShapeMismatch, format!("shape {shape:?} has no elements"))),
-        Some(n) if n <= MAX_ELEMENTS => Ok(n),
-        _ => Err(fault(
-            Code::UnsupportedMode,
-            format!("a tensor of shape {shape:?} has more than {MAX_ELEMENTS} elements"),
-        )),
+    if shape.contains(&0) {
+        return Err(fault(Code::ShapeMismatch, format!("shape {shape:?} has no elements")));
     }
+    count(shape, MAX_ELEMENTS)
+}
+
+/// Number of elements of a constant, which may be none.
+pub(super) fn constant_elements(shape: &[usize]) -> Result<usize, Fault> {
+    count(shape, MAX_CONSTANT)
+}
+
+fn count(shape: &[usize], most: usize) -> Result<usize, Fault> {
+    if shape.contains(&0) {
+        return Ok(0);
+    }
+    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    count.filter(|&n| n <= most).ok_or_else(|| {
+        let message = format!("a tensor of shape {shape:?} has more than {most} elements");
+        fault(Code::UnsupportedMode, message)
+    })
 }
 
 /// Row-major strides.

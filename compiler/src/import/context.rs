@@ -13,7 +13,7 @@ use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::{AttributeError, Node};
 
-use super::array::{Array, Data, MAX_ELEMENTS, elements};
+use super::array::{Array, Data, MAX_CONSTANT, constant_elements, elements};
 
 /// A finding about the node at hand; the driver adds which node that is.
 pub(super) type Fault = Box<Diagnostic>;
@@ -91,6 +91,14 @@ impl NodeCx<'_> {
             Operand::Secret(x) => Ok(x.shape.clone()),
             Operand::Constant(c) => Ok(c.shape.clone()),
             other => Err(self.not_a_tensor(index, other)),
+        }
+    }
+
+    /// Number of elements of a result that is encrypted where operand 0 is, else constant.
+    pub(super) fn count(&self, shape: &[usize]) -> Result<usize, Fault> {
+        match self.operand(0)? {
+            Operand::Constant(_) => constant_elements(shape),
+            _ => elements(shape),
         }
     }
 
@@ -315,7 +323,7 @@ fn bad_attribute(error: AttributeError) -> Fault {
 
 /// A tensor position as a matrix column.
 pub(super) fn column(index: usize) -> u32 {
-    const { assert!(MAX_ELEMENTS <= u32::MAX as usize) };
+    const { assert!(MAX_CONSTANT < u32::MAX as usize) };
     index as u32
 }
 

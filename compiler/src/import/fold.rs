@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use heplan_ir::diagnostic::Code;
 
-use super::array::{Array, Data, broadcast_shape, broadcast_source, elements};
+use super::array::{Array, Data, broadcast_shape, broadcast_source, constant_elements};
 use super::context::{Emitted, Fault, NodeCx, Operand, fault, fault_help, known};
 
 /// A binary operation on numbers.
@@ -26,10 +26,7 @@ pub(super) enum Arithmetic {
 /// `a op b`, broadcast.
 pub(super) fn arithmetic(a: &Array, b: &Array, op: Arithmetic) -> Result<Array, Fault> {
     let shape = broadcast_shape(&a.shape, &b.shape)?;
-    // A shape may be empty here: dynamic exports compute with lists of no axes.
-    if shape.iter().product::<usize>() > 0 {
-        elements(&shape)?;
-    }
+    constant_elements(&shape)?;
     let (from_a, from_b) = (broadcast_source(&shape, &a.shape), broadcast_source(&shape, &b.shape));
     let pairs = from_a.iter().zip(&from_b);
     let data = match (&a.data, &b.data) {
@@ -103,6 +100,7 @@ pub(super) fn compare(
     accept: impl Fn(Ordering) -> bool,
 ) -> Result<Array, Fault> {
     let shape = broadcast_shape(&a.shape, &b.shape)?;
+    constant_elements(&shape)?;
     let (x, y) = (a.floats(), b.floats());
     let (from_a, from_b) = (broadcast_source(&shape, &a.shape), broadcast_source(&shape, &b.shape));
     let pairs = from_a.into_iter().zip(from_b);
@@ -118,6 +116,7 @@ pub(super) fn select(
     b: &Array,
 ) -> Result<Array, Fault> {
     let shape = broadcast_shape(&broadcast_shape(condition_shape, &a.shape)?, &b.shape)?;
+    constant_elements(&shape)?;
     let mask = broadcast_source(&shape, condition_shape);
     let (from_a, from_b) = (broadcast_source(&shape, &a.shape), broadcast_source(&shape, &b.shape));
     let choose = |r: usize| condition[mask[r]];
@@ -164,7 +163,7 @@ pub(super) fn constant_of_shape(cx: &mut NodeCx<'_>) -> Emitted {
     let given = cx.ints(0)?;
     let shape = given.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| fault(Code::BadNode, format!("shape is {given:?}")))?;
-    let count = if shape.contains(&0) { 0 } else { elements(&shape)? };
+    let count = constant_elements(&shape)?;
     let value = cx.node.attributes.tensor("value");
     let value = match value.map_err(|e| fault(Code::BadNode, e.to_string()))? {
         Some(tensor) => Array::from_tensor(tensor)?,
@@ -251,6 +250,7 @@ pub(super) fn logic(cx: &mut NodeCx<'_>) -> Emitted {
     let b = cx.constant(1)?;
     let y = truth(&b)?;
     let shape = broadcast_shape(&a.shape, &b.shape)?;
+    constant_elements(&shape)?;
     let from =
         broadcast_source(&shape, &a.shape).into_iter().zip(broadcast_source(&shape, &b.shape));
     let combine = |(i, j): (usize, usize)| match cx.node.op_type.as_str() {

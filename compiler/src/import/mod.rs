@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use heplan_ir::constants::Constant;
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::origin;
 use heplan_ir::tensor::{Graph, Op};
@@ -91,10 +92,13 @@ pub fn import(model: &Model, options: &Options) -> Result<Import, Vec<Diagnostic
         initialisers: model.graph.initialisers.iter().map(|t| (t.name(), t)).collect(),
         notes: Vec::new(),
         findings: Vec::new(),
+        non_zeros: 0,
+        counted: 0,
     };
     driver.bind_inputs(&options.dimensions);
     for index in order {
         driver.node(&model.graph.nodes[index]);
+        driver.check_budget(&model.graph.nodes[index])?;
     }
     driver.bind_outputs();
     driver.finish()
@@ -131,6 +135,9 @@ fn opset_of(model: &Model, node: &Node) -> Option<i64> {
     model.opset(&node.domain)
 }
 
+/// The most entries that all matrices of a graph may have together, 12 bytes each.
+const MAX_TOTAL: usize = 1 << 28;
+
 struct Driver<'a> {
     model: &'a Model,
     graph: Graph,
@@ -138,6 +145,9 @@ struct Driver<'a> {
     initialisers: BTreeMap<&'a str, &'a heplan_onnx::Tensor>,
     notes: Vec<String>,
     findings: Vec<Diagnostic>,
+    /// Entries of the matrices among the first `counted` constants.
+    non_zeros: usize,
+    counted: usize,
 }
 
 impl Driver<'_> {
@@ -218,6 +228,24 @@ impl Driver<'_> {
         }
     }
 
+    /// Stops before the matrices of many nodes together exceed the memory of a machine.
+    fn check_budget(&mut self, node: &Node) -> Result<(), Vec<Diagnostic>> {
+        for (_, constant) in self.graph.consts.iter().skip(self.counted) {
+            if let Constant::Matrix(matrix) = constant {
+                self.non_zeros += matrix.nnz();
+            }
+            self.counted += 1;
+        }
+        if self.non_zeros <= MAX_TOTAL {
+            return Ok(());
+        }
+        let opset = opset_of(self.model, node).unwrap_or(0);
+        let message = format!("up to here the matrices have more than {MAX_TOTAL} entries");
+        self.findings
+            .push(Diagnostic::new(Code::UnsupportedMode, message).at(origin_of(node), opset));
+        Err(std::mem::take(&mut self.findings))
+    }
+
     fn emit(&mut self, node: &Node, operands: Vec<Option<Operand>>) -> Emitted {
         let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
         let Some(entry) = registry::find(domain, op) else {
@@ -267,7 +295,7 @@ impl Driver<'_> {
         refused::explain(op).unwrap_or_else(|| {
             context::fault_help(
                 Code::UnknownOperator,
-                format!("operator {op} is not known"),
+                format!("operator {op} is not imported"),
                 "express it by operators of the README's table",
             )
         })

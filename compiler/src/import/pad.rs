@@ -2,7 +2,7 @@
 
 use heplan_ir::diagnostic::Code;
 
-use super::array::{axis, elements, strides};
+use super::array::{axis, strides};
 use super::context::{Emitted, Fault, NodeCx, column, fault};
 use super::select::copied;
 use super::window::check_pads;
@@ -33,7 +33,7 @@ pub(super) fn pad(cx: &mut NodeCx<'_>) -> Emitted {
         })?;
         shape.push(length);
     }
-    let count = elements(&shape)?;
+    let count = cx.count(&shape)?;
     // For every axis and place along it, the place that is copied.
     let maps = (0..rank)
         .map(|a| {

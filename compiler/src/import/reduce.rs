@@ -5,7 +5,7 @@ use std::rc::Rc;
 use heplan_ir::diagnostic::Code;
 use heplan_ir::function::Function;
 
-use super::array::{Array, Data, axes, elements, strided, strides};
+use super::array::{Array, Data, axes, strided, strides};
 use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, known, one};
 
 /// Which elements each output element reads: those at `base + offset`.
@@ -63,9 +63,6 @@ fn groups(cx: &NodeCx<'_>, own: &[usize]) -> Result<Option<Groups>, Fault> {
     let reduced =
         if given.is_empty() { (0..own.len()).collect() } else { axes(&given, own.len())? };
     let keep = cx.attr_int("keepdims", 1)? != 0;
-    if !own.contains(&0) {
-        elements(own)?;
-    }
     let own_strides = strides(own);
     let is_reduced = |a: &usize| reduced.contains(a);
     let part = |wanted: bool| {

@@ -9,7 +9,8 @@ use heplan_ir::diagnostic::Code;
 use heplan_ir::matrix::SparseMatrix;
 
 use super::array::{
-    Array, Data, axis, broadcast_shape, broadcast_source, elements, strided, strides,
+    Array, Data, axis, broadcast_shape, broadcast_source, constant_elements, elements, strided,
+    strides,
 };
 use super::context::{Emitted, Fault, NodeCx, Operand, column, fault};
 
@@ -44,11 +45,7 @@ fn view(
     offset: isize,
     named: Vec<usize>,
 ) -> Result<Operand, Fault> {
-    if !shape.contains(&0) {
-        elements(shape)?;
-    } else if matches!(cx.operand(0)?, Operand::Secret(_)) {
-        return Err(fault(Code::ShapeMismatch, format!("the result of shape {shape:?} is empty")));
-    }
+    cx.count(shape)?;
     let source: Vec<Option<u32>> =
         strided(shape, steps, offset).into_iter().map(|s| Some(column(s))).collect();
     copied(cx, named, &source, 0.0)
@@ -221,7 +218,7 @@ pub(super) fn gather(cx: &mut NodeCx<'_>) -> Emitted {
     let inner: usize = own[a + 1..].iter().product();
     let outer: usize = own[..a].iter().product();
     let shape = [&own[..a], &index_shape, &own[a + 1..]].concat();
-    let mut source = Vec::with_capacity(if shape.contains(&0) { 0 } else { elements(&shape)? });
+    let mut source = Vec::with_capacity(cx.count(&shape)?);
     for o in 0..outer {
         for &p in &picked {
             let first = (o * own[a] + p) * inner;
@@ -238,7 +235,7 @@ pub(super) fn expand(cx: &mut NodeCx<'_>) -> Emitted {
     let wanted = given.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
     let wanted = wanted.map_err(|_| fault(Code::BadNode, format!("shape is {given:?}")))?;
     let shape = broadcast_shape(&own, &wanted)?;
-    elements(&shape)?;
+    cx.count(&shape)?;
     let source = broadcast_source(&shape, &own).into_iter().map(|s| Some(column(s)));
     let source: Vec<Option<u32>> = source.collect();
     Ok(vec![copied(cx, shape, &source, 0.0)?])
@@ -274,6 +271,8 @@ pub(super) fn concat(cx: &mut NodeCx<'_>) -> Emitted {
     let mut shape = first.clone();
     shape[a] = shapes.iter().map(|s| s[a]).sum();
     let inner: usize = first[a + 1..].iter().product();
+    let all_constant = (0..count).all(|i| matches!(cx.optional(i), Some(Operand::Constant(_))));
+    let total = if all_constant { constant_elements(&shape)? } else { elements(&shape)? };
     // For every output element: which operand, and which of its elements.
     let mut origin: Vec<(usize, usize)> = Vec::new();
     for o in 0..first[..a].iter().product() {
@@ -287,7 +286,6 @@ pub(super) fn concat(cx: &mut NodeCx<'_>) -> Emitted {
         let data = join(cx, count, &origin)?;
         return Ok(vec![Operand::Constant(Rc::new(Array { shape, data }))]);
     }
-    let total = elements(&shape)?;
     let mut bias = vec![0.0; total];
     let mut terms = Vec::new();
     for part in 0..count {

@@ -1,5 +1,6 @@
 """Writes the models of `import/` and, in `import/expected.npz`, what ONNX's own reference evaluator
 computes for them: arrays `<model>.x<i>` (inputs) and `<model>.y<i>` (outputs), in double precision.
+In `import_errors/` are the models that must be refused.
 
 Needs the packages onnx and numpy. Run from any folder: python make.py
 """
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "import")
+ERRORS = HERE + "_errors"
 rng = np.random.default_rng(20)
 expected = {}
 
@@ -307,9 +309,57 @@ def classical():
          truth=lambda x: [1 / (1 + np.exp(-(x.astype(np.float64) @ w.T + b)))])
 
 
+def bad(name, nodes, inputs, outputs=("y",), consts=None, opset=21, domains=(), change=lambda model: None):
+    """One model that must be refused; inputs are (name, type, shape)."""
+    nodes = nodes if isinstance(nodes, list) else [nodes]
+    infos = [helper.make_tensor_value_info(v, kind, shape) for v, kind, shape in inputs]
+    outs = [helper.make_tensor_value_info(v, TensorProto.FLOAT, None) for v in outputs]
+    initialisers = [numpy_helper.from_array(np.asarray(v), k) for k, v in (consts or {}).items()]
+    graph = helper.make_graph(nodes, name, infos, outs, initializer=initialisers)
+    opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, 1) for d in domains]
+    model = helper.make_model(graph, opset_imports=opsets)
+    model.ir_version = 10
+    change(model)
+    onnx.save(model, os.path.join(ERRORS, name + ".onnx"))
+
+
+def errors():
+    x = [("x", TensorProto.FLOAT, ["batch", 4])]
+    image = [("x", TensorProto.FLOAT, ["batch", 2, 4, 4])]
+    w = weight(4, 3).astype(np.float32)
+    bad("all_at_once", [n("MaxPool", "x", "p", kernel_shape=[2, 2]), n("Relu", "p", "r"), n("Softmax", "x", "s"),
+                        helper.make_node("FusedGelu", ["x"], ["g"], domain="com.example"), n("Sum", "r,s,g")],
+        image, domains=["com.example"])
+    bad("bad_attribute", n("Flatten", "x", axis=7), x)
+    bad("bad_shape", n("MatMul", "x,w"), x, consts=dict(w=w[:3]))
+    bad("comparison", [n("Less", "x,x1", "l"), n("Where", "l,x,x1")], x + [("x1", TensorProto.FLOAT, ["batch", 4])])
+    bad("constant_output", [n("Relu", "x"), n("Identity", "w", "y1")], x, ("y", "y1"), dict(w=w))
+    bad("cycle", [n("Add", "x,b", "a"), n("Relu", "a", "b"), n("Neg", "b")], x)
+    bad("defined_twice", [n("Relu", "x"), n("Neg", "x")], x)
+    bad("dynamic_weight", n("Conv", "x,x1"), image + [("x1", TensorProto.FLOAT, [2, 2, 3, 3])])
+    bad("if", helper.make_node("If", ["c"], ["y"], name="the_If"), x, consts=dict(c=np.array(True)))
+    bad("integer_input", n("Relu", "x"), [("x", TensorProto.INT64, [1, 4])])
+    bad("missing_value", n("MatMul", "x,w"), x)
+    bad("missing_output", n("Relu", "x", "z"), x)
+    body = helper.make_function("own", "Block", ["a"], ["b"], [n("Relu", "a", "b")], [helper.make_opsetid("", 21)])
+    bad("model_function", helper.make_node("Block", ["x"], ["y"], domain="own"), x, domains=["own"], change=lambda m: m.functions.append(body))
+    bad("nan_weight", n("MatMul", "x,w"), x, consts=dict(w=np.where(w == w[1, 1], np.nan, w).astype(np.float32)))
+    bad("no_input", n("Relu", "w"), [], consts=dict(w=w))
+    bad("open_axis", n("Relu", "x"), [("x", TensorProto.FLOAT, ["batch", "length"])])
+    bad("step", n("Floor", "x"), x)
+    bad("too_large", n("Expand", "x,s"), x, consts=dict(s=i64(2**40, 1, 4)))
+    bad("too_new", n("Gelu", "x"), x, opset=17)
+    bad("training", n("Dropout", "x,r,t"), x, consts=dict(r=np.array(0.5, np.float32), t=np.array(True)))
+    bad("unknown_operator", n("Frobnicate", "x"), x)
+    bad("zero_divisor", n("Div", "x,d"), x, consts=dict(d=np.zeros(4, np.float32)))
+
+
 if __name__ == "__main__":
     shutil.rmtree(HERE, ignore_errors=True)
     os.makedirs(HERE)
     for group in (convolutions, pools, products, arithmetic, functions, compositions, shapes, reductions, shape_arithmetic, classical):
         group()
     np.savez_compressed(os.path.join(HERE, "expected.npz"), **expected)
+    shutil.rmtree(ERRORS, ignore_errors=True)
+    os.makedirs(ERRORS)
+    errors()
