@@ -69,6 +69,19 @@ impl CompileError {
     }
 }
 
+/// Verifies what a pass gave, then shows it.
+fn watch(
+    pass: &'static str,
+    stage: Stage<'_>,
+    observer: &mut dyn Observer,
+) -> Result<(), CompileError> {
+    if let Some(errors) = stage.breaches() {
+        return Err(CompileError::Broken { pass, errors });
+    }
+    observer.after(pass, stage);
+    Ok(())
+}
+
 /// Compiles an imported model.
 ///
 /// `samples` is the calibration set, in the units of the model's inputs.
@@ -82,7 +95,7 @@ pub fn compile(
     judge: &dyn Judge,
     observer: &mut dyn Observer,
 ) -> Result<Compiled, CompileError> {
-    observer.after("import", Stage::Tensor(imported));
+    watch("import", Stage::Tensor(imported), observer)?;
     let mut options = options.clone();
     let mut precision_bits = options.precision_bits;
     for round in 1..=ROUNDS {

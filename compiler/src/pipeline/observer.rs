@@ -1,5 +1,7 @@
 //! Watching a compilation: dumping, timing and explaining are observers; passes never print.
 
+use std::fmt;
+
 use heplan_ir::{ckks, plan, slots, tensor};
 
 /// What a pass left behind.
@@ -13,6 +15,36 @@ pub enum Stage<'a> {
     Ckks(&'a ckks::Graph),
     /// The `plan` level.
     Plan(&'a plan::Plan),
+}
+
+impl Stage<'_> {
+    /// The breaches of the level's invariants, shown inside its text; `None` if there are none.
+    pub fn breaches(&self) -> Option<String> {
+        macro_rules! check {
+            ($unit:expr) => {{
+                let errors = $unit.verify();
+                (!errors.is_empty()).then(|| $unit.render_errors(&errors))
+            }};
+        }
+        match self {
+            Self::Tensor(graph) => check!(graph),
+            Self::Slots(graph) => check!(graph),
+            Self::Ckks(graph) => check!(graph),
+            Self::Plan(plan) => check!(plan),
+        }
+    }
+}
+
+impl fmt::Display for Stage<'_> {
+    /// The text form of the level.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor(graph) => graph.fmt(f),
+            Self::Slots(graph) => graph.fmt(f),
+            Self::Ckks(graph) => graph.fmt(f),
+            Self::Plan(plan) => plan.fmt(f),
+        }
+    }
 }
 
 /// Sees the graph after every pass.

@@ -13,9 +13,9 @@ use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
 use heplan_ir::{ckks, slots};
 
-use super::CompileError;
 use super::observer::{Observer, Stage};
 use super::tensors::Real;
+use super::{CompileError, watch};
 use crate::cost::{self, Cost, Costs};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
@@ -170,7 +170,7 @@ impl<'a> Ring<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Result<Lowered, f64>, CompileError> {
         let graph = &self.lowered.graph;
-        observer.after("assign-layouts", Stage::Slots(graph));
+        watch("assign-layouts", Stage::Slots(graph), observer)?;
         let wanted = precision_bits + RESERVE_BITS;
         let mut feasible: Vec<u32> = scales(self.log_n, self.depth, self.options).collect();
         let Some(&largest) = feasible.first() else { return Ok(Err(f64::NEG_INFINITY)) };
@@ -209,10 +209,10 @@ impl<'a> Ring<'a> {
             }
         }
         let (cost, lowered) = cheapest.expect("a feasible scale has a candidate");
-        observer.after("lower-to-ckks", Stage::Ckks(&lowered));
+        watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
         let plan =
             passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
-        observer.after("emit-plan", Stage::Plan(&plan));
+        watch("emit-plan", Stage::Plan(&plan), observer)?;
         let bits = self.measure(&plan)?;
         Ok(Probed { lowered: Lowered { plan, cost, scale_bits }, bits })
     }
