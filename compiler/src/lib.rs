@@ -5,6 +5,7 @@ pub mod cost;
 pub mod data;
 pub mod import;
 pub mod judge;
+pub mod numerics;
 pub mod options;
 pub mod passes;
 pub mod pipeline;

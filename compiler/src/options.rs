@@ -15,8 +15,10 @@ pub struct Options {
     pub degree: Option<usize>,
     /// How the range of a function is taken from calibration.
     pub domain: Domain,
-    /// Share of a range that is added on either side.
+    /// Share of a range's half-width that is added on either side.
     pub margin: f64,
+    /// How polynomials are fitted.
+    pub method: Method,
     /// Waterline scale in bits; chosen by the compiler when absent.
     pub scale_bits: Option<u32>,
     /// Ring dimension as a base-2 logarithm; chosen by the compiler when absent.
@@ -32,6 +34,16 @@ pub enum Domain {
     MeanStd(f64),
 }
 
+/// How a polynomial is fitted to a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Least squares, weighted by the density of the calibration values, with a guard on the whole
+    /// range.
+    LeastSquares,
+    /// The least largest error on the range.
+    Minimax,
+}
+
 impl Options {
     /// What `heplan compile` uses when nothing is asked for.
     pub fn recommended() -> Self {
@@ -42,6 +54,7 @@ impl Options {
             degree: None,
             domain: Domain::MinMax,
             margin: 0.1,
+            method: Method::LeastSquares,
             scale_bits: None,
             log_n: None,
         }

@@ -9,8 +9,15 @@ pub struct FunctionReport {
     pub origin: String,
     /// The function, in words.
     pub function: String,
-    /// The range that the polynomial covers.
+    /// Smallest and largest operand in calibration.
+    pub seen: (f64, f64),
+    /// The range that the polynomial covers; with scales per channel that of the widest channel.
     pub range: (f64, f64),
+    /// The widest interval around the range in which the polynomial stays below twice the
+    /// function's largest magnitude on the range.
+    pub tame: (f64, f64),
+    /// Number of scales: 1, or that of the channels.
+    pub channels: usize,
     /// Degree of the polynomial.
     pub degree: usize,
     /// Levels that it consumes.
@@ -19,6 +26,9 @@ pub struct FunctionReport {
     pub max_error: f64,
     /// Root mean square error over the calibration values.
     pub rms_error: f64,
+    /// Root mean square error of the outputs, relative to their range, if this function alone were
+    /// approximated.
+    pub effect: f64,
     /// Share of calibration values outside the range.
     pub outside: f64,
 }

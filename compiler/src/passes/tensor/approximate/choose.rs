@@ -1,0 +1,208 @@
+//! Which degree each function gets: the least depth whose effect the outputs bear.
+//!
+//! The effect of each function alone, at each depth, is measured once; errors of different
+//! functions are taken to add like independent noise, which gives a first choice; that choice is
+//! measured as a whole, tightened until it is good enough, then loosened while it stays so.
+
+use std::collections::BTreeMap;
+
+use heplan_ir::entity::ValueId;
+use heplan_ir::function::Function;
+
+use super::fit::{self, Fit};
+use super::judge::{Judge, Score};
+use super::window::Window;
+use super::{MAX_DEGREE, accepts};
+use crate::options::Options;
+
+/// Least depth: degree 3.
+const MIN_DEPTH: u32 = 2;
+/// Largest depth.
+const MAX_DEPTH: u32 = usize::BITS - MAX_DEGREE.leading_zeros();
+
+/// A function to be replaced.
+pub(super) struct Candidate<'g> {
+    pub(super) id: ValueId,
+    pub(super) function: &'g Function,
+    pub(super) window: Window,
+    pub(super) values: &'g [(u32, f64)],
+}
+
+/// The choice and what it does.
+pub(super) struct Choice {
+    /// In the order of the candidates.
+    pub(super) fits: Vec<Fit>,
+    pub(super) score: Score,
+    /// Per candidate the output error that it alone causes.
+    pub(super) alone: Vec<f64>,
+    pub(super) accepted: bool,
+}
+
+/// Chooses degrees.
+pub(super) struct Chooser<'a> {
+    candidates: &'a [Candidate<'a>],
+    judge: &'a Judge<'a>,
+    options: &'a Options,
+    /// Fits by candidate and degree; `None` where the fit is numerically impossible.
+    fits: BTreeMap<(usize, usize), Option<Fit>>,
+    /// Output error of one function alone, by candidate and depth.
+    alone: BTreeMap<(usize, u32), f64>,
+}
+
+impl<'a> Chooser<'a> {
+    pub(super) fn new(
+        candidates: &'a [Candidate<'a>],
+        judge: &'a Judge<'a>,
+        options: &'a Options,
+    ) -> Self {
+        Self { candidates, judge, options, fits: BTreeMap::new(), alone: BTreeMap::new() }
+    }
+
+    /// The choice under the options; `None` if some function has no fit at all.
+    pub(super) fn choose(mut self) -> Option<Choice> {
+        if let Some(degree) = self.options.degree {
+            return self.conclude(&vec![degree; self.candidates.len()], true);
+        }
+        let mut depths = vec![MIN_DEPTH; self.candidates.len()];
+        let mut target = self.options.max_error;
+        loop {
+            self.raise(&mut depths, target);
+            if self.accepts(&degrees(&depths)) {
+                break;
+            }
+            if depths.iter().all(|&d| d >= MAX_DEPTH) {
+                return self.conclude(&degrees(&depths), false);
+            }
+            target *= 0.8;
+        }
+        self.lower(&mut depths);
+        let mut degrees = degrees(&depths);
+        self.trim(&mut degrees);
+        self.conclude(&degrees, true)
+    }
+
+    fn conclude(&mut self, degrees: &[usize], accepted: bool) -> Option<Choice> {
+        let score = self.score(degrees)?;
+        let fits: Option<Vec<Fit>> =
+            (0..degrees.len()).map(|i| self.fit(i, degrees[i]).cloned()).collect();
+        let effect =
+            |(c, f): (&Candidate<'_>, &Fit)| self.judge.score(&BTreeMap::from([(c.id, f)])).rms;
+        let fits = fits?;
+        let alone = self.candidates.iter().zip(&fits).map(effect).collect();
+        Some(Choice { fits, score, alone, accepted })
+    }
+
+    /// Deepens where it helps most until the errors together are predicted within `target`.
+    fn raise(&mut self, depths: &mut [u32], target: f64) {
+        loop {
+            let now: Vec<f64> =
+                (0..depths.len()).map(|i| self.alone(i, depths[i]).powi(2)).collect();
+            if now.iter().sum::<f64>().sqrt() <= target {
+                return;
+            }
+            let mut best: Option<(f64, usize)> = None;
+            for i in 0..depths.len() {
+                if depths[i] < MAX_DEPTH {
+                    let gain = now[i] - self.alone(i, depths[i] + 1).powi(2);
+                    // Infinite errors compare as the largest gain.
+                    let gain = if gain.is_nan() { 0.0 } else { gain };
+                    if best.is_none_or(|b| gain > b.0) {
+                        best = Some((gain, i));
+                    }
+                }
+            }
+            match best {
+                Some((_, i)) => depths[i] += 1,
+                None => return,
+            }
+        }
+    }
+
+    /// Saves levels while the whole is still good enough.
+    fn lower(&mut self, depths: &mut [u32]) {
+        loop {
+            // Cheapest predicted loss first.
+            let mut order: Vec<(f64, usize)> = (0..depths.len())
+                .filter(|&i| depths[i] > MIN_DEPTH)
+                .map(|i| (self.alone(i, depths[i] - 1), i))
+                .collect();
+            order.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let lowered = order.into_iter().any(|(_, i)| {
+                depths[i] -= 1;
+                let fine = self.accepts(&degrees(depths));
+                if !fine {
+                    depths[i] += 1;
+                }
+                fine
+            });
+            if !lowered {
+                return;
+            }
+        }
+    }
+
+    /// Lowers degrees within their depth: fewer products, no level.
+    fn trim(&mut self, degrees: &mut [usize]) {
+        for i in 0..degrees.len() {
+            let top = degrees[i];
+            // The least degree of the same depth, and those between by bisection.
+            let (mut low, mut high) = (top.div_ceil(2), top);
+            while low < high {
+                degrees[i] = usize::midpoint(low, high);
+                if self.accepts(degrees) {
+                    high = degrees[i];
+                } else {
+                    low = degrees[i] + 1;
+                }
+            }
+            degrees[i] = high;
+        }
+    }
+
+    fn accepts(&mut self, degrees: &[usize]) -> bool {
+        let near = (0..degrees.len()).all(|i| self.fit(i, degrees[i]).is_some_and(|f| f.near));
+        near && self.score(degrees).is_some_and(|s| accepts(self.options, &s))
+    }
+
+    fn score(&mut self, degrees: &[usize]) -> Option<Score> {
+        for (i, &degree) in degrees.iter().enumerate() {
+            self.fit(i, degree)?;
+        }
+        let of = |(i, d): (usize, &usize)| {
+            let fit = self.fits.get(&(i, *d)).and_then(Option::as_ref);
+            fit.map(|f| (self.candidates[i].id, f))
+        };
+        let chosen = degrees.iter().enumerate().filter_map(of).collect();
+        Some(self.judge.score(&chosen))
+    }
+
+    fn fit(&mut self, i: usize, degree: usize) -> Option<&Fit> {
+        let c = &self.candidates[i];
+        let method = self.options.method;
+        self.fits
+            .entry((i, degree))
+            .or_insert_with(|| fit::of_degree(c.function, &c.window, c.values, degree, method))
+            .as_ref()
+    }
+
+    /// The output error if only function `i` is replaced, at this depth.
+    fn alone(&mut self, i: usize, depth: u32) -> f64 {
+        if let Some(&known) = self.alone.get(&(i, depth)) {
+            return known;
+        }
+        let id = self.candidates[i].id;
+        let judge = self.judge;
+        let error = match self.fit(i, (1 << depth) - 1) {
+            Some(fit) => judge.score(&BTreeMap::from([(id, fit)])).rms,
+            None => f64::INFINITY,
+        };
+        // A finite stand-in keeps sums comparable.
+        let error = error.min(1e100);
+        self.alone.insert((i, depth), error);
+        error
+    }
+}
+
+fn degrees(depths: &[u32]) -> Vec<usize> {
+    depths.iter().map(|&d| (1 << d) - 1).collect()
+}

@@ -1,0 +1,163 @@
+//! What approximations do to the model's outputs, measured with the float executor.
+//!
+//! The exact values of a selection of calibration samples are kept, so that judging a choice runs
+//! only what depends on the replaced functions.
+
+use std::collections::BTreeMap;
+
+use heplan_ir::entity::ValueId;
+use heplan_ir::tensor::{Graph, Op};
+use rayon::prelude::*;
+
+use super::fit::{Fit, extremes};
+use crate::data::Samples;
+use crate::reference::{Block, Executor, LANES, Substitute};
+
+/// Multiplications that one judgement may cost, about.
+const WORK: usize = 1 << 29;
+/// Numbers that the exact values may take, about.
+const MEMORY: usize = 1 << 25;
+/// Fewest and most samples that are judged.
+const COUNT: std::ops::RangeInclusive<usize> = 32..=256;
+/// Most elements of an output that looks like class scores.
+const CLASSES: usize = 4096;
+/// Smallest median distance, relative to the range, between the two best scores of an output that
+/// looks like class scores.
+const DECIDED: f64 = 0.02;
+
+/// The effect of approximations.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// Largest over the outputs: root mean square error relative to the output's range.
+    pub rms: f64,
+    /// Largest error of any output element, relative to the output's range.
+    pub worst: f64,
+    /// Share of samples with the float model's argmax, where outputs look like class scores.
+    pub agreement: Option<f64>,
+    /// The same if every error were twice as large: what there is in hand.
+    pub safe_agreement: Option<f64>,
+}
+
+/// Judges choices for one graph.
+pub(super) struct Judge<'g> {
+    executor: Executor<'g>,
+    blocks: Vec<Block>,
+    /// Exact outputs: per sample and output.
+    exact: Vec<Vec<Vec<f64>>>,
+    /// Per output its range over all samples.
+    ranges: Vec<f64>,
+    /// Per output whether it looks like class scores.
+    classes: Vec<bool>,
+}
+
+impl<'g> Judge<'g> {
+    pub(super) fn new(graph: &'g Graph, samples: &Samples) -> Self {
+        let executor = Executor::new(graph);
+        let picked = pick(samples, count(graph).min(samples.len()));
+        let starts: Vec<usize> = (0..picked.len()).step_by(LANES).collect();
+        let blocks: Vec<Block> = starts
+            .par_iter()
+            .map(|&first| executor.block(&picked, first, picked.len(), true))
+            .collect();
+        let exact: Vec<Vec<Vec<f64>>> =
+            blocks.iter().flat_map(|b| executor.outputs_of(b)).collect();
+        let outputs = graph.outputs.len();
+        let ranges = (0..outputs).map(|o| {
+            let all: Vec<f64> = exact.iter().flat_map(|s| s[o].iter().copied()).collect();
+            let (low, high) = extremes(&all);
+            if high > low { high - low } else { 1.0 }
+        });
+        let ranges: Vec<f64> = ranges.collect();
+        let classes = (0..outputs).map(|o| are_scores(&exact, o, ranges[o])).collect();
+        Self { executor, blocks, exact, ranges, classes }
+    }
+
+    /// The effect of replacing functions by these fits.
+    pub(super) fn score(&self, fits: &BTreeMap<ValueId, &Fit>) -> Score {
+        let outputs: Vec<Vec<Vec<f64>>> = self
+            .blocks
+            .par_iter()
+            .flat_map_iter(|block| {
+                let closures: Vec<_> = fits
+                    .iter()
+                    .map(|(&id, &fit)| (id, move |e: usize, x: f64| fit.eval(e, x)))
+                    .collect();
+                let replaced = closures.iter().map(|(id, f)| (*id, f as Substitute<'_>)).collect();
+                self.executor.outputs_of(&self.executor.rerun(block, &replaced))
+            })
+            .collect();
+        let mut score = Score::default();
+        for (o, &range) in self.ranges.iter().enumerate() {
+            let (mut square, mut n) = (0.0, 0usize);
+            let (mut agree, mut safe) = (0usize, 0usize);
+            for (exact, found) in self.exact.iter().zip(&outputs) {
+                let (exact, found) = (&exact[o], &found[o]);
+                for (x, y) in exact.iter().zip(found) {
+                    square += (x - y) * (x - y);
+                    // A polynomial far outside its window may overflow; that is the worst error.
+                    let error = (x - y).abs() / range;
+                    score.worst =
+                        if error.is_nan() { f64::INFINITY } else { score.worst.max(error) };
+                }
+                n += exact.len();
+                let doubled: Vec<f64> = exact.iter().zip(found).map(|(x, y)| 2.0 * y - x).collect();
+                agree += usize::from(argmax(exact) == argmax(found));
+                safe += usize::from(argmax(exact) == argmax(&doubled));
+            }
+            let rms = (square / n.max(1) as f64).sqrt() / range;
+            score.rms = if rms.is_finite() { score.rms.max(rms) } else { f64::INFINITY };
+            if self.classes[o] {
+                let share = |count: usize| count as f64 / self.exact.len() as f64;
+                score.agreement = Some(score.agreement.unwrap_or(1.0).min(share(agree)));
+                score.safe_agreement = Some(score.safe_agreement.unwrap_or(1.0).min(share(safe)));
+            }
+        }
+        score
+    }
+}
+
+/// How many samples may be judged.
+fn count(graph: &Graph) -> usize {
+    let mut work = 1;
+    let mut memory = 1;
+    for value in &graph.values {
+        memory += value.elements();
+        work += match &value.op {
+            Op::Affine { terms, .. } => terms.iter().map(|t| graph.consts.matrix(t.1).nnz()).sum(),
+            Op::Function { .. } | Op::Polynomial { .. } => 20 * value.elements(),
+            Op::Input { .. } | Op::Product { .. } => value.elements(),
+        };
+    }
+    (WORK / work).min(MEMORY / memory).clamp(*COUNT.start(), *COUNT.end())
+}
+
+/// `count` samples, evenly spread over the set.
+fn pick(samples: &Samples, count: usize) -> Samples {
+    let at = |i: usize| i * samples.len() / count.max(1);
+    let of = |input: &Vec<Vec<f64>>| (0..count).map(|i| input[at(i)].clone()).collect();
+    Samples { inputs: samples.inputs.iter().map(of).collect(), ..Samples::default() }
+}
+
+/// Whether an output looks like class scores: a few elements of which one stands out.
+fn are_scores(exact: &[Vec<Vec<f64>>], output: usize, range: f64) -> bool {
+    let size = exact.first().map_or(0, |s| s[output].len());
+    if !(2..=CLASSES).contains(&size) {
+        return false;
+    }
+    let mut margins: Vec<f64> = exact
+        .iter()
+        .map(|s| {
+            let mut sorted = s[output].clone();
+            sorted.sort_by(f64::total_cmp);
+            sorted[size - 1] - sorted[size - 2]
+        })
+        .collect();
+    margins.sort_by(f64::total_cmp);
+    margins[margins.len() / 2] >= DECIDED * range
+}
+
+/// The index of the first largest element.
+pub(super) fn argmax(values: &[f64]) -> usize {
+    let better = |best: usize, (i, v): (usize, &f64)| if *v > values[best] { i } else { best };
+    values.iter().enumerate().fold(0, better)
+}

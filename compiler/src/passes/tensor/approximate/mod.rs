@@ -1,0 +1,229 @@
+//! Every `Function` becomes a Chebyshev series on the range that calibration saw, with a margin.
+//!
+//! Before: `%2 = relu %1`.
+//! After: `%2 = affine D·%1 + s; %3 = polynomial %2; %4 = affine R·%3`, where `D`, `s` bring each
+//! channel's range to [-1, 1] and `R` (only with scales per channel) undoes it; fusion then folds
+//! both into the neighbouring maps, so that neither costs a level.
+//! It runs after calibration, whose ranges it needs. Its degree is the largest choice that this
+//! level makes: each doubling costs a level for every function, each level a larger ring.
+
+mod choose;
+mod fit;
+mod judge;
+mod window;
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::entity::ValueId;
+use heplan_ir::matrix::SparseMatrix;
+use heplan_ir::series::{PolynomialSet, Series};
+use heplan_ir::tensor::{Graph, Op};
+
+use super::calibrate::Calibration;
+use super::editor::Editor;
+use crate::data::Samples;
+use crate::options::Options;
+pub use crate::report::FunctionReport;
+use choose::{Candidate, Choice, Chooser};
+use fit::Fit;
+use judge::Judge;
+pub use judge::Score;
+use window::Window;
+
+/// Largest degree that is tried.
+const MAX_DEGREE: usize = 127;
+
+/// Whether an effect on the outputs is small enough: class scores by their root mean square error
+/// and by the classes that they would give even if every error were twice as large; other outputs
+/// must be twice as good, and nowhere worse than twice the wish.
+fn accepts(options: &Options, score: &Score) -> bool {
+    match score.safe_agreement {
+        Some(safe) => score.rms <= options.max_error && safe >= options.min_agreement,
+        None => score.rms <= options.max_error / 2.0 && score.worst <= 2.0 * options.max_error,
+    }
+}
+
+/// A graph without functions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approximated {
+    /// The graph.
+    pub graph: Graph,
+    /// What was chosen, in the graph's order.
+    pub functions: Vec<FunctionReport>,
+    /// What it does to the outputs, over the samples that it was chosen by.
+    pub score: Score,
+}
+
+/// Replaces every function of `graph`, which `calibration` is of.
+///
+/// # Errors
+/// [`Code::Domain`] for each function whose range holds a number at which it has no value,
+/// [`Code::Approximation`] if a function has no polynomial near it, and [`Code::Precision`] if
+/// the outputs do not become as good as the options ask.
+pub fn approximate(
+    graph: &Graph,
+    calibration: &Calibration,
+    samples: &Samples,
+    options: &Options,
+) -> Result<Approximated, Vec<Diagnostic>> {
+    let candidates = candidates(graph, calibration, options)?;
+    if candidates.is_empty() {
+        return Ok(Approximated {
+            graph: graph.clone(),
+            functions: Vec::new(),
+            score: Score::default(),
+        });
+    }
+    let judge = Judge::new(graph, samples);
+    let choice = Chooser::new(&candidates, &judge, options).choose();
+    let Some(choice) = choice else {
+        let message = "the least squares problem of an approximation is singular";
+        return Err(vec![Diagnostic::new(Code::Approximation, message)]);
+    };
+    let describe = |i: usize| describe(graph, calibration, &candidates[i], &choice, i);
+    let functions: Vec<FunctionReport> = (0..candidates.len()).map(describe).collect();
+    if !choice.accepted {
+        return Err(vec![refusal(graph, &candidates, &functions, &choice, options)]);
+    }
+    let graph = replace(graph, &candidates, &choice.fits);
+    Ok(Approximated { graph, functions, score: choice.score })
+}
+
+fn candidates<'g>(
+    graph: &'g Graph,
+    calibration: &'g Calibration,
+    options: &Options,
+) -> Result<Vec<Candidate<'g>>, Vec<Diagnostic>> {
+    let users = graph.users();
+    let mut found = Vec::new();
+    let mut errors = Vec::new();
+    for id in graph.ids() {
+        let value = graph.value(id);
+        let Op::Function { x, function } = &value.op else { continue };
+        // Only affine maps undo a scale per channel for free.
+        let affine = |u: &ValueId| matches!(graph.value(*u).op, Op::Affine { .. });
+        let undone =
+            users[id.index()].iter().all(affine) && graph.outputs.iter().all(|o| o.1 != id);
+        let elements = &calibration.elements[x.index()];
+        let window =
+            Window::of(function, &value.shape, elements, undone, options.domain, options.margin);
+        match window {
+            Ok(window) => {
+                let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);
+                found.push(Candidate { id, function, window, values });
+            }
+            Err(mut error) => {
+                error.node = graph.origins.nodes(value.origin).next().cloned();
+                errors.push(*error);
+            }
+        }
+    }
+    if errors.is_empty() { Ok(found) } else { Err(errors) }
+}
+
+fn describe(
+    graph: &Graph,
+    calibration: &Calibration,
+    candidate: &Candidate<'_>,
+    choice: &Choice,
+    i: usize,
+) -> FunctionReport {
+    let fit = &choice.fits[i];
+    let value = graph.value(candidate.id);
+    let x = value.op.operands()[0];
+    let spread = calibration.spread(x);
+    let largest = fit.window.scale.iter().copied().fold(0.0, f64::max);
+    let tame = fit::tame(candidate.function, fit);
+    let outside = candidate
+        .values
+        .iter()
+        .filter(|&&(e, v)| fit.window.place(e as usize, v).abs() > 1.0)
+        .count();
+    FunctionReport {
+        origin: graph.origins.label(value.origin),
+        function: format!("{:?}", candidate.function),
+        seen: (spread.min, spread.max),
+        range: (fit.window.low * largest, fit.window.high * largest),
+        tame: (tame.0 * largest, tame.1 * largest),
+        channels: fit.window.scale.len(),
+        degree: fit.series.degree(),
+        depth: fit.series.depth(),
+        max_error: fit.max_error * largest,
+        rms_error: fit.rms * fit.range * largest,
+        effect: choice.alone[i],
+        outside: outside as f64 / candidate.values.len().max(1) as f64,
+    }
+}
+
+/// Why no choice was good enough.
+fn refusal(
+    graph: &Graph,
+    candidates: &[Candidate<'_>],
+    functions: &[FunctionReport],
+    choice: &Choice,
+    options: &Options,
+) -> Diagnostic {
+    let far = (0..candidates.len()).find(|&i| !choice.fits[i].near);
+    let worst = (0..candidates.len()).max_by(|&a, &b| choice.alone[a].total_cmp(&choice.alone[b]));
+    let at = far.or(worst).unwrap_or(0);
+    let function = &functions[at];
+    let mut finding = if far.is_some() {
+        let message = format!(
+            "{} is not approximated on {:.3} .. {:.3}: degree {} errs by {:.3}",
+            function.function,
+            function.range.0,
+            function.range.1,
+            function.degree,
+            function.max_error
+        );
+        Diagnostic::new(Code::Approximation, message)
+    } else {
+        let agreement = choice.score.safe_agreement.map_or(String::new(), |a| {
+            format!(", agreement with the float model with errors doubled {a:.4}")
+        });
+        let message = format!(
+            "approximations up to degree {} leave an output error of {:.2e}{agreement}",
+            MAX_DEGREE, choice.score.rms
+        );
+        Diagnostic::new(Code::Precision, message).note(format!(
+            "asked for: error at most {:.2e}, agreement at least {:.4}",
+            options.max_error, options.min_agreement
+        ))
+    };
+    finding.node = graph.origins.nodes(graph.value(candidates[at].id).origin).next().cloned();
+    finding.help("narrow the operand's range, allow a higher degree or a lower agreement")
+}
+
+/// The graph with each candidate's function as affine map, polynomial and affine map.
+fn replace(graph: &Graph, candidates: &[Candidate<'_>], fits: &[Fit]) -> Graph {
+    let mut editor = Editor::new(graph);
+    for id in graph.ids() {
+        let Some(i) = candidates.iter().position(|c| c.id == id) else {
+            editor.copy(id);
+            continue;
+        };
+        let value = graph.value(id);
+        let (x, n) = (editor.of(value.op.operands()[0]), value.elements());
+        let Fit { window, series, .. } = &fits[i];
+        let half = window.half();
+        let into: Vec<f64> = (0..n).map(|e| 1.0 / (window.scale_of(e) * half)).collect();
+        let shift = vec![-window.middle() / half; n];
+        let op = editor.affine(vec![(x, SparseMatrix::diagonal(&into))], Some(shift));
+        let t = editor.push_like(id, op, value.origin);
+        // One scale for all goes into the coefficients, several into an affine map.
+        let single = if window.scale.len() == 1 { window.scale[0] } else { 1.0 };
+        let scaled = series.coefficients.iter().map(|c| c * single).collect();
+        let set = PolynomialSet::shared(Series { coefficients: scaled });
+        let op = editor.polynomial(t, set);
+        let mut y = editor.push_like(id, op, value.origin);
+        if window.scale.len() > 1 {
+            let back: Vec<f64> = (0..n).map(|e| window.scale_of(e)).collect();
+            let op = editor.affine(vec![(y, SparseMatrix::diagonal(&back))], None);
+            y = editor.push_like(id, op, value.origin);
+        }
+        editor.set(id, y);
+    }
+    editor.finish()
+}
+
+#[cfg(test)]
+mod tests;
