@@ -92,25 +92,39 @@ pub fn uniform_limb(q: Modulus, prime: Prime, seed: &Seed, limb: &mut [u64]) {
     let mut filled = 0;
     while filled < limb.len() {
         fill(&mut stream, &mut words);
-        for word in words.map(|word| word & mask) {
-            // A rejected word is overwritten by the next one.
-            if let Some(out) = limb.get_mut(filled) {
-                *out = word;
-                filled += usize::from(word < q.value());
-            }
+        for word in &mut words {
+            *word &= mask;
+        }
+        filled += accept(q.value(), &words, &mut limb[filled..]);
+    }
+}
+
+/// Copies the words below `bound`, in order, until `out` is full; gives their number.
+fn accept(bound: u64, words: &[u64; WORDS], out: &mut [u64]) -> usize {
+    let mut accepted = 0;
+    if out.len() >= WORDS {
+        let out = &mut out[..WORDS];
+        for &word in words {
+            // A rejected word is overwritten by the next one; no more words are written than there are.
+            out[accepted] = word;
+            accepted += usize::from(word < bound);
+        }
+    } else {
+        for (slot, &word) in out.iter_mut().zip(words.iter().filter(|&&word| word < bound)) {
+            *slot = word;
+            accepted += 1;
         }
     }
+    accepted
 }
 
 /// Words that are drawn from a stream at once.
 const WORDS: usize = 512;
 
-/// The next words of a stream, little-endian.
+/// The next words of a stream.
 fn fill(stream: &mut ChaCha20Rng, words: &mut [u64; WORDS]) {
-    let mut bytes = Zeroizing::new([0u8; 8 * WORDS]);
-    stream.fill_bytes(bytes.as_mut());
-    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_le_bytes(*chunk);
+    for word in words {
+        *word = stream.next_u64();
     }
 }
 
