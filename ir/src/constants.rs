@@ -124,6 +124,16 @@ impl ConstPool {
         })
     }
 
+    /// Adds a constant of another pool under the hash that it has there; `None` if it has none
+    /// such.
+    pub fn adopt(&mut self, other: &Self, id: ConstId) -> Option<ConstId> {
+        let (hash, constant) = other.items.get(id.index())?;
+        Some(*self.by_hash.entry(*hash).or_insert_with(|| {
+            self.items.push((*hash, constant.clone()));
+            ConstId::new(self.items.len() - 1)
+        }))
+    }
+
     /// Adds a matrix.
     pub fn add_matrix(&mut self, m: SparseMatrix) -> ConstId {
         self.add(Constant::Matrix(Arc::new(m)))

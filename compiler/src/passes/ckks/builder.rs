@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use heplan_ir::ckks::{CtType, Graph, Op, Plain};
-use heplan_ir::constants::Constant;
+use heplan_ir::constants::ConstPool;
 use heplan_ir::entity::{ConstId, OriginId, ValueId};
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::Split;
@@ -53,9 +53,9 @@ impl Builder {
         Scale::prime(self.graph.parameters.q()[level])
     }
 
-    /// Adds a constant to the graph's pool.
-    pub(super) fn constant(&mut self, constant: Constant) -> ConstId {
-        self.graph.consts.add(constant)
+    /// Takes over a constant of another pool.
+    pub(super) fn adopt(&mut self, pool: &ConstPool, id: ConstId) -> Option<ConstId> {
+        self.graph.consts.adopt(pool, id)
     }
 
     /// A plaintext of the given slots: a scalar where all are equal.

@@ -20,8 +20,6 @@
 //! Rotations and sums of a fold come after that rescale, one level lower. Operands are dropped to
 //! the level at which they are read before anything is computed on them.
 
-use std::collections::BTreeMap;
-
 use heplan_ir::ckks::{self, CtType};
 use heplan_ir::constants::{ConstPool, Constant};
 use heplan_ir::entity::{ConstId, ValueId};
@@ -72,7 +70,6 @@ pub fn lower(
         waterline,
         builder: Builder::new(empty),
         values: vec![None; graph.values],
-        constants: BTreeMap::new(),
         strategies: Strategies::default(),
     };
     graph.insts.iter().try_for_each(|inst| lowering.inst(inst))?;
@@ -86,7 +83,6 @@ struct Lowering<'a> {
     builder: Builder,
     /// The ciphertext of every slots value that has been lowered.
     values: Vec<Option<ValueId>>,
-    constants: BTreeMap<ConstId, ConstId>,
     strategies: Strategies,
 }
 
@@ -162,15 +158,11 @@ impl Lowering<'_> {
     ) -> Result<(), LowerError> {
         let read = level + 1;
         let xs: Vec<ValueId> = xs.iter().map(|&x| self.read(x, read)).collect::<Result<_, _>>()?;
-        let map = match (self.constants.get(&transform), self.graph.consts.get(transform)) {
-            (Some(&known), _) => known,
-            (None, Some(constant @ Constant::Transform(_))) => {
-                let id = self.builder.constant(constant.clone());
-                self.constants.insert(transform, id);
-                id
-            }
-            _ => return Err(LowerError::Constant { value: inst.results[0] }),
+        let map = match self.graph.consts.get(transform) {
+            Some(Constant::Transform(_)) => self.builder.adopt(&self.graph.consts, transform),
+            _ => None,
         };
+        let map = map.ok_or(LowerError::Constant { value: inst.results[0] })?;
         let target = self.waterline.mul(&self.builder.prime(read));
         let sums = self.builder.linear(xs, (map, split), (read, &target), inst.results.len());
         for (&r, sum) in inst.results.iter().zip(sums) {

@@ -2,13 +2,12 @@
 //! under which parameters.
 //!
 //! [`levels`] says at which level every value is needed, [`parameters`] finds the prime chains
-//! that carry that depth, [`lower`](mod@lower) emits the ciphertext operations, with
-//! [`polynomial`] for Chebyshev series, and [`choose`](mod@choose) takes the cheapest outcome.
+//! that carry that depth, and [`lower`](mod@lower) emits the ciphertext operations, with
+//! [`polynomial`] for Chebyshev series.
 //! Nothing here chooses layouts or rotations; those arrive decided.
 
 mod builder;
 mod chebyshev;
-pub mod choose;
 pub mod levels;
 pub mod lower;
 pub mod parameters;
@@ -21,7 +20,6 @@ mod tests;
 use heplan_ir::entity::ValueId;
 use thiserror::Error;
 
-pub use choose::choose;
 pub use levels::Levels;
 pub use lower::lower;
 

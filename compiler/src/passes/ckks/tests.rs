@@ -15,7 +15,6 @@ use std::sync::Arc;
 use super::levels::Levels;
 use super::testing::run_graph;
 use super::{LowerError, lower};
-use crate::cost::{Costs, plan_cost};
 
 fn port(name: &str, width: usize) -> Port {
     Port {
@@ -343,19 +342,46 @@ proptest! {
     }
 }
 
+/// Before and after of the pass on one convolution with a fold, a bias and a square.
 #[test]
-fn the_cheapest_outcome_is_chosen() {
-    let sets = super::parameters::candidates(14, 6, 40, 3);
-    let (mut g, x) = graph(sets[0].width(), 1);
-    let a = linear(&mut g, &x, 0.5);
-    let y = polynomial(&mut g, a, PolynomialSet::shared(dense(15, 1)));
+fn snapshots_of_lowering() {
+    let parameters = super::parameters::select(13, 3, 27, 3).unwrap();
+    let (mut g, x) = graph(parameters.width(), 1);
+    let partial = linear(&mut g, &x, 0.5);
+    let rotated = push(&mut g, Op::Rotate { x: partial, by: 2 });
+    let sum = push(&mut g, Op::Add { a: partial, b: rotated });
+    let bias = g.consts.add_vector((0..g.width).map(|t| (t % 8) as f64 / 16.0).collect());
+    let sum = push(&mut g, Op::AddConst { x: sum, constant: bias });
+    let square = push(&mut g, Op::Product { a: sum, b: sum });
+    let y = linear(&mut g, &[square, x[0]], 0.25);
     output(&mut g, y);
-    let costs = Costs::default();
-    let total =
-        |set: &Parameters| super::choose::weight(&plan_cost(&lower(&g, set, 40).unwrap(), &costs));
-    let best = sets.iter().map(total).fold(f64::INFINITY, f64::min);
-    let (graph, cost) = super::choose(&g, &sets, 40, &costs).unwrap().unwrap();
-    assert_eq!(super::choose::weight(&cost), best);
-    assert_eq!(total(&graph.parameters), best);
-    assert_eq!(super::choose(&g, &[], 40, &costs), Ok(None));
+    let lowered = check(&g, &parameters, 27);
+    snapshot("lower-to-ckks", "fold_bias_square", &format!("{g}\n{lowered}"));
+    let plan = crate::passes::plan::emit(&lowered).unwrap();
+    assert_eq!(plan.verify(), []);
+    snapshot("emit-plan", "fold_bias_square", &plan.to_string());
+}
+
+#[test]
+fn snapshots_of_polynomials() {
+    let parameters = super::parameters::select(13, 3, 27, 3).unwrap();
+    let cases = [
+        ("cubic", vec![0.5, -0.25, 0.125, 1.0]),
+        ("even", vec![0.5, 0.0, -0.25, 0.0, 1.0, 0.0, 0.75]),
+    ];
+    for (name, coefficients) in cases {
+        let (mut g, x) = graph(parameters.width(), 1);
+        let y = polynomial(&mut g, x[0], PolynomialSet::shared(Series { coefficients }));
+        output(&mut g, y);
+        let lowered = check(&g, &parameters, 27);
+        snapshot("lower-to-ckks", name, &lowered.to_string());
+    }
+}
+
+fn snapshot(pass: &str, case: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(format!("../../../../snapshots/passes/{pass}"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(case, text));
 }

@@ -94,7 +94,6 @@ fn input_type(graph: &Graph, index: usize) -> Option<&CtType> {
 /// The constants and origins in use, renumbered.
 struct Tables {
     consts: ConstPool,
-    constant_ids: BTreeMap<ConstId, ConstId>,
     labels: Vec<String>,
     origin_ids: BTreeMap<OriginId, u32>,
 }
@@ -103,7 +102,6 @@ impl Default for Tables {
     fn default() -> Self {
         Self {
             consts: ConstPool::default(),
-            constant_ids: BTreeMap::new(),
             labels: vec![String::new()],
             origin_ids: BTreeMap::from([(OriginTable::none(), 0)]),
         }
@@ -112,13 +110,7 @@ impl Default for Tables {
 
 impl Tables {
     fn constant(&mut self, id: ConstId, graph: &Graph) -> Result<ConstId, EmitError> {
-        if let Some(&known) = self.constant_ids.get(&id) {
-            return Ok(known);
-        }
-        let constant = graph.consts.get(id).ok_or(EmitError::Constant(id))?;
-        let fresh = self.consts.add(constant.clone());
-        self.constant_ids.insert(id, fresh);
-        Ok(fresh)
+        self.consts.adopt(&graph.consts, id).ok_or(EmitError::Constant(id))
     }
 
     /// The operation over the plan's own constants.
