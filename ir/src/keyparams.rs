@@ -25,7 +25,7 @@ use crate::constants::ConstPool;
 use crate::container::{FileError, Kind, Problem, looks_like, read_file, write_atomic};
 use crate::layout::{Axis, Layout};
 use crate::parameters::{Parameters, ParametersLiteral};
-use crate::plan::{KeyParams, KeySpec, key_problems};
+use crate::plan::{KeyKind, KeyParams, KeySpec, key_problems};
 use crate::scale::{self, Scale};
 use crate::slots::Port;
 use crate::verify::{Errors, Location, check_ports};
@@ -47,7 +47,10 @@ struct File {
     parameters: ParametersLiteral,
     inputs: Vec<PortText>,
     outputs: Vec<PortText>,
-    keys: Vec<KeySpec>,
+    /// The level up to which the relinearisation key is needed, if it is.
+    relinearise: Option<usize>,
+    /// (steps, level) of every rotation key, by steps.
+    rotations: Vec<(u32, usize)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,7 +101,11 @@ impl KeyParams {
             parameters: self.parameters.literal().clone(),
             inputs: self.inputs.iter().map(port_text).collect(),
             outputs: self.outputs.iter().map(port_text).collect(),
-            keys: self.keys.clone(),
+            relinearise: self.keys.iter().find_map(|k| match k.kind {
+                KeyKind::Relinearise => Some(k.level),
+                KeyKind::Rotate(_) => None,
+            }),
+            rotations: self.keys.iter().filter_map(rotation).collect(),
         };
         let config = ron::ser::PrettyConfig::new().new_line("\n").depth_limit(3);
         let body = ron::ser::to_string_pretty(&file, config).expect("plain data serialises");
@@ -200,7 +207,7 @@ impl File {
             plan,
             name: self.name,
             parameters,
-            keys: self.keys,
+            keys: keys(self.relinearise, self.rotations),
             inputs,
             outputs,
             precision_bits: self.precision_bits,
@@ -239,6 +246,19 @@ impl KeyParams {
         }
         errors.finish().iter().map(ToString::to_string).collect()
     }
+}
+
+fn rotation(key: &KeySpec) -> Option<(u32, usize)> {
+    match key.kind {
+        KeyKind::Relinearise => None,
+        KeyKind::Rotate(by) => Some((by, key.level)),
+    }
+}
+
+fn keys(relinearise: Option<usize>, rotations: Vec<(u32, usize)>) -> Vec<KeySpec> {
+    let rotations = rotations.into_iter().map(|(by, level)| (KeyKind::Rotate(by), level));
+    let all = relinearise.map(|level| (KeyKind::Relinearise, level)).into_iter().chain(rotations);
+    all.map(|(kind, level)| KeySpec { kind, level }).collect()
 }
 
 fn port_text((port, ty): &(Port, CtType)) -> PortText {

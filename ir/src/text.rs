@@ -4,8 +4,8 @@
 //! ckks "mnist" {
 //!   parameters {digit_size = 1, log_n = 13, p = […], q = […]}
 //!   input 0 "image" : real[1, 1, 28, 28] {factor = 1.0, layout = [784:1] / 1024 of 4096, range = [0.0, 1.0]}
-//!   %0 = input 0 {part = 0} : ct<level = 4, scale = 30> @ ""
-//!   %1 = rotate %0 {by = 29} : ct<level = 4, scale = 30> @ "/conv1/Conv"
+//!   %0 = input 0 {part = 0}           : ct<level = 4, scale = 30>    @ ""
+//!   %1 = rotate %0 {by = 29}          : ct<level = 4, scale = 30>    @ "/conv1/Conv"
 //!   output "logits" = %1 : real[1, 10] {…}
 //! }
 //! ```

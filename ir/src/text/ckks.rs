@@ -1,7 +1,7 @@
 //! Text of the `ckks` level.
 
 use super::common::{
-    commas, ct_type, input, parameters, parse_ct_type, parse_inputs, parse_origin,
+    commas, ct_type, input, line, parameters, parse_ct_type, parse_inputs, parse_origin,
     parse_parameters, parse_port, port, quote,
 };
 use super::cursor::{Cursor, Lines};
@@ -26,7 +26,7 @@ impl Graph {
             let label = self.origins.get_label(inst.origin).unwrap_or_default();
             let op = ops::print(&inst.op, &[], &self.consts, params);
             let (results, ty) = (commas(&inst.results), ct_type(&inst.ty, params));
-            let text = format!("  {results} = {op} : {ty} @ {}", quote(&label));
+            let text = line(&results, &op, &ty, &label);
             out.push(Line::new(Location::Inst(i), text));
         }
         for (i, (of, values)) in self.outputs.iter().enumerate() {

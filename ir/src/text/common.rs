@@ -29,6 +29,13 @@ pub(super) fn quote(text: &str) -> String {
     out + "\""
 }
 
+/// `  %1 = rotate %0 {by = 29} : ct<…> @ "label"`, in columns of fixed width, so that a longer line
+/// does not move the others.
+pub(super) fn line(results: &str, op: &str, ty: &str, label: &str) -> String {
+    let left = format!("  {results} = {op}");
+    format!("{left:<52} : {ty:<28} @ {}", quote(label))
+}
+
 /// Items with commas between them.
 pub(super) fn commas<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(", ")

@@ -1,7 +1,7 @@
 //! Text of the `plan` level.
 
 use super::common::{
-    commas, ct_type, input, parameters, parse_ct_type, parse_inputs, parse_origin,
+    commas, ct_type, input, line, parameters, parse_ct_type, parse_inputs, parse_origin,
     parse_parameters, parse_port, port, quote,
 };
 use super::cursor::{Cursor, Lines};
@@ -41,7 +41,7 @@ impl Plan {
             let label = self.origins.get(inst.origin as usize).map_or("", String::as_str);
             let op = ops::print(&inst.op, &inst.frees, &self.consts, params);
             let (results, ty) = (commas(&inst.results), ct_type(&inst.ty, params));
-            let text = format!("  {results} = {op} : {ty} @ {}", quote(label));
+            let text = line(&results, &op, &ty, label);
             out.push(Line::new(Location::Inst(i), text));
         }
         for (i, (of, ty, regs)) in self.outputs.iter().enumerate() {

@@ -1,6 +1,8 @@
 //! Text of the `slots` level.
 
-use super::common::{commas, constant, input, parse_inputs, parse_origin, parse_port, port, quote};
+use super::common::{
+    commas, constant, input, line, parse_inputs, parse_origin, parse_port, port, quote,
+};
 use super::cursor::{Cursor, Lines};
 use super::render::Line;
 use super::{Name as _, ParseError};
@@ -19,7 +21,7 @@ impl Graph {
         for (i, inst) in self.insts.iter().enumerate() {
             let label = self.origins.get_label(inst.origin).unwrap_or_default();
             let (op, results) = (self.op_text(&inst.op), commas(&inst.results));
-            let text = format!("  {results} = {op} : vec<{}> @ {}", self.width, quote(&label));
+            let text = line(&results, &op, &format!("vec<{}>", self.width), &label);
             out.push(Line::new(Location::Inst(i), text));
         }
         for (i, (of, values)) in self.outputs.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Text of the `tensor` level.
 
-use super::common::{commas, constant, parse_origin, parse_shape, quote, shape};
+use super::common::{commas, constant, line, parse_origin, parse_shape, quote, shape};
 use super::cursor::{Cursor, Lines};
 use super::render::Line;
 use super::{Name as _, ParseError};
@@ -16,7 +16,7 @@ impl Graph {
         for (i, value) in self.values.iter().enumerate() {
             let label = self.origins.get_label(value.origin).unwrap_or_default();
             let (op, ty) = (self.op_text(&value.op), shape(&value.shape));
-            let text = format!("  {} = {op} : {ty} @ {}", ValueId::at(i), quote(&label));
+            let text = line(&ValueId::at(i).to_string(), &op, &ty, &label);
             out.push(Line::new(Location::Inst(i), text));
         }
         for (i, (name, id)) in self.outputs.iter().enumerate() {

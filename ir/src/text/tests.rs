@@ -77,10 +77,13 @@ fn every_line_has_type_and_origin() {
     let y = g.push(tensor::Op::Affine { terms: vec![(x, m)], bias: None }, vec![2], origin);
     g.outputs.push(("scores".into(), y));
     let hash = g.consts.hash(m);
-    let wanted = format!(
-        "tensor \"mnist\" {{\n  %0 = input \"image\" : real[1, 2] @ \"\"\n  \
-         %1 = affine {hash} * %0 : real[2] @ \"/fc/Gemm\"\n  output \"scores\" = %1\n}}\n"
-    );
+    let wanted = [
+        "tensor \"mnist\" {".to_owned(),
+        format!("  {:<50} : {:<28} @ \"\"", "%0 = input \"image\"", "real[1, 2]"),
+        format!("  {:<50} : {:<28} @ \"/fc/Gemm\"", format!("%1 = affine {hash} * %0"), "real[2]"),
+        "  output \"scores\" = %1\n}\n".to_owned(),
+    ]
+    .join("\n");
     assert_eq!(g.to_string(), wanted);
 }
 

@@ -177,18 +177,23 @@ impl<R: Read> Source<R> {
     }
 
     fn values(&mut self, n: usize) -> Result<Vec<f32>, String> {
-        let mut values = Vec::with_capacity(n);
-        let form = self.varint()?;
-        while values.len() < n {
-            let repeat = match form {
-                PLAIN => 1,
-                RUNS => self.count("repeat", n - values.len())?,
-                other => return Err(format!("form {other} of values is not known")),
-            };
-            let value = f32::from_le_bytes(self.bytes()?);
-            values.extend(std::iter::repeat_n(value, repeat));
+        match self.varint()? {
+            PLAIN => {
+                let mut raw = vec![0; n * 4];
+                self.from.read_exact(&mut raw).map_err(|e| e.to_string())?;
+                Ok(raw.as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect())
+            }
+            RUNS => {
+                let mut values = Vec::with_capacity(n);
+                while values.len() < n {
+                    let repeat = self.count("repeat", n - values.len())?;
+                    let value = f32::from_le_bytes(self.bytes()?);
+                    values.extend(std::iter::repeat_n(value, repeat));
+                }
+                Ok(values)
+            }
+            other => Err(format!("form {other} of values is not known")),
         }
-        Ok(values)
     }
 
     /// A number between 1 and `max`.
