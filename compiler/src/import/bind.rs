@@ -42,6 +42,20 @@ pub(super) fn bind(
             "export the model with a shape for every input",
         ));
     };
+    let bound = lengths(name, shape, dimensions)?;
+    elements(&bound).map_err(|mut f| {
+        f.message = format!("input {name:?}: {}", f.message);
+        f
+    })?;
+    Ok(bound)
+}
+
+/// The length of every axis.
+fn lengths(
+    name: &str,
+    shape: &[Dimension],
+    dimensions: &BTreeMap<String, usize>,
+) -> Result<Vec<usize>, Fault> {
     let batch_name = match shape.first() {
         Some(Dimension::Symbolic(symbol)) => Some(symbol),
         _ => None,
@@ -72,9 +86,5 @@ pub(super) fn bind(
         };
         bound.push(length);
     }
-    elements(&bound).map_err(|mut f| {
-        f.message = format!("input {name:?}: {}", f.message);
-        f
-    })?;
     Ok(bound)
 }

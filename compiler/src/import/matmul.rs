@@ -128,23 +128,29 @@ fn multiply(
             });
         }
     }
+    spread_product(cx, a, b, [&in_a, &in_b], shape, scale)
+}
+
+/// Both sides encrypted: each is spread over `[…, m, n, k]`, multiplied, and summed over `k`.
+fn spread_product(
+    cx: &mut NodeCx<'_>,
+    a: &Side,
+    b: &Side,
+    [in_a, in_b]: [&[usize]; 2],
+    shape: Vec<usize>,
+    scale: f64,
+) -> Result<Secret, Fault> {
+    let (m, n, inner) = (a.rows, b.cols, a.cols);
     let (x, y) = (cx.secret(a.operand)?, cx.secret(b.operand)?);
     let mut spread = shape.clone();
     spread.push(inner);
     let count = elements(&spread)?;
-    let source = |row: usize| (place(row / inner), row % inner);
-    let left: Vec<Option<u32>> = (0..count)
-        .map(|row| {
-            let ((t, i, _), k) = source(row);
-            Some(column(a.at(in_a[t], i, k)))
-        })
-        .collect();
-    let right: Vec<Option<u32>> = (0..count)
-        .map(|row| {
-            let ((t, _, j), k) = source(row);
-            Some(column(b.at(in_b[t], k, j)))
-        })
-        .collect();
+    let split = |r: usize| (r / inner / n / m, r / inner / n % m, r / inner % n, r % inner);
+    let source = |pick: &dyn Fn((usize, usize, usize, usize)) -> usize| -> Vec<Option<u32>> {
+        (0..count).map(|r| Some(column(pick(split(r))))).collect()
+    };
+    let left = source(&|(t, i, _, k)| a.at(in_a[t], i, k));
+    let right = source(&|(t, _, j, k)| b.at(in_b[t], k, j));
     let left = cx.gather(&x, spread.clone(), &left, 0.0)?;
     let right = cx.gather(&y, spread, &right, 0.0)?;
     let products = cx.product(&left, &right);

@@ -46,7 +46,7 @@ mod shape;
 mod sweep;
 mod window;
 
-pub use registry::{OperatorInfo, operators};
+pub use registry::{OperatorInfo, operator_table, operators};
 
 /// What the caller decides about an import.
 #[derive(Clone, Debug)]

@@ -1,7 +1,9 @@
 //! The table of operators: what is imported, from which opset on, within which limits.
 //!
-//! The README's table is printed from [`operators`]. A new operator is one function in the file of
+//! The README's table is [`operator_table`]. A new operator is one function in the file of
 //! its theme and one line here.
+
+use std::sync::LazyLock;
 
 use heplan_onnx::ML_DOMAIN;
 
@@ -147,8 +149,26 @@ pub(super) const TABLE: &[Entry] = &[
 ];
 
 /// Every operator that is imported, sorted by domain and name.
-pub fn operators() -> Vec<OperatorInfo> {
-    TABLE.iter().map(|entry| entry.info).collect()
+pub fn operators() -> &'static [OperatorInfo] {
+    static OPERATORS: LazyLock<Vec<OperatorInfo>> =
+        LazyLock::new(|| TABLE.iter().map(|entry| entry.info).collect());
+    &OPERATORS
+}
+
+/// The operators as a Markdown table, which is what the README shows.
+pub fn operator_table() -> String {
+    let mut out = "| operator | since opset | limits |
+|---|---|---|
+"
+    .to_owned();
+    for OperatorInfo { domain, name, min_opset, limits, .. } in operators() {
+        let dot = if domain.is_empty() { "" } else { "." };
+        out += &format!(
+            "| `{domain}{dot}{name}` | {min_opset} | {limits} |
+"
+        );
+    }
+    out
 }
 
 /// The importer of an operator.

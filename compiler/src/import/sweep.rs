@@ -15,6 +15,9 @@ pub(super) fn sweep(graph: Graph) -> (Graph, Vec<String>) {
             graph.value(id).op.operands().into_iter().for_each(|x| live[x.index()] = true);
         }
     }
+    if live.iter().all(|&l| l) {
+        return (graph, Vec::new());
+    }
     let mut swept =
         Graph { name: graph.name.clone(), origins: graph.origins.clone(), ..Graph::default() };
     let mut unread = Vec::new();
