@@ -1,16 +1,18 @@
 //! Between residues and the integers that they stand for.
 //!
-//! Out of RNS goes by mixed radix (Garner's algorithm; Knuth, TAOCP 2, 4.3.2):
-//! `x = d_0 + d_1 q_0 + d_2 q_0 q_1 + ..`, digits in `[0, q_i)`.
-//! A number and its complement have complementary digits, and those of `(Q-1)/2` are `(q_i - 1)/2`,
-//! so signs are found and magnitudes taken digit by digit, exactly, whatever the size of Q.
+//! Out of RNS goes by balanced mixed radix (Garner's algorithm; Knuth, TAOCP 2, 4.3.2):
+//! `x = d_0 + d_1 q_0 + d_2 q_0 q_1 + ..` with digits `d_i` in `(-q_i/2, q_i/2)`.
+//! All moduli are odd, so these sums are exactly the integers from `-(Q-1)/2` to `(Q-1)/2`:
+//! the digits give the centred coefficient with its sign, exactly, whatever the size of Q.
 //! Messages are secrets of the client: nothing here branches on a coefficient or indexes by one.
 
+use std::mem;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::basis::Basis;
+use crate::kernels::{self, Isa};
 use crate::modulus::Modulus;
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
@@ -19,86 +21,67 @@ use crate::ring::Ring;
 pub const F64_BOUND: f64 = (1u128 << 119) as f64;
 
 /// Coefficients per task.
-const CHUNK: usize = 1 << 10;
+const CHUNK: usize = 1 << 9;
 
 /// Constants of Garner's algorithm for one run of primes.
 struct MixedRadix {
+    isa: Isa,
     moduli: Vec<Modulus>,
-    /// For limb `i`: `q_j mod q_i` for `j < i`.
-    earlier: Vec<Vec<u64>>,
-    /// `(q_0 .. q_{i-1})^-1 mod q_i`.
-    inverses: Vec<u64>,
+    /// For limb `i`: `q_j^-1 mod q_i` for `j < i`.
+    inverses: Vec<Vec<u64>>,
 }
 
 impl MixedRadix {
-    fn new(moduli: Vec<Modulus>) -> Self {
-        let residues = |i: usize| -> Vec<u64> {
-            moduli[..i].iter().map(|q| moduli[i].reduce_u64(q.value())).collect()
-        };
-        let earlier: Vec<Vec<u64>> = (0..moduli.len()).map(residues).collect();
-        let inverses = moduli
-            .iter()
-            .zip(&earlier)
-            .map(|(q, earlier)| q.inv(earlier.iter().fold(1, |product, &f| q.mul(product, f))))
+    fn new(isa: Isa, moduli: Vec<Modulus>) -> Self {
+        let inverses = (0..moduli.len())
+            .map(|i| {
+                let inverse = |q: &Modulus| moduli[i].inv(moduli[i].reduce_u64(q.value()));
+                moduli[..i].iter().map(inverse).collect()
+            })
             .collect();
-        Self { moduli, earlier, inverses }
+        Self { isa, moduli, inverses }
     }
 
-    /// The mixed-radix digits of the magnitude of the centred representative, into `digits`, and the mask of its sign.
-    fn magnitude(&self, residue: impl Fn(usize) -> u64, digits: &mut [u64]) -> u64 {
-        for (i, q) in self.moduli.iter().enumerate() {
-            // Horner's rule gives what the lower digits stand for modulo q_i.
-            let lower = (0..i)
-                .rev()
-                .fold(0, |sum, j| q.add(q.mul(sum, self.earlier[i][j]), q.reduce_u64(digits[j])));
-            digits[i] = q.mul(q.sub(residue(i), lower), self.inverses[i]);
+    /// Turns residues, one row per prime, into digits, of which each stands as a residue for its centred representative.
+    fn digits<'a>(&self, rows: &mut [&'a mut [u64]], mut spare: &'a mut [u64]) {
+        for j in 0..rows.len() {
+            let (done, rest) = rows.split_at_mut(j + 1);
+            for (i, row) in (j + 1..).zip(rest) {
+                let q = self.moduli[i];
+                kernels::reduce_centred(self.isa, self.moduli[j], q, spare, done[j]);
+                kernels::sub_from_mul_scalar(self.isa, q, spare, row, self.inverses[i][j]);
+                mem::swap(row, &mut spare);
+            }
         }
-        // Compare with (Q-1)/2 from the lowest digit up: the highest digit that differs has the last word.
-        let mut negative = 0u64;
-        for (digit, q) in digits.iter().zip(&self.moduli) {
-            let half = q.value() >> 1;
-            let above = half.wrapping_sub(*digit) >> 63;
-            let below = digit.wrapping_sub(half) >> 63;
-            negative = above | (negative & (1 ^ below));
-        }
-        // Q - x = (Q - 1 - x) + 1: complement every digit under the mask, then add one with carry.
-        let mask = negative.wrapping_neg();
-        let mut carry = negative;
-        for (digit, q) in digits.iter_mut().zip(&self.moduli) {
-            let complement = q.value() - 1 - *digit;
-            let chosen = (complement & mask) | (*digit & !mask);
-            let sum = chosen + carry;
-            carry = 1 ^ (sum.wrapping_sub(q.value()) >> 63);
-            *digit = sum - (q.value() & carry.wrapping_neg());
-        }
-        mask
     }
 
-    /// The digits as one f64 of relative error below `2^-52`.
-    fn to_f64(&self, digits: &[u64]) -> f64 {
+    /// Digits as f64 numbers of relative error below `2^-52`.
+    fn to_f64(&self, rows: &[&mut [u64]]) -> [f64; CHUNK] {
         // Horner's rule in pairs high + low (Dekker, 1971), so that only the last step rounds to 53 bits.
-        let (mut high, mut low) = (0.0f64, 0.0f64);
-        for (digit, q) in digits.iter().zip(&self.moduli).rev() {
-            let (radix, digit) = (q.value() as f64, *digit as f64);
-            let (product, error) = two_product(high, radix);
-            let rest = error + low * radix;
-            let sum = product + digit;
-            let shifted = sum - product;
-            let error = (product - (sum - shifted)) + (digit - shifted);
-            let tail = rest + error;
-            high = sum + tail;
-            low = tail - (high - sum);
+        let (mut high, mut low) = ([0.0; CHUNK], [0.0; CHUNK]);
+        for (row, q) in rows.iter().zip(&self.moduli).rev() {
+            let radix = q.value() as f64;
+            for ((high, low), &digit) in high.iter_mut().zip(&mut low).zip(row.iter()) {
+                let (product, product_error) = two_product(*high, radix);
+                let (sum, sum_error) = two_sum(product, q.centred(digit) as f64);
+                let tail = product_error + *low * radix + sum_error;
+                *high = sum + tail;
+                *low = tail - (*high - sum);
+            }
         }
         high
     }
 
-    /// The digits as an integer, and whether it exceeds `2^126`.
-    fn to_i128(&self, digits: &[u64]) -> (i128, bool) {
-        let value = digits.iter().zip(&self.moduli).rev().fold(0u128, |sum, (digit, q)| {
-            sum.wrapping_mul(u128::from(q.value())).wrapping_add(u128::from(*digit))
-        });
-        let too_large = self.to_f64(digits) > (1u128 << 126) as f64;
-        (value as i128, too_large)
+    /// Digits as integers modulo `2^128`.
+    fn to_i128(&self, rows: &[&mut [u64]]) -> [i128; CHUNK] {
+        let mut values = [0i128; CHUNK];
+        for (row, q) in rows.iter().zip(&self.moduli).rev() {
+            for (value, &digit) in values.iter_mut().zip(row.iter()) {
+                let shifted = value.wrapping_mul(i128::from(q.value()));
+                *value = shifted.wrapping_add(i128::from(q.centred(digit)));
+            }
+        }
+        values
     }
 }
 
@@ -112,43 +95,51 @@ impl Poly {
     /// If the polynomial is not in coefficient form.
     #[must_use]
     pub fn centred_f64(&self) -> Vec<f64> {
-        self.map_centred(|radix, digits, mask| {
-            let magnitude = radix.to_f64(digits);
-            f64::from_bits(magnitude.to_bits() | (mask & (1 << 63)))
-        })
+        let mut out = vec![0.0; self.ring().degree()];
+        self.for_each_chunk_of_digits(&mut out, |radix, rows, out| {
+            out.copy_from_slice(&radix.to_f64(rows));
+        });
+        out
     }
 
-    /// The centred coefficients, exact; `None` if one exceeds `2^126` in magnitude.
+    /// The centred coefficients, exact; `None` if one, rounded to an f64, exceeds `2^126` in magnitude.
     ///
     /// # Panics
     /// If the polynomial is not in coefficient form.
     #[must_use]
     pub fn centred_i128(&self) -> Option<Vec<i128>> {
-        let pairs = self.map_centred(|radix, digits, mask| {
-            let (magnitude, too_large) = radix.to_i128(digits);
-            let mask = i128::from(mask as i64);
-            ((magnitude ^ mask).wrapping_sub(mask), too_large)
-        });
-        let overflow = pairs.iter().fold(false, |any, &(_, too_large)| any | too_large);
-        (!overflow).then(|| pairs.into_iter().map(|(value, _)| value).collect())
-    }
-
-    fn map_centred<T: Send + Default + Clone>(
-        &self,
-        f: impl Fn(&MixedRadix, &[u64], u64) -> T + Sync,
-    ) -> Vec<T> {
-        assert_eq!(self.form(), Form::Coefficient, "coefficients are read in coefficient form");
-        let radix = MixedRadix::new(self.ring().moduli(self.basis()).collect());
-        let limbs: Vec<&[u64]> = self.limbs().collect();
-        let mut out = vec![T::default(); self.ring().degree()];
-        out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-            let mut digits = vec![0; limbs.len()];
-            for (i, o) in out.iter_mut().enumerate() {
-                let mask = radix.magnitude(|limb| limbs[limb][chunk * CHUNK + i], &mut digits);
-                *o = f(&radix, &digits, mask);
+        const LIMIT: f64 = (1u128 << 126) as f64;
+        let mut out = vec![(0, true); self.ring().degree()];
+        self.for_each_chunk_of_digits(&mut out, |radix, rows, out| {
+            let approximations = radix.to_f64(rows);
+            for ((o, value), x) in out.iter_mut().zip(radix.to_i128(rows)).zip(approximations) {
+                *o = (value, x.abs() <= LIMIT);
             }
         });
-        out
+        let fits = out.iter().fold(true, |all, &(_, fits)| all & fits);
+        fits.then(|| out.into_iter().map(|(value, _)| value).collect())
+    }
+
+    /// Calls `f` with the digits of every run of [`CHUNK`] coefficients and their place in `out`.
+    fn for_each_chunk_of_digits<T: Send>(
+        &self,
+        out: &mut [T],
+        f: impl Fn(&MixedRadix, &[&mut [u64]], &mut [T]) + Sync,
+    ) {
+        assert_eq!(self.form(), Form::Coefficient, "coefficients are read in coefficient form");
+        let ring = self.ring();
+        let radix = MixedRadix::new(ring.isa(), ring.moduli(self.basis()).collect());
+        out.par_chunks_exact_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
+            let mut buffer = ring.pool().take((self.limb_count() + 1) * CHUNK);
+            buffer.mark_secret_if(self.is_secret());
+            let (spare, words) = buffer.as_mut_slice().split_at_mut(CHUNK);
+            let mut rows: Vec<&mut [u64]> = words.chunks_exact_mut(CHUNK).collect();
+            for (row, limb) in rows.iter_mut().zip(self.limbs()) {
+                row.copy_from_slice(&limb[chunk * CHUNK..(chunk + 1) * CHUNK]);
+            }
+            radix.digits(&mut rows, spare);
+            f(&radix, &rows, out);
+        });
     }
 
     /// The polynomial whose coefficients are the given numbers, each rounded to the nearest integer (ties to even),
@@ -206,6 +197,13 @@ fn two_product(a: f64, b: f64) -> (f64, f64) {
     let product = a * b;
     let ((ah, al), (bh, bl)) = (split(a), split(b));
     (product, ((ah * bh - product) + ah * bl + al * bh) + al * bl)
+}
+
+/// `a + b` rounded, and the exact error (Knuth, TAOCP 2, 4.2.2).
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let b_part = sum - a;
+    (sum, (a - (sum - b_part)) + (b - b_part))
 }
 
 /// `[a, b, c]` with `round(x) = a + b 2^40 + c 2^80`, each at most `2^40` in magnitude, for `|x| < 2^119`.

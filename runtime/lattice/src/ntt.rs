@@ -76,7 +76,7 @@ impl NttTable {
         self.modulus
     }
 
-    /// `psi`: the smallest primitive 2N-th root of unity.
+    /// `psi`: the smallest primitive 2N-th root of unity, or for a [`Self::subring`] the power of that of the whole ring.
     pub const fn root(&self) -> u64 {
         self.root
     }

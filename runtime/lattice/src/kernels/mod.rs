@@ -2,6 +2,7 @@
 //!
 //! [`scalar`] is the specification: every other set computes the same words, bit for bit, and the tests here hold it to that.
 //! All inputs and outputs are residues in `[0, q)`; lazier ranges exist only inside a kernel, where its text states them.
+//! Moduli are primes with a transform, so above `2^11`.
 //! Limbs have a multiple of 16 words; operands of one call have equal lengths.
 //! This is the only folder with `unsafe`: vector loads and stores, and calls that an [`Isa`] proves allowed.
 //! Nothing here allocates, spawns threads or knows what a polynomial is.

@@ -124,7 +124,8 @@ impl Field {
         _mm256_add_pd(_mm256_fnmadd_pd(quotient, self.q, high), low)
     }
 
-    /// `x` modulo q for integral `|x| < 2^53`; the result is at most `0.51 q` in magnitude for `|x| < 2^50 q`.
+    /// `x` modulo q for integral `|x| < 2^53`; the result is at most `0.51 q` in magnitude,
+    /// since `q > 2^11` keeps the quotient below `2^42` and its error below `2^-10`.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn reduce(self, x: __m256d) -> __m256d {
@@ -140,6 +141,9 @@ impl Field {
     }
 
     /// Stores `x` from `(-q, q)` in `[0, q)` as integers.
+    ///
+    /// The sign bit chooses, so `x` must not be a negative zero: sums and fused products round an exact zero to the
+    /// positive one unless both terms are negative zeros, and no term here is one.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn store_lifted(self, words: &mut Words, x: __m256d) {
