@@ -13,7 +13,7 @@ use std::sync::Arc;
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
-use heplan_lattice::{Form, Poly};
+use heplan_lattice::{Basis, Form, Poly};
 use rayon::prelude::*;
 
 use super::{Evaluator, check_degree, check_level};
@@ -21,6 +21,12 @@ use crate::ciphertext::Ciphertext;
 use crate::context::Context;
 use crate::encoder::Plaintext;
 use crate::error::EvalError;
+
+/// Bytes of evaluated diagonals that one giant step holds at a time, where [`LEAST_TERMS`] of them do not take more.
+const EVALUATIONS_BYTES: usize = 64 << 20;
+
+/// The fewest diagonals that are evaluated at a time: an inner product over fewer reads its result too often.
+const LEAST_TERMS: usize = 8;
 
 /// A transform with its schedule, ready to be applied any number of times.
 pub struct PreparedTransform {
@@ -136,7 +142,7 @@ impl PreparedTransform {
         context: &Context,
         term: Term,
         giant: u32,
-        basis: heplan_lattice::Basis,
+        basis: Basis,
     ) -> Result<Poly, EvalError> {
         let ring = context.ring();
         match &self.encoded {
@@ -221,28 +227,38 @@ impl Evaluator {
         Ok(out)
     }
 
-    /// `Σ diagonal ⊙ baby` over the terms of a giant step.
+    /// `Σ diagonal ⊙ baby` over the terms of a giant step, a bounded number of diagonals at a time.
     fn giant_inner(
         &self,
         prepared: &PreparedTransform,
         giant: &Giant,
         babies: &[Extended],
-        basis: heplan_lattice::Basis,
+        basis: Basis,
     ) -> Result<Extended, EvalError> {
-        let plains: Result<Vec<Poly>, EvalError> = giant
-            .terms
-            .par_iter()
-            .map(|&t| prepared.plain(&self.context, t, giant.step, basis))
-            .collect();
-        let plains = plains?;
-        let half = |pick: fn(&Extended) -> &Poly| {
-            let pairs: Vec<(&Poly, &Poly)> =
-                plains.iter().zip(&giant.terms).map(|(p, t)| (p, pick(&babies[t.baby]))).collect();
-            let mut out = Poly::scratch(self.context.ring(), basis, Form::Evaluation);
-            out.set_inner_product(&pairs);
-            out
-        };
-        Ok(rayon::join(|| half(|b| &b.0), || half(|b| &b.1)))
+        let ring = self.context.ring();
+        let plain_bytes = basis.len() * ring.degree() * size_of::<u64>();
+        let mut sum: Option<Extended> = None;
+        for terms in giant.terms.chunks((EVALUATIONS_BYTES / plain_bytes).max(LEAST_TERMS)) {
+            let plain = |&t: &Term| prepared.plain(&self.context, t, giant.step, basis);
+            let plains: Result<Vec<Poly>, EvalError> = terms.par_iter().map(plain).collect();
+            let plains = plains?;
+            let half = |pick: fn(&Extended) -> &Poly| {
+                let pairs: Vec<(&Poly, &Poly)> =
+                    plains.iter().zip(terms).map(|(p, t)| (p, pick(&babies[t.baby]))).collect();
+                let mut out = Poly::scratch(ring, basis, Form::Evaluation);
+                out.set_inner_product(&pairs);
+                out
+            };
+            let part = rayon::join(|| half(|b| &b.0), || half(|b| &b.1));
+            match &mut sum {
+                None => sum = Some(part),
+                Some(sum) => {
+                    sum.0.add_assign(&part.0);
+                    sum.1.add_assign(&part.1);
+                }
+            }
+        }
+        Ok(sum.expect("a giant step has terms"))
     }
 
     /// `sum += rot_step(inner)`; only the second half is divided by the special primes for the decomposition.
