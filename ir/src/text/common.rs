@@ -154,13 +154,16 @@ pub(super) fn scale(of: &Scale, parameters: &Parameters) -> String {
     if powers.is_empty() {
         return exponent.to_string();
     }
-    let mut factors = vec![format!("2^{exponent}")];
+    let mut factors = Vec::new();
+    if exponent != 0 {
+        factors.push(format!("2^{exponent}"));
+    }
     for (prime, power) in powers {
         let name = match parameters.q().iter().position(|q| q == prime) {
             Some(i) => format!("q{i}"),
             None => prime.to_string(),
         };
-        factors.push(format!("{name}^{power}"));
+        factors.push(if *power == 1 { name } else { format!("{name}^{power}") });
     }
     format!("{of} ({})", factors.join(" "))
 }
@@ -175,18 +178,21 @@ pub(super) fn parse_scale(
         let whole = log2.fract() == 0.0 && log2.abs() <= f64::from(u16::MAX);
         return if whole { Ok(Scale::pow2(log2 as i32)) } else { Err(before.fail("a scale")) };
     }
-    c.expect("2^")?;
-    let exponent: i32 = c.number()?;
+    let mut exponent: i32 = 0;
     let mut powers = Vec::new();
     while !c.eat(")") {
+        if c.eat("2^") {
+            exponent = c.number()?;
+            continue;
+        }
         let prime = if c.eat("q") {
             let index: usize = c.number()?;
             *parameters.q().get(index).ok_or_else(|| before.fail("primes of the chain"))?
         } else {
             c.number()?
         };
-        c.expect("^")?;
-        powers.push((prime, c.number()?));
+        let power = if c.eat("^") { c.number()? } else { 1 };
+        powers.push((prime, power));
     }
     let small = |n: &i32| n.unsigned_abs() < 1 << 16;
     if !small(&exponent) || !powers.iter().all(|p| small(&p.1)) {
