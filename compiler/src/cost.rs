@@ -17,7 +17,7 @@ use heplan_ir::transform::{LinearTransform, Split};
 
 /// Seconds of the elementary operations on one core.
 ///
-/// The defaults were measured on a server processor with AVX-512, one thread.
+/// The defaults were measured on a server processor, one thread.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Costs {

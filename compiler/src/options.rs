@@ -49,7 +49,7 @@ impl Options {
     pub fn recommended() -> Self {
         Self {
             min_agreement: 0.99,
-            max_error: 0.01,
+            max_error: 0.004,
             precision_bits: 12.0,
             degree: None,
             domain: Domain::MinMax,

@@ -1,6 +1,6 @@
 //! The one order of passes, from an imported model to a plan.
 //!
-//! Two searches wrap the straight way down: over rings and scales ([`search`]), and, when the
+//! Two searches wrap the straight way down: over rings and scales (`search`), and, when the
 //! finished plan agrees too rarely with the float model, over stricter approximations
 //! ([`compile`]).
 
@@ -22,7 +22,9 @@ use search::Lowered;
 use tensors::Real;
 
 /// Samples that the finished plan is simulated on.
-const FINAL_SAMPLES: usize = 256;
+const FINAL_SAMPLES: usize = 128;
+/// How far below the error of approximation the largest error of noise has to stay.
+const NOISE_BELOW_BITS: f64 = 2.5;
 /// How often approximation may be made stricter before the compiler gives up.
 const ROUNDS: usize = 4;
 
@@ -101,7 +103,8 @@ pub fn compile(
     for round in 1..=ROUNDS {
         observer.progress("approximating the functions");
         let real = tensors::lower(imported, samples, &options, observer)?;
-        let lowered = search::search(&real, precision_bits, &options, judge, observer)?;
+        let bits = bearable(&real, precision_bits);
+        let lowered = search::search(&real, bits, &options, judge, observer)?;
         observer.progress("checking the plan on the calibration set");
         let report = report(&real, &lowered, judge)?;
         let agreement = report.simulation.agreement.unwrap_or(1.0);
@@ -119,6 +122,17 @@ pub fn compile(
         precision_bits += 2.0;
     }
     unreachable!("the last round returns")
+}
+
+/// The bits that noise must leave: those asked for, but no more than [`NOISE_BELOW_BITS`] beyond
+/// the error that approximation makes anyway. Every bit costs one bit per level of the modulus,
+/// which is better spent on larger key-switching digits.
+fn bearable(real: &Real, asked: f64) -> f64 {
+    if real.functions.is_empty() {
+        return asked;
+    }
+    let error = Quality::within(&real.approximated, &real.float, &real.spans).rms_error;
+    asked.min(NOISE_BELOW_BITS - error.max(2f64.powi(-40)).log2())
 }
 
 /// Simulates the finished plan and gathers what there is to tell.
