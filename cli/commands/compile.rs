@@ -1,0 +1,246 @@
+//! `heplan compile`: from an ONNX model to a plan.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use heplan_compiler::data::{InputSpec, Samples};
+use heplan_compiler::import;
+use heplan_compiler::options::{Domain, Options as CompilerOptions};
+use heplan_compiler::pipeline::observer::{Observer, Stage};
+use heplan_compiler::pipeline::{CompileError, Compiled, compile};
+use heplan_ir::diagnostic::Diagnostic;
+
+use crate::failure::{Bug, Findings};
+use crate::judge::Simulation;
+use crate::ui::{Outcome, Step, Ui};
+use crate::{format, interrupt, report, writing};
+
+const LONG_ABOUT: &str = "\
+Compiles an ONNX model into an execution plan, for the model's owner.
+
+  heplan compile -m model.onnx -c calibration.npz
+
+writes model.plan (it holds the weights: keep it) and model.keyparams (no weights: send it to your \
+clients). The calibration set is a few dozen to a few hundred typical inputs; it tells which range \
+of values every layer sees, so that activations can be replaced by polynomials that fit there. It \
+is an .npz or a .zip of .npy files, one array per sample or one with all of them; the array is the \
+one named like the model's input, else `x`, else every array whose shape fits.
+
+The finished plan is checked in simulation on the calibration set before it is written, and the \
+report says how far its answers are from the float model's.";
+
+/// Options of `heplan compile`.
+#[derive(Debug, Args)]
+#[command(about = "Compile an ONNX model into a plan (model owner)", long_about = LONG_ABOUT)]
+pub(crate) struct Options {
+    /// The ONNX model
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_MODEL", hide_env_values = true)]
+    pub(crate) model: PathBuf,
+
+    /// Typical inputs: .npz, or .zip of .npy files
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_CALIBRATION", hide_env_values = true)]
+    #[arg(alias = "calibration-data")]
+    pub(crate) calibration: PathBuf,
+
+    /// The plan to write; the key parameters go beside it [default: model.plan]
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_OUTPUT", hide_env_values = true)]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+}
+
+/// What the owner asks of a plan; shared by `compile` and `explain`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What the plan must reach")]
+pub(crate) struct Wishes {
+    /// Degree of the polynomials that replace Relu and other functions, as `degN`; `auto` chooses
+    /// it from the error that the output can bear
+    #[arg(long, value_name = "degN|auto", env = "HEPLAN_RELU_MODE", hide_env_values = true)]
+    #[arg(default_value = "auto", value_parser = relu_mode)]
+    pub(crate) relu_mode: Degree,
+
+    /// How the range of a layer follows from the calibration set: its smallest and largest value,
+    /// or its mean and standard deviation
+    #[arg(long, value_enum, env = "HEPLAN_DOMAIN_MODE", hide_env_values = true)]
+    #[arg(default_value = "min-max")]
+    pub(crate) domain_mode: DomainMode,
+
+    /// Bits of the outputs that noise must leave, relative to their range
+    #[arg(long, value_name = "BITS", env = "HEPLAN_PRECISION_BITS", hide_env_values = true)]
+    #[arg(visible_alias = "n-bits-fractional-precision", default_value = "12")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=35))]
+    pub(crate) precision_bits: u32,
+
+    /// Root mean square error of the outputs that approximation may cause, relative to their range
+    #[arg(long, value_name = "SHARE", env = "HEPLAN_MAX_ERROR", hide_env_values = true)]
+    #[arg(default_value = "0.01", value_parser = share)]
+    pub(crate) max_error: f64,
+
+    /// Share of calibration samples for which the plan must choose the same class as the model
+    #[arg(long, value_name = "SHARE", env = "HEPLAN_MIN_AGREEMENT", hide_env_values = true)]
+    #[arg(default_value = "0.99", value_parser = share)]
+    pub(crate) min_agreement: f64,
+
+    /// Share of a calibrated range that is added to it on either side
+    #[arg(long, value_name = "SHARE", env = "HEPLAN_MARGIN", hide_env_values = true)]
+    #[arg(default_value = "0.1", value_parser = share)]
+    pub(crate) margin: f64,
+
+    /// The length of a symbolic axis of the model's inputs; may be repeated
+    #[arg(long, value_name = "NAME=N", env = "HEPLAN_DIM", hide_env_values = true)]
+    #[arg(value_parser = dimension, value_delimiter = ',')]
+    pub(crate) dim: Vec<(String, usize)>,
+
+    /// Base-2 logarithm of the ring dimension [default: the cheapest that is secure]
+    #[arg(long, value_name = "12-17", env = "HEPLAN_LOG_N", hide_env_values = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(12..=17))]
+    pub(crate) log_n: Option<u32>,
+
+    /// Scale of the encoding in bits [default: the smallest that is precise enough]
+    #[arg(long, value_name = "BITS", env = "HEPLAN_SCALE_BITS", hide_env_values = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(20..=45))]
+    pub(crate) scale_bits: Option<u32>,
+}
+
+/// Standard deviations on either side of the mean that `--domain-mode mean-std` covers.
+const DEVIATIONS: f64 = 4.0;
+
+impl Wishes {
+    /// As the compiler takes them.
+    pub(crate) fn options(&self) -> CompilerOptions {
+        CompilerOptions {
+            min_agreement: self.min_agreement,
+            max_error: self.max_error,
+            precision_bits: f64::from(self.precision_bits),
+            degree: self.relu_mode.0,
+            domain: match self.domain_mode {
+                DomainMode::MinMax => Domain::MinMax,
+                DomainMode::MeanStd => Domain::MeanStd(DEVIATIONS),
+            },
+            margin: self.margin,
+            scale_bits: self.scale_bits,
+            log_n: self.log_n,
+        }
+    }
+}
+
+/// Compiles and writes both files.
+pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
+    let plan = options.output.clone().unwrap_or_else(|| writing::plan_path(&options.model));
+    let (compiled, outcome) =
+        write(&options.model, &options.calibration, &plan, &options.wishes, ui)?;
+    ui.say(&report::words(&compiled.report));
+    Ok(outcome)
+}
+
+/// Compiles `model` and writes the plan and its key parameters.
+pub(crate) fn write(
+    model: &Path,
+    calibration: &Path,
+    plan: &Path,
+    wishes: &Wishes,
+    ui: &Ui,
+) -> anyhow::Result<(Compiled, Outcome)> {
+    let keyparams = writing::keyparams_path(plan);
+    for target in [plan, &keyparams] {
+        writing::distinct(target, &[model, calibration])?;
+    }
+    let started = Instant::now();
+    let step = ui.step("compiling", 0);
+    let compiled = make(model, calibration, wishes, &mut Progress(&step), ui)?;
+    step.end();
+    let mut outcome = report::json(&compiled.report);
+    outcome.insert("compile_seconds".to_owned(), started.elapsed().as_secs_f64().into());
+    let id = compiled.plan.id();
+    interrupt::while_writing(&keyparams, || compiled.plan.keyparams().write(&keyparams))?;
+    // Whoever has the key parameters must be able to have the plan: both or neither.
+    if let Err(error) = interrupt::while_writing(plan, || compiled.plan.write(plan)) {
+        let _missing = std::fs::remove_file(&keyparams);
+        return Err(error);
+    }
+    outcome.insert("id".to_owned(), format::id(&id).into());
+    ui.wrote(&mut outcome, "plan", plan, "stays with you: it holds the weights");
+    ui.wrote(&mut outcome, "keyparams", &keyparams, "goes to the client");
+    Ok((compiled, outcome))
+}
+
+/// Imports, calibrates and compiles.
+pub(crate) fn make(
+    model: &Path,
+    calibration: &Path,
+    wishes: &Wishes,
+    observer: &mut dyn Observer,
+    ui: &Ui,
+) -> anyhow::Result<Compiled> {
+    let dimensions: BTreeMap<String, usize> = wishes.dim.iter().cloned().collect();
+    let imported = import::import_file(model, &dimensions).map_err(about(model))?;
+    imported.notes.iter().for_each(|note| ui.detail(&format!("note: {note}")));
+    interrupt::check()?;
+    let inputs = InputSpec::of(&imported.graph);
+    let samples = Samples::read(calibration, &inputs).map_err(about(calibration))?;
+    interrupt::check()?;
+    compile(&imported.graph, &samples, &wishes.options(), &Simulation, observer).map_err(|error| {
+        match error {
+            CompileError::Rejected(found) => about(model)(found).into(),
+            broken @ CompileError::Broken { .. } => Bug(broken.to_string()).into(),
+        }
+    })
+}
+
+/// Findings about a file.
+pub(crate) fn about(file: &Path) -> impl Fn(Vec<Diagnostic>) -> Findings + use<> {
+    let file = file.display().to_string();
+    move |diagnostics| Findings { file: file.clone(), diagnostics }
+}
+
+/// Shows what the compiler is at.
+struct Progress<'a>(&'a Step);
+
+impl Observer for Progress<'_> {
+    fn after(&mut self, _: &'static str, _: Stage<'_>) {}
+
+    fn progress(&mut self, what: &str) {
+        self.0.now(what);
+    }
+}
+
+/// A polynomial degree, or none to have it chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Degree(pub(crate) Option<usize>);
+
+/// How ranges follow from calibration data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DomainMode {
+    /// Smallest and largest value, with a margin.
+    MinMax,
+    /// A number of standard deviations around the mean.
+    MeanStd,
+}
+
+fn relu_mode(text: &str) -> Result<Degree, String> {
+    if text == "auto" {
+        return Ok(Degree(None));
+    }
+    match text.strip_prefix("deg").unwrap_or(text).parse() {
+        Ok(n @ 1..=255) => Ok(Degree(Some(n))),
+        _ => Err("give `auto` or a degree from deg1 to deg255".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("give a number from 0 to 1".to_owned()),
+    }
+}
+
+fn dimension(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=').map(|(name, n)| (name, n.parse()));
+    match parts {
+        Some((name, Ok(n @ 1..))) if !name.is_empty() => Ok((name.to_owned(), n)),
+        _ => Err("give NAME=N with N of at least 1".to_owned()),
+    }
+}

@@ -1,0 +1,211 @@
+//! `heplan decrypt`: an answer to an array.
+
+use std::io::{self, Cursor, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
+use heplan_ckks::client::Sharing;
+use heplan_ckks::files::ciphertexts::CiphertextFile;
+use heplan_ckks::randomness::os_seed;
+use heplan_compiler::data::write_npy;
+use heplan_ir::container::write_atomic;
+use heplan_ir::slots::Port;
+
+use super::encrypt::client;
+use crate::ui::{Outcome, Ui};
+use crate::{format, interrupt, writing};
+
+const LONG_ABOUT: &str = "\
+Decrypts an answer with the client's secret key.
+
+  heplan decrypt -k client.key -i output.enc
+
+writes output.npy (float32, batch on the first axis), or an .npz with one array per output where \
+the model has several.
+
+Decrypted numbers carry the noise of the encryption in their last bits. Whoever collects many of \
+them together with the ciphertexts can learn about the secret key from that noise. So keep the \
+numbers to yourself, or use --share, which rounds them to the precision that the plan reaches, \
+before you hand them on.";
+
+/// Options of `heplan decrypt`.
+#[derive(Debug, Args)]
+#[command(about = "Decrypt an answer (client)", long_about = LONG_ABOUT)]
+pub(crate) struct Options {
+    /// The client's secret key
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_KEY", hide_env_values = true)]
+    #[arg(default_value = "client.key")]
+    pub(crate) key: PathBuf,
+
+    /// The encrypted answer
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_INPUT", hide_env_values = true)]
+    pub(crate) input: PathBuf,
+
+    /// The array to write [default: the input's name with .npy]
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_OUTPUT", hide_env_values = true)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Round away the noise so that the numbers may be handed on; with BITS, keep that many bits
+    /// of the output range, at most those that the plan reaches
+    #[arg(long, value_name = "BITS", env = "HEPLAN_SHARE", hide_env_values = true)]
+    #[arg(num_args = 0..=1, default_missing_value = "auto")]
+    #[arg(value_parser = share)]
+    pub(crate) share: Option<Share>,
+
+    /// Write float64 instead of float32
+    #[arg(long, env = "HEPLAN_DOUBLE", hide_env_values = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) double: bool,
+}
+
+/// To how many bits of the output range shared numbers are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// As many as the plan reaches with certainty.
+    Auto,
+    /// This many, or what the plan reaches if that is less.
+    Bits(u32),
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    match text.parse() {
+        Ok(bits @ 1..=40) => Ok(Share::Bits(bits)),
+        _ if ["auto", "1", "true", "yes", "on"].contains(&text) => Ok(Share::Auto),
+        _ => Err("give a number of bits from 1 to 40, or `auto`".to_owned()),
+    }
+}
+
+/// Bits between the noise that is added and the noise that it hides.
+const FLOODING_BITS: f64 = 4.0;
+
+/// `answers[sample][output]`: the elements of each output.
+type Answers = Vec<Vec<Vec<f64>>>;
+
+/// Decrypts the answer and writes it.
+pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
+    let output = options.output.as_deref();
+    let (_, outcome) =
+        write(&options.key, &options.input, output, options.share, options.double, ui)?;
+    Ok(outcome)
+}
+
+/// Decrypts `input` with `key`, writes the arrays and hands them back.
+pub(crate) fn write(
+    key: &Path,
+    input: &Path,
+    output: Option<&Path>,
+    share: Option<Share>,
+    double: bool,
+    ui: &Ui,
+) -> anyhow::Result<(Answers, Outcome)> {
+    let client = client(key)?;
+    let file = CiphertextFile::open(input)?;
+    let ports: Vec<&Port> = client.keyparams().outputs.iter().map(|(port, _)| port).collect();
+    let default = || writing::decrypted_path(input, ports.len());
+    let output = output.map_or_else(default, Path::to_path_buf);
+    writing::distinct(&output, &[key, input])?;
+    let started = Instant::now();
+    let step = ui.step("decrypting", 0);
+    let bits = share.map(|s| shared_bits(s, client.keyparams().precision_bits));
+    let randomness = os_seed()?;
+    let sharing = match bits {
+        Some(bits) => Sharing::Flooded { bits, randomness: &randomness },
+        None => Sharing::Private,
+    };
+    let mut answers = client.decrypt(&file, None, &sharing)?;
+    if let Some(bits) = bits {
+        round(&mut answers, &ports, bits);
+    }
+    let bytes = encode(&ports, &answers, double)?;
+    interrupt::while_writing(&output, || write_atomic(&output, None, |w| w.write_all(&bytes)))?;
+    step.end();
+    let mut outcome = Outcome::new();
+    outcome.insert("decrypt_seconds".to_owned(), started.elapsed().as_secs_f64().into());
+    outcome.insert("samples".to_owned(), answers.len().into());
+    outcome.insert("plan".to_owned(), format::id(&client.keyparams().plan).into());
+    outcome.insert("precision_bits".to_owned(), client.keyparams().precision_bits.into());
+    if let Some(bits) = bits {
+        outcome.insert("shared_bits".to_owned(), bits.into());
+        ui.say(&format!("kept {bits:.0} bits of the output range"));
+    }
+    ui.wrote(&mut outcome, "output", &output, "");
+    Ok((answers, outcome))
+}
+
+/// How many bits a shared answer keeps: those asked for, as far as the plan's own noise stays
+/// hidden under them.
+fn shared_bits(share: Share, reached: f64) -> f64 {
+    let most = (reached - FLOODING_BITS).floor().max(1.0);
+    match share {
+        Share::Auto => most,
+        Share::Bits(bits) => most.min(f64::from(bits)),
+    }
+}
+
+/// Rounds every element to a multiple of `2^-bits` of its output's unit.
+fn round(answers: &mut Answers, ports: &[&Port], bits: f64) {
+    for (port, tensor) in answers.iter_mut().flat_map(|sample| ports.iter().zip(sample)) {
+        let unit = port.factor.abs() * 2f64.powf(-bits);
+        tensor.iter_mut().for_each(|x| *x = (*x / unit).round() * unit);
+    }
+}
+
+/// An `.npy`, or an `.npz` where there are several outputs; the samples are the first axis.
+fn encode(ports: &[&Port], answers: &Answers, double: bool) -> io::Result<Vec<u8>> {
+    let mut arrays = Vec::new();
+    for (i, port) in ports.iter().enumerate() {
+        let data: Vec<f64> = answers.iter().flat_map(|sample| sample[i].iter().copied()).collect();
+        let mut bytes = Vec::new();
+        write_npy(&mut bytes, &batched(&port.shape, answers.len()), &data, double)?;
+        arrays.push((port.name.as_str(), bytes));
+    }
+    match arrays.as_mut_slice() {
+        [(_, bytes)] => Ok(std::mem::take(bytes)),
+        several => archive(several),
+    }
+}
+
+fn archive(arrays: &[(&str, Vec<u8>)]) -> io::Result<Vec<u8>> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in arrays {
+        zip.start_file(format!("{}.npy", name.replace('/', "_")), options)?;
+        zip.write_all(bytes)?;
+    }
+    let mut cursor = zip.finish()?;
+    cursor.flush()?;
+    cursor.rewind()?;
+    Ok(cursor.into_inner())
+}
+
+/// The shape of `samples` tensors: they share the batch axis where there is one.
+fn batched(shape: &[usize], samples: usize) -> Vec<usize> {
+    match shape.split_first() {
+        Some((1, rest)) => [&[samples], rest].concat(),
+        _ if samples == 1 => shape.to_vec(),
+        _ => [&[samples], shape].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_share_the_batch_axis() {
+        assert_eq!(batched(&[1, 10], 3), [3, 10]);
+        assert_eq!(batched(&[1, 10], 1), [1, 10]);
+        assert_eq!(batched(&[4, 2], 1), [4, 2]);
+        assert_eq!(batched(&[4, 2], 3), [3, 4, 2]);
+    }
+
+    #[test]
+    fn a_shared_answer_never_keeps_more_than_the_plan_reaches() {
+        assert_eq!(shared_bits(Share::Auto, 14.7), 10.0);
+        assert_eq!(shared_bits(Share::Bits(30), 14.7), 10.0);
+        assert_eq!(shared_bits(Share::Bits(6), 14.7), 6.0);
+    }
+}

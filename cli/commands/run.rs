@@ -1,0 +1,155 @@
+//! `heplan run`: a plan on ciphertexts.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use heplan_ckks::backend::{CkksBackend, DEFAULT_CACHE_BYTES};
+use heplan_ckks::ciphertext::Ciphertext;
+use heplan_ckks::server::Server;
+use heplan_ir::plan::Plan;
+use heplan_runtime::error::RunErrorKind;
+use heplan_runtime::executor::{Executor, Observer, Step as Instruction};
+use heplan_runtime::profile::Profile;
+
+use crate::interrupt::Interrupted;
+use crate::ui::{Outcome, Step, Ui};
+use crate::{format, interrupt, system, writing};
+
+const LONG_ABOUT: &str = "\
+Runs a plan on an encrypted input, for the model's owner. Nothing is decrypted: the answer is \
+another ciphertext, which only the client can read.
+
+  heplan run -p model.plan -k client.key.pub -i input.enc
+
+writes output.enc, which goes back to the client. Plan, evaluation keys and ciphertext must belong \
+together; a mix is refused with the ids of both sides.";
+
+/// Options of `heplan run`.
+#[derive(Debug, Args)]
+#[command(about = "Run a plan on an encrypted input (model owner)", long_about = LONG_ABOUT)]
+pub(crate) struct Options {
+    /// The plan
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_PLAN", hide_env_values = true)]
+    pub(crate) plan: PathBuf,
+
+    /// The client's evaluation keys
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_KEY", hide_env_values = true)]
+    #[arg(default_value = "client.key.pub")]
+    pub(crate) key: PathBuf,
+
+    /// The encrypted input
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_INPUT", hide_env_values = true)]
+    pub(crate) input: PathBuf,
+
+    /// The encrypted answer to write [default: input.enc gives output.enc]
+    #[arg(short, long, value_name = "FILE", env = "HEPLAN_OUTPUT", hide_env_values = true)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Runs the plan and writes the answer.
+pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
+    let output = options.output.clone().unwrap_or_else(|| writing::result_path(&options.input));
+    write(&options.plan, &options.key, &options.input, &output, ui)
+}
+
+/// Runs `plan` with the evaluation keys `key` on `input` and writes `output`.
+pub(crate) fn write(
+    plan: &Path,
+    key: &Path,
+    input: &Path,
+    output: &Path,
+    ui: &Ui,
+) -> anyhow::Result<Outcome> {
+    writing::distinct(output, &[plan, key, input])?;
+    let started = Instant::now();
+    let step = ui.step("loading", 0);
+    let (plan, id) = {
+        let plan = Plan::read(plan)?;
+        let id = plan.id();
+        (plan, id)
+    };
+    let server = Server::open(&plan, &id, key, DEFAULT_CACHE_BYTES)?;
+    let inputs = server.open_inputs(input)?;
+    step.end();
+    let load = started.elapsed();
+    let count = inputs.header().samples;
+    let started = Instant::now();
+    let mut progress = Progress {
+        step: ui.step("running", 0),
+        profile: Profile::default(),
+        samples: count as u64,
+        sample: 0,
+    };
+    let mut outputs: Vec<Vec<Vec<Ciphertext>>> = Vec::with_capacity(count);
+    for sample in 0..count {
+        let parts = inputs.sample(server.context(), sample)?;
+        progress.sample = sample as u64;
+        let executor = Executor::new(&plan).cancel_on(interrupt::flag());
+        let result = executor.run(server.backend(), parts, &mut progress);
+        outputs.push(result.map_err(|error| match error.kind() {
+            RunErrorKind::Cancelled => anyhow::Error::from(Interrupted),
+            _ => error.into(),
+        })?);
+    }
+    progress.step.end();
+    let evaluate = started.elapsed();
+    let request = inputs.header().request;
+    interrupt::while_writing(output, || server.write_outputs(output, &plan, &request, &outputs))?;
+    for (name, share) in &progress.profile.by_instruction {
+        ui.detail(&format!("  {name}: {} in {}", share.count, format::time(share.time)));
+    }
+    let isa = server.context().ring().isa().to_string();
+    let mut outcome = measured(load, evaluate, count, &isa);
+    outcome.insert("plan".to_owned(), format::id(&id).into());
+    ui.say(&summary(load, evaluate, count, &isa));
+    ui.wrote(&mut outcome, "output", output, "goes back to the client");
+    Ok(outcome)
+}
+
+fn measured(load: Duration, evaluate: Duration, samples: usize, isa: &str) -> Outcome {
+    let mut outcome = Outcome::new();
+    outcome.insert("load_seconds".to_owned(), load.as_secs_f64().into());
+    outcome.insert("evaluate_seconds".to_owned(), evaluate.as_secs_f64().into());
+    outcome.insert("peak_bytes".to_owned(), system::peak_bytes().into());
+    outcome.insert("threads".to_owned(), system::threads().into());
+    outcome.insert("isa".to_owned(), isa.into());
+    outcome.insert("samples".to_owned(), samples.into());
+    outcome
+}
+
+fn summary(load: Duration, evaluate: Duration, samples: usize, isa: &str) -> String {
+    let each = if samples > 1 {
+        let one = evaluate.div_f64(samples as f64);
+        format!(" for {samples} samples ({} each)", format::time(one))
+    } else {
+        String::new()
+    };
+    let peak =
+        system::peak_bytes().map_or(String::new(), |b| format!(", peak {}", format::bytes(b)));
+    format!(
+        "loaded in {}, ran in {}{each}; {} thread(s), {isa}{peak}",
+        format::time(load),
+        format::time(evaluate),
+        system::threads()
+    )
+}
+
+/// Moves the bar and adds up times.
+struct Progress {
+    step: Step,
+    profile: Profile,
+    samples: u64,
+    sample: u64,
+}
+
+impl Observer<CkksBackend> for Progress {
+    fn before(&mut self, at: Instruction<'_>) {
+        let total = at.total as u64;
+        self.step.at_of(self.sample * total + at.index as u64, self.samples * total);
+    }
+
+    fn after(&mut self, at: Instruction<'_>, results: &[Ciphertext], elapsed: Duration) {
+        Observer::<CkksBackend>::after(&mut self.profile, at, results, elapsed);
+    }
+}

@@ -1,0 +1,117 @@
+//! The report of a compilation, for people and for machines.
+
+use heplan_compiler::report::{FunctionReport, Quality, Report};
+use serde_json::{Value, json};
+
+use crate::format::{self, Table};
+use crate::ui::Outcome;
+
+/// The report in words.
+pub(crate) fn words(report: &Report) -> String {
+    let Report { simulation, approximation, .. } = report;
+    let mut lines =
+        vec![format!("model {:?}", report.name), format!("  answers    {}", quality(simulation))];
+    if !report.functions.is_empty() {
+        lines.push(format!("  of which approximation alone: {}", quality(approximation)));
+    }
+    lines.push(format!(
+        "  security   128 bits (classical): ring 2^{}, modulus {:.1} of at most {:.0} bits",
+        report.log_n, report.log_qp, report.log_qp_bound
+    ));
+    lines.push(format!(
+        "  plan       {} levels at scale 2^{}, {} diagonals, {} key switches",
+        report.levels, report.scale_bits, report.diagonals, report.key_switches
+    ));
+    lines.push(format!(
+        "  keys       {} evaluation keys, about {}",
+        report.keys,
+        format::bytes(report.key_bytes)
+    ));
+    lines.push(format!(
+        "  a run      about {} on one thread, about {} of memory (predicted)",
+        format::time(std::time::Duration::from_secs_f64(report.seconds.clamp(0.0, 1e9))),
+        format::bytes(report.peak_bytes)
+    ));
+    if !report.functions.is_empty() {
+        lines.push(String::new());
+        lines.push(functions(&report.functions));
+    }
+    lines.join("\n")
+}
+
+/// Agreement and error in one line.
+pub(crate) fn quality(q: &Quality) -> String {
+    let agreement = q.agreement.map_or(String::new(), |a| {
+        format!("same class as the float model for {:.1} %, ", 100.0 * a)
+    });
+    format!(
+        "{agreement}largest error {:.2e} of the range ({:.1} bits), over {} samples",
+        q.max_error, q.precision_bits, q.samples
+    )
+}
+
+fn functions(functions: &[FunctionReport]) -> String {
+    let heads = ["node", "function", ">range", ">degree", ">levels", ">largest error", ">outside"];
+    let mut table = Table::new(&heads);
+    for f in functions {
+        table.row([
+            f.origin.clone(),
+            f.function.clone(),
+            format!("{:.3} to {:.3}", f.range.0, f.range.1),
+            f.degree.to_string(),
+            f.depth.to_string(),
+            format!("{:.2e}", f.max_error),
+            format!("{:.2} %", 100.0 * f.outside),
+        ]);
+    }
+    table.render()
+}
+
+/// The report as a JSON object.
+pub(crate) fn json(report: &Report) -> Outcome {
+    let function = |f: &FunctionReport| {
+        json!({
+            "node": f.origin,
+            "function": f.function,
+            "range": [f.range.0, f.range.1],
+            "degree": f.degree,
+            "depth": f.depth,
+            "max_error": f.max_error,
+            "rms_error": f.rms_error,
+            "outside": f.outside,
+        })
+    };
+    let value = json!({
+        "name": report.name,
+        "log_n": report.log_n,
+        "levels": report.levels,
+        "scale_bits": report.scale_bits,
+        "log_qp": report.log_qp,
+        "log_qp_bound": report.log_qp_bound,
+        "security_bits": 128,
+        "digits": report.digits,
+        "key_switches": report.key_switches,
+        "diagonals": report.diagonals,
+        "keys": report.keys,
+        "key_bytes": report.key_bytes,
+        "predicted_seconds": report.seconds,
+        "predicted_peak_bytes": report.peak_bytes,
+        "functions": report.functions.iter().map(function).collect::<Vec<Value>>(),
+        "approximation": quality_json(&report.approximation),
+        "simulation": quality_json(&report.simulation),
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Outcome::new(),
+    }
+}
+
+fn quality_json(q: &Quality) -> Value {
+    json!({
+        "samples": q.samples,
+        "rms_error": q.rms_error,
+        "max_error": q.max_error,
+        "precision_bits": q.precision_bits,
+        "agreement": q.agreement,
+    })
+}

@@ -1,0 +1,163 @@
+//! Whole models: compiled, checked in simulation on fifty samples, and a few samples encrypted,
+//! run and decrypted, against what onnxruntime answers.
+//!
+//! `HEPLAN_FULL=1` encrypts all fifty samples, of every exported variant.
+//! `HEPLAN_MODELS=FOLDER` adds the models in that folder.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::data::{argmax, labels, read_npy, read_npz, write_npz};
+use common::{Lab, root};
+use ndarray::{ArrayD, Axis, Slice};
+
+/// Samples of a test set that count.
+const SAMPLES: usize = 50;
+
+/// How a model is held to its float form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing is approximated: every output within 2^-10 of the output range.
+    Exact,
+    /// Activations are approximated: classes agree.
+    Classes,
+}
+
+fn full() -> bool {
+    std::env::var("HEPLAN_FULL").is_ok_and(|v| !v.is_empty() && v != "0")
+}
+
+/// Compiles every variant of a model that is asked for and holds it to `kind`.
+fn holds(folder: &Path, kind: Kind, encrypted: usize) {
+    let mut variants: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("a folder of models")
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "onnx"))
+        .collect();
+    variants.sort();
+    for model in variants {
+        let first = model.ends_with("model.onnx");
+        let encrypted = if full() {
+            SAMPLES
+        } else if first {
+            encrypted
+        } else {
+            0
+        };
+        one(folder, &model, kind, encrypted);
+    }
+}
+
+fn one(folder: &Path, model: &Path, kind: Kind, encrypted: usize) {
+    let lab = Lab::new();
+    let test = folder.join("test.npz");
+    let wanted = leading(read_npz(&test, "out"), SAMPLES);
+    let inputs = leading(read_npz(&test, "x"), SAMPLES);
+    write_npz(
+        &lab.path("test.npz"),
+        &[
+            ("x", inputs.shape(), inputs.as_slice().expect("contiguous")),
+            ("out", wanted.shape(), wanted.as_slice().expect("contiguous")),
+        ],
+    );
+    let paths = [model, &folder.join("calibration.npz")].map(|p| p.display().to_string());
+    let compile = ["compile", "--json", "-m", &paths[0], "-c", &paths[1], "-o", "model.plan"];
+    lab.heplan(compile).fine();
+    let checked = lab.sh("check --json -p model.plan -c test.npz").fine().json();
+    let error = checked["relative_error"].as_f64().expect("an error");
+    let agreement = checked["agreement"].as_f64().expect("an agreement");
+    let name = model.display();
+    match kind {
+        Kind::Exact => assert!(error <= 1.0 / 1024.0, "{name} in simulation: {checked}"),
+        Kind::Classes => assert!(agreement >= 0.98, "{name} in simulation: {checked}"),
+    }
+    if encrypted == 0 {
+        return;
+    }
+    let count = encrypted.min(inputs.shape()[0]);
+    let batch = leading(inputs, count);
+    common::data::write_npy(&lab.path("input.npy"), batch.shape(), batch.as_slice().expect("flat"));
+    lab.sh("keygen -i model.keyparams").fine();
+    lab.sh("encrypt -i input.npy").fine();
+    lab.sh("run -p model.plan -i input.enc").fine();
+    lab.sh("decrypt -i output.enc").fine();
+    let found = read_npy(&lab.path("output.npy"));
+    compare(&found, &leading(wanted, count), &labels(&test), kind, &name.to_string());
+}
+
+fn leading(array: ArrayD<f32>, count: usize) -> ArrayD<f32> {
+    let count = count.min(array.shape()[0]);
+    array.slice_axis(Axis(0), Slice::from(..count)).as_standard_layout().into_owned()
+}
+
+fn compare(found: &ArrayD<f32>, wanted: &ArrayD<f32>, labels: &[i64], kind: Kind, name: &str) {
+    assert_eq!(found.len(), wanted.len(), "{name}");
+    let rows = |a: &ArrayD<f32>| -> Vec<Vec<f64>> {
+        a.axis_iter(Axis(0)).map(|r| r.iter().map(|&v| f64::from(v)).collect()).collect()
+    };
+    let (found, wanted) = (rows(found), rows(wanted));
+    let all = || wanted.iter().flatten().copied();
+    let range = all().fold(f64::MIN, f64::max) - all().fold(f64::MAX, f64::min);
+    let pairs = || found.iter().flatten().zip(wanted.iter().flatten());
+    let error = pairs().map(|(f, w)| (f - w).abs()).fold(0.0, f64::max);
+    assert!(error.is_finite(), "{name}");
+    if kind == Kind::Exact {
+        assert!(error <= range / 1024.0, "{name}: {error} in a range of {range}");
+    }
+    let right = |rows: &[Vec<f64>]| {
+        rows.iter().zip(labels).filter(|(r, y)| argmax(r) as i64 == **y).count() as f64
+    };
+    if !labels.is_empty() && wanted.iter().all(|r| r.len() > 1) {
+        assert!(right(&found) >= 0.99 * right(&wanted), "{name}: {found:?} {wanted:?}");
+    }
+}
+
+/// One test per bundled model: its folder, how it is held, how many samples are encrypted.
+macro_rules! models {
+    ($($name:ident: $kind:ident, $encrypted:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            holds(&root().join("tests/models").join(stringify!($name)), Kind::$kind, $encrypted);
+        })*
+
+        const TESTED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+models! {
+    act_gelu: Classes, 3;
+    act_relu: Classes, 3;
+    act_silu: Classes, 3;
+    act_square: Exact, 3;
+    act_tanh: Classes, 3;
+    cnn_bn_silu: Classes, 2;
+    cryptonets: Exact, 3;
+    lenet5: Classes, 2;
+    lola_mnist: Exact, 3;
+    mnist_mlp: Classes, 3;
+    tab_mlp_breast_cancer: Classes, 3;
+    ts_conv1d_italy: Classes, 3;
+}
+
+#[test]
+fn every_bundled_model_is_tested() {
+    let folders = fs::read_dir(root().join("tests/models")).expect("models").flatten();
+    let mut names: Vec<String> =
+        folders.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert_eq!(names, TESTED);
+}
+
+#[test]
+fn models_of_the_users_own_folder_hold() {
+    let Some(folder) = std::env::var_os("HEPLAN_MODELS") else { return };
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
+    folders.sort();
+    for folder in folders.into_iter().filter(|f| f.join("test.npz").exists()) {
+        holds(&folder, Kind::Classes, 2);
+    }
+}
