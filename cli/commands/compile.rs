@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use heplan_compiler::data::{InputSpec, Samples};
 use heplan_compiler::import;
-use heplan_compiler::options::{Domain, Options as CompilerOptions};
+use heplan_compiler::options::{Domain, Method, Options as CompilerOptions};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, Compiled, compile};
 use heplan_ir::diagnostic::Diagnostic;
@@ -84,7 +84,13 @@ pub(crate) struct Wishes {
     #[arg(default_value = "0.99", value_parser = share)]
     pub(crate) min_agreement: f64,
 
-    /// Share of a calibrated range that is added to it on either side
+    /// How polynomials are fitted: best where the calibration data is dense, or with the least
+    /// largest error on the whole range
+    #[arg(long, value_enum, env = "HEPLAN_FIT", hide_env_values = true)]
+    #[arg(default_value = "least-squares")]
+    pub(crate) fit: Fit,
+
+    /// Share of a calibrated range's half-width that is added on either side
     #[arg(long, value_name = "SHARE", env = "HEPLAN_MARGIN", hide_env_values = true)]
     #[arg(default_value = "0.1", value_parser = share)]
     pub(crate) margin: f64,
@@ -121,6 +127,10 @@ impl Wishes {
                 DomainMode::MeanStd => Domain::MeanStd(DEVIATIONS),
             },
             margin: self.margin,
+            method: match self.fit {
+                Fit::LeastSquares => Method::LeastSquares,
+                Fit::Minimax => Method::Minimax,
+            },
             scale_bits: self.scale_bits,
             log_n: self.log_n,
         }
@@ -218,6 +228,15 @@ pub(crate) enum DomainMode {
     MinMax,
     /// A number of standard deviations around the mean.
     MeanStd,
+}
+
+/// How polynomials are fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fit {
+    /// Weighted by the density of the calibration values.
+    LeastSquares,
+    /// The least largest error.
+    Minimax,
 }
 
 fn relu_mode(text: &str) -> Result<Degree, String> {
