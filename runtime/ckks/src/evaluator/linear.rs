@@ -7,7 +7,7 @@
 //! Diagonals are encoded as integer coefficients, which take a residue number system's worth less memory than their
 //! evaluations; those are made for one giant step at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
@@ -151,9 +151,16 @@ impl PreparedTransform {
         }
     }
 
+    /// The distinct steps that need a key.
+    fn steps(&self) -> BTreeSet<u32> {
+        let babies = self.babies.iter().map(|b| b.1);
+        let giants = self.outputs.iter().flatten().map(|g| g.step);
+        babies.chain(giants).filter(|&step| step != 0).collect()
+    }
+
     /// Whether no step rotates, so that the ciphertext primes suffice.
     fn without_rotation(&self) -> bool {
-        self.babies.iter().all(|b| b.1 == 0) && self.outputs.iter().flatten().all(|g| g.step == 0)
+        self.steps().is_empty()
     }
 }
 
@@ -171,6 +178,9 @@ impl Evaluator {
         let scale = check_operands(xs, prepared)?;
         let level = xs[0].level();
         let in_q = prepared.without_rotation();
+        // Keys that are read for the first time are read and expanded side by side.
+        let steps: Vec<u32> = prepared.steps().into_iter().collect();
+        steps.par_iter().try_for_each(|&by| self.keys.get(KeyKind::Rotate(by), level).map(drop))?;
         let basis = if in_q { self.context.basis_q(level) } else { self.context.basis_qp(level) };
         let babies = if in_q {
             let clone = |&(i, _): &(u32, u32)| {

@@ -9,6 +9,7 @@ use heplan_ir::container::{self, Kind, Problem, SectionReader, SectionWriter};
 use heplan_ir::parameters::{Parameters, ParametersLiteral};
 use heplan_ir::plan::{KeyKind, KeySpec, PlanId};
 use heplan_lattice::Seed;
+use rayon::prelude::*;
 
 use super::pack::{pack, packed_len, unpack};
 use super::wire::{Reader, Writer, invalid};
@@ -153,7 +154,7 @@ fn parse_key(context: &Context, spec: KeySpec, section: &[u8]) -> Result<SeededK
     let basis = context.basis_qp(spec.level);
     let digits = r
         .rest()
-        .chunks_exact(packed_len(context.ring(), basis))
+        .par_chunks_exact(packed_len(context.ring(), basis))
         .map(|bytes| unpack(context.ring(), basis, bytes))
         .collect::<Result<_, _>>()?;
     Ok(SeededKey { kind: spec.kind, level: spec.level, mask, digits })
