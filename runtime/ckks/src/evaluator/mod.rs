@@ -1,7 +1,7 @@
 //! Computing on ciphertexts: the server's side. No secret is needed here, and none can be named.
 //!
 //! Every operation checks levels, scales and degrees, exactly, and refuses what does not fit; it never repairs.
-//! [`arithmetic`] is what needs no keys, [`switching`] what does, [`linear`] the linear maps.
+//! `arithmetic` is what needs no keys, `switching` what does, [`linear`] the linear maps.
 
 mod arithmetic;
 pub mod linear;
