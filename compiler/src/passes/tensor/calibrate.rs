@@ -90,6 +90,42 @@ pub struct Calibration {
     pub elements: Vec<Vec<Spread>>,
     /// For every `Function` node a selection of its operand's values: element and value.
     pub operands: BTreeMap<ValueId, Vec<(u32, f64)>>,
+    /// For every `Function` node the smallest and largest value of its operand in each sample.
+    pub extremes: BTreeMap<ValueId, Vec<(f64, f64)>>,
+}
+
+/// How far beyond the extremes seen the next samples may go, below and above.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tail {
+    /// Below the smallest.
+    pub below: f64,
+    /// Above the largest.
+    pub above: f64,
+}
+
+impl Tail {
+    /// Extrapolates the largest values of single samples.
+    ///
+    /// With the median `m`, the 90th percentile `p` and the largest `M` of them, a tail that
+    /// falls exponentially has `(M - p)/(p - m)` near 2 for a few hundred samples, and ten times
+    /// as many samples reach about `M - p` further. Lighter tails get a share of that, in
+    /// proportion to the ratio; heavier ones all of it.
+    pub fn of(extremes: &[(f64, f64)]) -> Self {
+        let beyond = |mut largest: Vec<f64>| {
+            largest.sort_by(f64::total_cmp);
+            let at = |share: f64| largest[((largest.len() - 1) as f64 * share) as usize];
+            let (m, p, top) = (at(0.5), at(0.9), at(1.0));
+            let weight = if p > m { ((top - p) / (p - m) / 2.0).min(1.0) } else { 1.0 };
+            weight * (top - p)
+        };
+        if extremes.is_empty() {
+            return Self::default();
+        }
+        Self {
+            below: beyond(extremes.iter().map(|e| -e.0).collect()),
+            above: beyond(extremes.iter().map(|e| e.1).collect()),
+        }
+    }
 }
 
 impl Calibration {
@@ -118,6 +154,7 @@ pub fn calibrate(graph: &Graph, samples: &Samples) -> Result<Calibration, Vec<Di
     let mut calibration = Calibration {
         elements: graph.values.iter().map(|v| vec![Spread::default(); v.elements()]).collect(),
         operands: functions(graph).map(|(id, _)| (id, Vec::new())).collect(),
+        extremes: functions(graph).map(|(id, _)| (id, Vec::new())).collect(),
     };
     let starts: Vec<usize> = (0..samples.len()).step_by(LANES).collect();
     for group in starts.chunks(GROUP) {
@@ -136,6 +173,7 @@ pub fn calibrate(graph: &Graph, samples: &Samples) -> Result<Calibration, Vec<Di
             for (id, x) in functions(graph) {
                 let kept = calibration.operands.entry(id).or_default();
                 select(block, first, samples.len(), x, kept);
+                calibration.extremes.entry(id).or_default().extend(extremes(block, x));
             }
         }
     }
@@ -149,6 +187,17 @@ fn functions(graph: &Graph) -> impl Iterator<Item = (ValueId, ValueId)> + '_ {
         Op::Function { x, .. } => Some((id, x)),
         _ => None,
     })
+}
+
+/// The smallest and largest element of `x` in each sample of a block.
+fn extremes(block: &Block, x: ValueId) -> Vec<(f64, f64)> {
+    let mut out = vec![(f64::INFINITY, f64::NEG_INFINITY); block.lanes];
+    for lanes in block.values[x.index()].chunks(LANES) {
+        for (e, &v) in out.iter_mut().zip(lanes) {
+            *e = (e.0.min(v), e.1.max(v));
+        }
+    }
+    out
 }
 
 /// Keeps about [`KEPT`] values of `x` over the whole set, chosen by a hash of their position so
@@ -230,6 +279,17 @@ mod tests {
     }
 
     #[test]
+    fn heavy_tails_reach_further_than_light_ones() {
+        let row = |top: f64| -> Vec<(f64, f64)> {
+            let body = (0..100).map(|i| (0.0, 1.0 + f64::from(i) / 100.0));
+            body.chain([(0.0, top)]).collect()
+        };
+        let (light, heavy) = (Tail::of(&row(2.0)), Tail::of(&row(9.0)));
+        assert!(light.above < 0.02 && light.below == 0.0);
+        assert!((heavy.above - 7.1).abs() < 0.05);
+    }
+
+    #[test]
     fn ranges_and_moments_are_those_of_the_data() {
         let c = calibrate(&graph(Function::Relu), &samples(11)).unwrap();
         let (x, y) = (ValueId::new(0), ValueId::new(1));
@@ -238,6 +298,7 @@ mod tests {
         assert!((c.elements[0][0].std() - 10f64.sqrt()).abs() < 1e-12);
         assert_eq!((c.spread(y).min, c.spread(y).max, c.spread(x).magnitude()), (0.0, 10.0, 20.0));
         assert_eq!(c.operands[&y].len(), 22);
+        assert_eq!(c.extremes[&y][3], (-6.0, 3.0));
     }
 
     #[test]

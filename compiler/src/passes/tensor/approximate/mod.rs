@@ -18,7 +18,7 @@ use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::series::{PolynomialSet, Series};
 use heplan_ir::tensor::{Graph, Op};
 
-use super::calibrate::Calibration;
+use super::calibrate::{Calibration, Tail};
 use super::editor::Editor;
 use crate::data::Samples;
 use crate::options::Options;
@@ -104,8 +104,9 @@ fn candidates<'g>(
         let undone =
             users[id.index()].iter().all(affine) && graph.outputs.iter().all(|o| o.1 != id);
         let elements = &calibration.elements[x.index()];
-        let window =
-            Window::of(function, &value.shape, elements, undone, options.domain, options.margin);
+        let tail = calibration.extremes.get(&id).map_or(Tail::default(), |e| Tail::of(e));
+        let domain = (options.domain, options.margin);
+        let window = Window::of(function, &value.shape, elements, tail, undone, domain);
         match window {
             Ok(window) => {
                 let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);

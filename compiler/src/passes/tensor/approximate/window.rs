@@ -8,7 +8,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::function::Function;
 
 use crate::options::Domain;
-use crate::passes::tensor::calibrate::Spread;
+use crate::passes::tensor::calibrate::{Spread, Tail};
 
 /// A channel's scale is at least this share of the largest: what was quiet in calibration may
 /// speak later.
@@ -33,14 +33,15 @@ pub(super) struct Window {
 impl Window {
     /// The window of a function's operand.
     ///
+    /// `tail` says how far beyond the extremes values may go, in the operand's units;
     /// `per_channel` says whether a scale per channel can be undone for free behind it.
     pub(super) fn of(
         function: &Function,
         shape: &[usize],
         elements: &[Spread],
+        tail: Tail,
         per_channel: bool,
-        domain: Domain,
-        margin: f64,
+        (domain, margin): (Domain, f64),
     ) -> Result<Self, Box<Diagnostic>> {
         let mut window = if function.is_positively_homogeneous() {
             homogeneous(shape, elements, per_channel)
@@ -64,7 +65,9 @@ impl Window {
             (low, high) = (mean - reach, mean + reach);
         } else {
             let pad = margin * (high - low) / 2.0;
-            (low, high) = (low - pad, high + pad);
+            let all = elements.iter().fold(Spread::default(), |a, b| a.merge(b));
+            let unit = if all.max > all.min { (high - low) / (all.max - all.min) } else { 0.0 };
+            (low, high) = (low - pad.max(tail.below * unit), high + pad.max(tail.above * unit));
         }
         if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-300) {
             let pad = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
