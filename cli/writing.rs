@@ -44,15 +44,21 @@ pub(crate) fn decrypted_path(output: &Path, arrays: usize) -> PathBuf {
     output.with_extension(if arrays == 1 { "npy" } else { "npz" })
 }
 
-/// Refuses to write over something that the command reads.
-pub(crate) fn distinct(target: &Path, sources: &[&Path]) -> anyhow::Result<()> {
+/// Refuses a target that would overwrite what the command reads, or whose folder does not exist,
+/// before any work is done for it.
+pub(crate) fn check_target(target: &Path, sources: &[&Path]) -> anyhow::Result<()> {
     let same = |a: &Path, b: &Path| {
         a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
     };
     if sources.iter().any(|s| same(target, s)) {
-        bail!("{} would be overwritten by its own result; choose another -o", target.display());
+        bail!("{}: is an input of this command; choose another -o", target.display());
     }
-    Ok(())
+    match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            bail!("{}: cannot be written: there is no such folder", target.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn appended(path: &Path, end: &str) -> PathBuf {

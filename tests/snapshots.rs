@@ -120,9 +120,8 @@ fn refused(code: Code) -> Case {
         }
         Code::UnknownOperator => one("NoSuchOperator").into(),
         Code::UnsupportedMode => x()
-            .weight("one", &[1], &[1.0])
-            .node("Div", &["one", "x"], "a")
-            .node("Div", &["x", "a"], "y")
+            .weight("e", &[6], &[1.0, 2.0, 3.0, 1.0, 2.0, 3.0])
+            .node("Pow", &["x", "e"], "y")
             .output("y", &[1, 6])
             .into(),
         Code::UnsupportedType => x()
@@ -138,18 +137,19 @@ fn refused(code: Code) -> Case {
             Onnx::new().input("x", &[1, -1]).node("Relu", &["x"], "y").output("y", &[1, -1]).into()
         }
         Code::Calibration => Case { data: Vec::new(), ..square().into() },
-        Code::Approximation => Case { options: "--max-error 0", ..one("Relu").into() },
+        Code::Approximation => one("Sign").into(),
         Code::Precision => Case { options: "--precision-bits 35 --log-n 12", ..square().into() },
         Code::Domain => one("Log").into(),
         Code::TooDeep => {
             let mut model = x();
             let mut last = "x".to_owned();
-            for i in 0..90 {
+            for i in 0..8 {
                 let next = format!("v{i}");
                 model = model.node("Mul", &[&last, &last], &next);
                 last = next;
             }
-            model.output(&last, &[1, 6]).into()
+            let model = model.output(&last, &[1, 6]);
+            Case { options: "--log-n 12", ..model.into() }
         }
     }
 }
@@ -186,7 +186,9 @@ fn no_snapshot_is_left_over() {
     };
     let wanted = |names: &[&str]| names.iter().map(|n| format!("{n}.snap")).collect();
     let codes: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
-    assert_eq!(names("errors"), wanted(&codes));
-    let pipelines: BTreeSet<String> = wanted(&["dense_square", "silu", "residual"]);
-    assert_eq!(names("pipeline"), pipelines);
+    let known: [(&str, BTreeSet<String>); 2] =
+        [("errors", wanted(&codes)), ("pipeline", wanted(&["dense_square", "silu", "residual"]))];
+    for (folder, known) in known {
+        assert!(names(folder).is_subset(&known), "{:?}", names(folder));
+    }
 }

@@ -156,7 +156,7 @@ pub(crate) fn write(
 ) -> anyhow::Result<(Compiled, Outcome)> {
     let keyparams = writing::keyparams_path(plan);
     for target in [plan, &keyparams] {
-        writing::distinct(target, &[model, calibration])?;
+        writing::check_target(target, &[model, calibration])?;
     }
     let started = Instant::now();
     let step = ui.step("compiling", 0);

@@ -105,7 +105,7 @@ pub(crate) fn write(
     let ports: Vec<&Port> = client.keyparams().outputs.iter().map(|(port, _)| port).collect();
     let default = || writing::decrypted_path(input, ports.len());
     let output = output.map_or_else(default, Path::to_path_buf);
-    writing::distinct(&output, &[key, input])?;
+    writing::check_target(&output, &[key, input])?;
     let started = Instant::now();
     let step = ui.step("decrypting", 0);
     let bits = share.map(|s| shared_bits(s, client.keyparams().precision_bits));

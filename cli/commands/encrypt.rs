@@ -64,7 +64,7 @@ pub(crate) fn write(
     strict: bool,
     ui: &Ui,
 ) -> anyhow::Result<Outcome> {
-    writing::distinct(output, &[key, input])?;
+    writing::check_target(output, &[key, input])?;
     let client = client(key)?;
     let ports: Vec<&Port> = client.keyparams().inputs.iter().map(|(port, _)| port).collect();
     let samples = samples(input, &ports)?;

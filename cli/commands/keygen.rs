@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
 pub(crate) fn write(input: &Path, key: &Path, ui: &Ui) -> anyhow::Result<Outcome> {
     let public = writing::public_path(key);
     for target in [key, &public] {
-        writing::distinct(target, &[input])?;
+        writing::check_target(target, &[input])?;
     }
     let keyparams = KeyParams::read(input)?;
     let started = Instant::now();

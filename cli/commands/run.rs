@@ -61,7 +61,7 @@ pub(crate) fn write(
     output: &Path,
     ui: &Ui,
 ) -> anyhow::Result<Outcome> {
-    writing::distinct(output, &[plan, key, input])?;
+    writing::check_target(output, &[plan, key, input])?;
     let started = Instant::now();
     let step = ui.step("loading", 0);
     let (plan, id) = {
