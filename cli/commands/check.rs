@@ -71,13 +71,23 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     }
     let step = ui.step("simulating", 0);
     let batch: Vec<Tensors> = (0..samples.len()).map(|s| samples.sample(s)).collect();
-    let found = Simulation::outputs(&plan, &batch)?;
+    let (found, lost) = simulate(&plan, &batch)?;
     step.end();
     let mut outcome = Outcome::new();
     outcome.insert("plan".to_owned(), format::id(&plan.id()).into());
     outcome.insert("samples".to_owned(), samples.len().into());
+    outcome.insert("overflowed".to_owned(), lost.into());
+    if lost > 0 {
+        ui.warn(&format!(
+            "{lost} sample(s) drive a value out of the ciphertext modulus, far outside the \
+             calibrated ranges; they count as wrong"
+        ));
+    }
     if let Some(wanted) = &wanted {
-        let quality = Quality::of(&found, wanted);
+        let mut quality =
+            Quality::within(&kept(&found, &found), &kept(wanted, &found), &spans(wanted));
+        // Errors are those of samples with an answer, agreement is that of all.
+        quality.agreement = Quality::of(&found, wanted).agreement;
         ui.show(&format!("against the float model: {}", report::quality(&quality)));
         outcome.insert("agreement".to_owned(), json!(quality.agreement));
         outcome.insert("relative_error".to_owned(), json!(quality.max_error));
@@ -95,6 +105,35 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
         ui.show(&format!("right for {:.1} % of the labels{float}", 100.0 * plan_share));
     }
     Ok(outcome)
+}
+
+/// The plan's answers, and how many samples have none since a value overflowed: theirs are NaN.
+fn simulate(plan: &Plan, batch: &[Tensors]) -> anyhow::Result<(Vec<Tensors>, usize)> {
+    match Simulation::outputs(plan, batch) {
+        Ok(found) => return Ok((found, 0)),
+        Err(error) if !error.is_overflow() => return Err(error.into()),
+        Err(_) => {}
+    }
+    let nothing: Tensors =
+        plan.outputs.iter().map(|(port, _, _)| vec![f64::NAN; port.elements()]).collect();
+    let (mut found, mut lost) = (Vec::with_capacity(batch.len()), 0);
+    for sample in batch {
+        match Simulation::outputs(plan, std::slice::from_ref(sample)) {
+            Ok(answers) => found.extend(answers),
+            Err(error) if error.is_overflow() => {
+                found.push(nothing.clone());
+                lost += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((found, lost))
+}
+
+/// Those of `answers` whose sample has an answer in `found`.
+fn kept(answers: &[Tensors], found: &[Tensors]) -> Vec<Tensors> {
+    let there = |f: &Tensors| f.iter().flatten().all(|x| !x.is_nan());
+    answers.iter().zip(found).filter(|(_, f)| there(f)).map(|(a, _)| a.clone()).collect()
 }
 
 /// What the float model answers.

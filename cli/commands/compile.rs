@@ -68,21 +68,23 @@ pub(crate) struct Wishes {
     #[arg(default_value = "min-max")]
     pub(crate) domain_mode: DomainMode,
 
-    /// Bits of the outputs that noise must leave, relative to their range
+    /// Bits of the outputs that noise must leave, relative to their range [default: 12]
     #[arg(long, value_name = "BITS", env = "HEPLAN_PRECISION_BITS", hide_env_values = true)]
-    #[arg(visible_alias = "n-bits-fractional-precision", default_value = "12")]
+    #[arg(visible_alias = "n-bits-fractional-precision")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=35))]
-    pub(crate) precision_bits: u32,
+    pub(crate) precision_bits: Option<u32>,
 
-    /// Root mean square error of the outputs that approximation may cause, relative to their range
+    /// Root mean square error of the outputs that approximation may cause, relative to their
+    /// range [default: 0.004]
     #[arg(long, value_name = "SHARE", env = "HEPLAN_MAX_ERROR", hide_env_values = true)]
-    #[arg(default_value = "0.01", value_parser = share)]
-    pub(crate) max_error: f64,
+    #[arg(value_parser = share)]
+    pub(crate) max_error: Option<f64>,
 
     /// Share of calibration samples for which the plan must choose the same class as the model
+    /// [default: 0.99]
     #[arg(long, value_name = "SHARE", env = "HEPLAN_MIN_AGREEMENT", hide_env_values = true)]
-    #[arg(default_value = "0.99", value_parser = share)]
-    pub(crate) min_agreement: f64,
+    #[arg(value_parser = share)]
+    pub(crate) min_agreement: Option<f64>,
 
     /// How polynomials are fitted: best where the calibration data is dense, or with the least
     /// largest error on the whole range
@@ -90,10 +92,10 @@ pub(crate) struct Wishes {
     #[arg(default_value = "least-squares")]
     pub(crate) fit: Fit,
 
-    /// Share of a calibrated range's half-width that is added on either side
+    /// Share of a calibrated range's half-width that is added on either side [default: 0.1]
     #[arg(long, value_name = "SHARE", env = "HEPLAN_MARGIN", hide_env_values = true)]
-    #[arg(default_value = "0.1", value_parser = share)]
-    pub(crate) margin: f64,
+    #[arg(value_parser = share)]
+    pub(crate) margin: Option<f64>,
 
     /// The length of a symbolic axis of the model's inputs; may be repeated
     #[arg(long, value_name = "NAME=N", env = "HEPLAN_DIM", hide_env_values = true)]
@@ -117,16 +119,17 @@ const DEVIATIONS: f64 = 4.0;
 impl Wishes {
     /// As the compiler takes them.
     pub(crate) fn options(&self) -> CompilerOptions {
+        let default = CompilerOptions::recommended();
         CompilerOptions {
-            min_agreement: self.min_agreement,
-            max_error: self.max_error,
-            precision_bits: f64::from(self.precision_bits),
+            min_agreement: self.min_agreement.unwrap_or(default.min_agreement),
+            max_error: self.max_error.unwrap_or(default.max_error),
+            precision_bits: self.precision_bits.map_or(default.precision_bits, f64::from),
             degree: self.relu_mode.0,
             domain: match self.domain_mode {
                 DomainMode::MinMax => Domain::MinMax,
                 DomainMode::MeanStd => Domain::MeanStd(DEVIATIONS),
             },
-            margin: self.margin,
+            margin: self.margin.unwrap_or(default.margin),
             method: match self.fit {
                 Fit::LeastSquares => Method::LeastSquares,
                 Fit::Minimax => Method::Minimax,
@@ -261,5 +264,43 @@ fn dimension(text: &str) -> Result<(String, usize), String> {
     match parts {
         Some((name, Ok(n @ 1..))) if !name.is_empty() => Ok((name.to_owned(), n)),
         _ => Err("give NAME=N with N of at least 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        wishes: Wishes,
+    }
+
+    #[test]
+    fn the_defaults_that_the_help_names_are_the_compilers() {
+        let default = CompilerOptions::recommended();
+        for (flag, value) in [
+            ("precision_bits", default.precision_bits),
+            ("max_error", default.max_error),
+            ("min_agreement", default.min_agreement),
+            ("margin", default.margin),
+        ] {
+            let command = Only::command();
+            let arg = command.get_arguments().find(|a| a.get_id() == flag).expect(flag);
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.ends_with(&format!("[default: {value}]")), "{flag}: {help}");
+        }
+    }
+
+    #[test]
+    fn degrees_are_read_as_he_man_writes_them() {
+        let wishes = |line: &str| Only::try_parse_from(line.split(' ')).map(|o| o.wishes);
+        let degree = |line: &str| wishes(line).expect("valid").options().degree;
+        assert_eq!(degree("x --relu-mode deg3"), Some(3));
+        assert_eq!(degree("x --relu-mode auto"), None);
+        assert!(wishes("x --relu-mode degree").is_err());
     }
 }
