@@ -40,9 +40,9 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// The first twelve hexadecimal digits of an id.
+/// The first sixteen hexadecimal digits of an id, as messages about files show it.
 pub(crate) fn short_id(id: &[u8; 32]) -> String {
-    id[..6].iter().map(|b| format!("{b:02x}")).collect()
+    id[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// All hexadecimal digits of an id.
