@@ -28,7 +28,7 @@ pub(crate) fn words(report: &Report) -> String {
         format::bytes(report.key_bytes)
     ));
     lines.push(format!(
-        "  a run      about {} on one thread, about {} of memory (predicted)",
+        "  a run      about {} on one thread (predicted); ciphertexts take up to {}",
         format::time(std::time::Duration::from_secs_f64(report.seconds.clamp(0.0, 1e9))),
         format::bytes(report.peak_bytes)
     ));

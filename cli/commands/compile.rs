@@ -68,7 +68,7 @@ pub(crate) struct Wishes {
     #[arg(default_value = "min-max")]
     pub(crate) domain_mode: DomainMode,
 
-    /// Bits of the outputs that noise must leave, relative to their range [default: 12]
+    /// Bits of the outputs that noise must leave, relative to their range [default: 11]
     #[arg(long, value_name = "BITS", env = "HEPLAN_PRECISION_BITS", hide_env_values = true)]
     #[arg(visible_alias = "n-bits-fractional-precision")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=35))]

@@ -115,6 +115,9 @@ pub(crate) fn write(
         None => Sharing::Private,
     };
     let mut answers = client.decrypt(&file, None, &sharing)?;
+    for text in implausible(&ports, &answers) {
+        ui.warn(&text);
+    }
     if let Some(bits) = bits {
         round(&mut answers, &ports, bits);
     }
@@ -132,6 +135,29 @@ pub(crate) fn write(
     }
     ui.wrote(&mut outcome, "output", &output, "");
     Ok((answers, outcome))
+}
+
+/// How far an answer may lie outside what calibration saw, in ranges, before it is suspicious.
+const FAR: f64 = 2.0;
+
+/// Answers so far outside the calibrated outputs that the polynomials have probably left their
+/// ranges on the way, or a ciphertext its modulus: nothing else shows that after the fact.
+fn implausible(ports: &[&Port], answers: &Answers) -> Vec<String> {
+    let mut found = Vec::new();
+    for (s, sample) in answers.iter().enumerate() {
+        for (port, values) in ports.iter().zip(sample) {
+            let (low, high) = port.range;
+            let reach = FAR * (high - low).max(port.factor * 1e-6);
+            if values.iter().any(|&x| !(low - reach..=high + reach).contains(&x)) {
+                found.push(format!(
+                    "output {:?} of sample {s} lies far outside what calibration saw ({low:.4} to \
+                     {high:.4}); do not trust it: the input was probably unlike the calibration set",
+                    port.name
+                ));
+            }
+        }
+    }
+    found
 }
 
 /// How many bits a shared answer keeps: those asked for, as far as the plan's own noise stays

@@ -50,7 +50,7 @@ impl Options {
         Self {
             min_agreement: 0.99,
             max_error: 0.004,
-            precision_bits: 12.0,
+            precision_bits: 11.0,
             degree: None,
             domain: Domain::MinMax,
             margin: 0.1,
