@@ -92,6 +92,9 @@ pub struct Calibration {
     pub operands: BTreeMap<ValueId, Vec<(u32, f64)>>,
     /// For every `Function` node the smallest and largest value of its operand in each sample.
     pub extremes: BTreeMap<ValueId, Vec<(f64, f64)>>,
+    /// For every `Function` node the spreads of its operand's elements over the even and over the
+    /// odd samples: what one half says of the other, the whole says of samples to come.
+    pub halves: BTreeMap<ValueId, [Vec<Spread>; 2]>,
 }
 
 /// How far beyond the extremes seen the next samples may go, below and above.
@@ -155,6 +158,7 @@ pub fn calibrate(graph: &Graph, samples: &Samples) -> Result<Calibration, Vec<Di
         elements: graph.values.iter().map(|v| vec![Spread::default(); v.elements()]).collect(),
         operands: functions(graph).map(|(id, _)| (id, Vec::new())).collect(),
         extremes: functions(graph).map(|(id, _)| (id, Vec::new())).collect(),
+        halves: functions(graph).map(|(id, x)| (id, empty_halves(graph, x))).collect(),
     };
     let starts: Vec<usize> = (0..samples.len()).step_by(LANES).collect();
     for group in starts.chunks(GROUP) {
@@ -174,6 +178,9 @@ pub fn calibrate(graph: &Graph, samples: &Samples) -> Result<Calibration, Vec<Di
                 let kept = calibration.operands.entry(id).or_default();
                 select(block, first, samples.len(), x, kept);
                 calibration.extremes.entry(id).or_default().extend(extremes(block, x));
+                if let Some(halves) = calibration.halves.get_mut(&id) {
+                    split(block, first, x, halves);
+                }
             }
         }
     }
@@ -187,6 +194,20 @@ fn functions(graph: &Graph) -> impl Iterator<Item = (ValueId, ValueId)> + '_ {
         Op::Function { x, .. } => Some((id, x)),
         _ => None,
     })
+}
+
+fn empty_halves(graph: &Graph, x: ValueId) -> [Vec<Spread>; 2] {
+    let empty = vec![Spread::default(); graph.value(x).elements()];
+    [empty.clone(), empty]
+}
+
+/// Adds the elements of `x` to the half that their sample belongs to.
+fn split(block: &Block, first: usize, x: ValueId, halves: &mut [Vec<Spread>; 2]) {
+    for (e, lanes) in block.values[x.index()].chunks(LANES).enumerate() {
+        for (lane, &v) in lanes[..block.lanes].iter().enumerate() {
+            halves[(first + lane) % 2][e].add(v);
+        }
+    }
 }
 
 /// The smallest and largest element of `x` in each sample of a block.

@@ -106,7 +106,9 @@ fn candidates<'g>(
         let elements = &calibration.elements[x.index()];
         let tail = calibration.extremes.get(&id).map_or(Tail::default(), |e| Tail::of(e));
         let domain = (options.domain, options.margin);
-        let window = Window::of(function, &value.shape, elements, tail, undone, domain);
+        let none = [Vec::new(), Vec::new()];
+        let reach = (tail, calibration.halves.get(&id).unwrap_or(&none));
+        let window = Window::of(function, &value.shape, elements, reach, undone, domain);
         match window {
             Ok(window) => {
                 let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);

@@ -17,6 +17,10 @@ const QUIET: f64 = 1.0 / 16.0;
 /// little.
 const SIGMAS: f64 = 4.0;
 
+/// Samples to come are many more than one half of the calibration set: they reach this many times
+/// as far beyond it as the other half does.
+const BEYOND: f64 = 2.5;
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Window {
@@ -33,13 +37,13 @@ pub(super) struct Window {
 impl Window {
     /// The window of a function's operand.
     ///
-    /// `tail` says how far beyond the extremes values may go, in the operand's units;
+    /// `tail` and the `halves` of the calibration set say how far beyond the extremes values may go;
     /// `per_channel` says whether a scale per channel can be undone for free behind it.
     pub(super) fn of(
         function: &Function,
         shape: &[usize],
         elements: &[Spread],
-        tail: Tail,
+        (tail, halves): (Tail, &[Vec<Spread>; 2]),
         per_channel: bool,
         (domain, margin): (Domain, f64),
     ) -> Result<Self, Box<Diagnostic>> {
@@ -67,7 +71,10 @@ impl Window {
             let pad = margin * (high - low) / 2.0;
             let all = elements.iter().fold(Spread::default(), |a, b| a.merge(b));
             let unit = if all.max > all.min { (high - low) / (all.max - all.min) } else { 0.0 };
-            (low, high) = (low - pad.max(tail.below * unit), high + pad.max(tail.above * unit));
+            let unseen = Unseen::of(function, shape, halves, per_channel);
+            let below = pad.max(tail.below * unit).max(BEYOND * unseen.below * (high - low));
+            let above = pad.max(tail.above * unit).max(BEYOND * unseen.above * (high - low));
+            (low, high) = (low - below, high + above);
         }
         if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-300) {
             let pad = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
@@ -104,6 +111,50 @@ impl Window {
     /// The `u` at the place `t`.
     pub(super) fn unplace(&self, t: f64) -> f64 {
         self.middle() + self.half() * t
+    }
+}
+
+/// How far one half of the calibration set lies outside the window of the other, in widths of that
+/// window. Channels with scales of their own are the reason: each has seen few large values.
+struct Unseen {
+    below: f64,
+    above: f64,
+}
+
+impl Unseen {
+    fn of(
+        function: &Function,
+        shape: &[usize],
+        halves: &[Vec<Spread>; 2],
+        per_channel: bool,
+    ) -> Self {
+        let mut out = Self { below: 0.0, above: 0.0 };
+        for (known, other) in [(&halves[0], &halves[1]), (&halves[1], &halves[0])] {
+            if known.iter().chain(other).any(|s| s.count == 0) {
+                continue;
+            }
+            let window = if function.is_positively_homogeneous() {
+                homogeneous(shape, known, per_channel)
+            } else {
+                Window { scale: vec![1.0], class: Vec::new(), low: 0.0, high: 0.0 }
+            };
+            let extremes = |elements: &[Spread]| {
+                elements.iter().enumerate().fold(
+                    (f64::INFINITY, f64::NEG_INFINITY),
+                    |(l, h), (e, s)| {
+                        let scale = window.scale_of(e);
+                        (l.min(s.min / scale), h.max(s.max / scale))
+                    },
+                )
+            };
+            let (low, high) = extremes(known);
+            let (least, most) = extremes(other);
+            if high > low {
+                out.below = out.below.max((low - least) / (high - low));
+                out.above = out.above.max((most - high) / (high - low));
+            }
+        }
+        out
     }
 }
 
