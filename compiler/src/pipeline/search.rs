@@ -32,6 +32,9 @@ const PROBES: usize = 4;
 /// Bits that a probe must show beyond those asked for: the other samples may be worse.
 const RESERVE_BITS: f64 = 1.5;
 
+/// What carrying one limb of a key is worth, in NTTs of a limb.
+const KEY_PRICE: f64 = 2.0;
+
 /// A plan under the parameters that were chosen.
 pub(super) struct Lowered {
     pub(super) plan: Plan,
@@ -143,7 +146,7 @@ impl<'a> Ring<'a> {
         options: &'a Options,
         judge: &'a dyn Judge,
     ) -> Self {
-        let lowered = passes::slots::lower(&real.graph, &real.ports, 1 << (log_n - 1));
+        let lowered = passes::slots::lower(&real.graph, &real.ports, 1 << (log_n - 1), KEY_PRICE);
         Self { real, log_n, depth, options, judge, lowered }
     }
 

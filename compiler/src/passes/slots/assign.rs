@@ -7,18 +7,16 @@
 //! builds the diagonals.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::layout::Layout;
-use heplan_ir::tensor::{Graph, Op};
+use heplan_ir::tensor::Op;
 use rayon::prelude::*;
 
-use super::candidates;
-use super::classes::Classes;
-use super::count::{Counts, count};
 use super::routing::Placed;
-use super::weights::Weights;
+use super::source::combinations;
+use super::steps::Keys;
+use super::{Problem, candidates, count};
 
 /// States kept after every class.
 const BEAM: usize = 16;
@@ -33,22 +31,26 @@ pub(super) struct Assignment {
     pub(super) cost: f64,
 }
 
+/// A number for a layout that the search has met.
+type Met = usize;
+
 #[derive(Clone)]
 struct State {
-    layouts: Vec<Arc<Placed>>,
+    layouts: Vec<Met>,
     cost: f64,
 }
 
-/// Chooses layouts for every class of `graph` in ciphertexts of `width` slots.
-pub(super) fn assign(graph: &Graph, classes: &Classes, width: usize) -> Assignment {
-    let mut search = Search { graph, classes, width, memo: BTreeMap::new() };
+/// Chooses layouts for every class of the problem.
+pub(super) fn assign(problem: &Problem<'_>) -> Assignment {
+    let mut search =
+        Search { problem, met: BTreeMap::new(), placed: Vec::new(), memo: BTreeMap::new() };
     let mut states = vec![State { layouts: Vec::new(), cost: 0.0 }];
-    for class in 0..classes.all.len() {
+    for class in 0..problem.classes.all.len() {
         let mut next: Vec<State> = Vec::new();
         for state in &states {
             for layout in search.candidates(class, state) {
                 let mut layouts = state.layouts.clone();
-                layouts.push(Arc::new(Placed::new(layout)));
+                layouts.push(search.meet(layout));
                 next.push(State { layouts, cost: state.cost });
             }
         }
@@ -61,16 +63,17 @@ pub(super) fn assign(graph: &Graph, classes: &Classes, width: usize) -> Assignme
         states = prune(next);
     }
     let best = states.into_iter().next().expect("every class has a candidate");
-    Assignment { layouts: best.layouts.iter().map(|l| l.layout.clone()).collect(), cost: best.cost }
+    let layouts = best.layouts.iter().map(|&l| search.placed[l].layout.clone()).collect();
+    Assignment { layouts, cost: best.cost }
 }
 
 /// Keeps the cheapest states, at most [`ALIKE`] for each newest layout.
 fn prune(mut states: Vec<State>) -> Vec<State> {
     states.sort_by(|a, b| a.cost.total_cmp(&b.cost).then_with(|| a.layouts.cmp(&b.layouts)));
-    let mut alike: BTreeMap<Arc<Placed>, usize> = BTreeMap::new();
+    let mut alike: BTreeMap<Met, usize> = BTreeMap::new();
     states.retain(|s| {
-        let Some(newest) = s.layouts.last() else { return true };
-        let n = alike.entry(newest.clone()).or_default();
+        let Some(&newest) = s.layouts.last() else { return true };
+        let n = alike.entry(newest).or_default();
         *n += 1;
         *n <= ALIKE
     });
@@ -79,54 +82,64 @@ fn prune(mut states: Vec<State>) -> Vec<State> {
 }
 
 /// An affine map with the layouts of its operands, and last its own.
-type Key = (ValueId, Vec<Arc<Placed>>);
+type Key = (ValueId, Vec<Met>);
 
 struct Search<'a> {
-    graph: &'a Graph,
-    classes: &'a Classes,
-    width: usize,
+    problem: &'a Problem<'a>,
+    met: BTreeMap<Layout, Met>,
+    /// The layouts met, with their places.
+    placed: Vec<Placed>,
     memo: BTreeMap<Key, f64>,
 }
 
 impl Search<'_> {
+    fn meet(&mut self, layout: Layout) -> Met {
+        let new = self.placed.len();
+        *self.met.entry(layout).or_insert_with_key(|layout| {
+            self.placed.push(Placed::new(layout.clone()));
+            new
+        })
+    }
+
     /// The affine maps whose last undecided class is `class`.
     fn ready_after(&self, class: usize) -> Vec<ValueId> {
+        let (graph, classes) = (self.problem.graph, &self.problem.classes);
         let last = |id: ValueId| {
-            let operands = self.graph.value(id).op.operands();
+            let operands = graph.value(id).op.operands();
             operands
                 .iter()
-                .map(|x| self.classes.of[x.index()])
+                .map(|x| classes.of[x.index()])
                 .max()
                 .unwrap_or(0)
-                .max(self.classes.of[id.index()])
+                .max(classes.of[id.index()])
         };
-        let affine = |id: &ValueId| matches!(self.graph.value(*id).op, Op::Affine { .. });
-        self.graph.ids().filter(affine).filter(|&id| last(id) == class).collect()
+        let affine = |id: &ValueId| matches!(graph.value(*id).op, Op::Affine { .. });
+        graph.ids().filter(affine).filter(|&id| last(id) == class).collect()
     }
 
     fn candidates(&self, class: usize, state: &State) -> Vec<Layout> {
-        let members = &self.classes.all[class];
-        let first = self.graph.value(members.members[0]);
+        let Problem { graph, classes, width, .. } = self.problem;
+        let members = &classes.all[class];
+        let first = graph.value(members.members[0]);
         let Some(&affine) = members.affines.first() else {
-            return candidates::for_input(&first.shape, self.width);
+            return candidates::for_input(&first.shape, *width);
         };
-        let inputs: Vec<(&[usize], &Layout)> = self
-            .graph
+        let inputs: Vec<(&[usize], &Layout)> = graph
             .value(affine)
             .op
             .operands()
             .into_iter()
             .filter_map(|x| {
-                let layout = state.layouts.get(self.classes.of[x.index()])?;
-                Some((self.graph.value(x).shape.as_slice(), &layout.layout))
+                let layout = *state.layouts.get(classes.of[x.index()])?;
+                Some((graph.value(x).shape.as_slice(), &self.placed[layout].layout))
             })
             .collect();
-        candidates::for_affine(&first.shape, &inputs, self.width)
+        candidates::for_affine(&first.shape, &inputs, *width)
     }
 
-    fn key(&self, affine: ValueId, layouts: &[Arc<Placed>]) -> Key {
-        let layout = |x: &ValueId| layouts[self.classes.of[x.index()]].clone();
-        let operands = self.graph.value(affine).op.operands();
+    fn key(&self, affine: ValueId, layouts: &[Met]) -> Key {
+        let layout = |x: &ValueId| layouts[self.problem.classes.of[x.index()]];
+        let operands = self.problem.graph.value(affine).op.operands();
         (affine, operands.iter().chain([&affine]).map(layout).collect())
     }
 
@@ -139,26 +152,18 @@ impl Search<'_> {
         self.memo.extend(new.into_iter().zip(costs));
     }
 
-    /// What an affine map costs between these layouts.
+    /// What an affine map costs between these layouts, with keys of its own.
     fn cost(&self, (affine, layouts): &Key) -> f64 {
-        let Op::Affine { terms, .. } = &self.graph.value(*affine).op else {
-            unreachable!("only affine maps are priced")
-        };
-        let output = layouts.last().expect("the map's own layout comes last");
-        let routed: Vec<_> = terms
+        let output = &self.placed[*layouts.last().expect("the map's own layout comes last")];
+        let sources: Vec<_> = self.problem.terms[affine]
             .iter()
             .zip(layouts)
-            .map(|(t, placed)| (&**self.graph.consts.matrix(t.1), &**placed))
+            .map(|(term, &layout)| term.sources(&self.placed[layout]))
             .collect();
-        let weights = Weights::at(self.classes.level[affine.index()] + 1);
-        price(&count(&routed, output, &weights), &weights)
+        let (weights, keys) = (self.problem.weights(*affine), Keys::default());
+        combinations(&sources)
+            .iter()
+            .map(|sources| count::cost(sources, output, &weights, &keys))
+            .fold(f64::INFINITY, f64::min)
     }
-}
-
-/// The cost of a transform with these counts.
-fn price(counts: &Counts, weights: &Weights) -> f64 {
-    counts.rotations
-        + weights.diagonal * counts.diagonals as f64
-        + (weights.fold + weights.key) * counts.folds as f64
-        + weights.fixed * (counts.inputs + counts.outputs) as f64
 }

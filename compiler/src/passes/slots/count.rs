@@ -5,44 +5,27 @@ use std::collections::BTreeSet;
 use heplan_ir::matrix::SparseMatrix;
 
 use super::routing::{Folding, Placed, route};
-use super::split::{Arity, choose, moduli};
+use super::source::Source;
+use super::steps::{Arity, Keys, choose, moduli};
 use super::weights::Weights;
 
 /// Entries looked at per matrix.
 const SAMPLE: usize = 20_000;
 
-/// What a transform consists of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    /// Non-zero diagonals over all pairs of ciphertexts.
-    pub(super) diagonals: usize,
-    /// Cost of baby and giant steps with their keys.
-    pub(super) rotations: f64,
-    /// Fold rotations over all output ciphertexts.
-    pub(super) folds: usize,
-    /// Input ciphertexts.
-    pub(super) inputs: usize,
-    /// Output ciphertexts.
-    pub(super) outputs: usize,
-}
-
-/// Counts the transform of `terms`, matrices with the layouts that they read, into `output`.
-pub(super) fn count(
-    terms: &[(&SparseMatrix, &Placed)],
-    output: &Placed,
-    weights: &Weights,
-) -> Counts {
+/// What the transform of `sources` into `output` costs when the graph has `keys` anyway.
+pub(super) fn cost(sources: &[Source<'_>], output: &Placed, weights: &Weights, keys: &Keys) -> f64 {
     let width = output.layout.width;
     let outputs = output.layout.ciphertexts();
     let mut offsets: BTreeSet<u32> = BTreeSet::new();
     let mut diagonals = 0;
     let mut inputs = 0;
-    for (matrix, input) in terms {
+    for source in sources {
+        let input = &source.placed;
         let ciphertexts = input.layout.ciphertexts();
         let mut seen = vec![false; width * ciphertexts * outputs];
-        for r in sampled_rows(matrix) {
+        for r in sampled_rows(source.matrix) {
             let to = output.place(r);
-            for (c, _) in matrix.row(r) {
+            for (c, _) in source.matrix.row(r) {
                 let landing = route(&input.layout, &output.layout, input.place(c), to);
                 let pair = landing.output as usize * ciphertexts + landing.input as usize;
                 let at = pair * width + landing.offset as usize;
@@ -55,14 +38,26 @@ pub(super) fn count(
         }
         inputs += ciphertexts;
     }
-    let layouts = || terms.iter().map(|t| &t.1.layout);
+    let layouts = || sources.iter().map(|s| &s.placed.layout);
     let folding = Folding::between(layouts(), &output.layout);
     let offsets: Vec<u32> = offsets.into_iter().collect();
     let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
     let arity = Arity { inputs, outputs };
-    let choice = choose(&offsets, width, arity, weights, &moduli(width, strides));
-    let folds = folding.rotations().count() * outputs;
-    Counts { diagonals, rotations: choice.cost, folds, inputs, outputs }
+    let steps = choose(&offsets, width, arity, weights, keys, &moduli(width, strides));
+    let folds: f64 = folding
+        .rotations()
+        .map(|by| {
+            let by = u32::try_from(by).expect("below the width");
+            let level = weights.level.saturating_sub(1);
+            weights.fold * outputs as f64 + keys.price(by, level, weights.low_key)
+        })
+        .sum();
+    steps.cost
+        + sources.iter().map(|s| s.cost(weights, keys)).sum::<f64>()
+        + weights.diagonal * diagonals as f64
+        + folds
+        + weights.input * inputs as f64
+        + weights.output * outputs as f64
 }
 
 /// Rows spread over the whole matrix, in whole, holding about [`SAMPLE`] entries.

@@ -7,26 +7,24 @@ use heplan_ir::entity::{ConstId, OriginId, ValueId};
 use heplan_ir::layout::Layout;
 use heplan_ir::series::PolynomialSet;
 use heplan_ir::slots::{self, Op as SlotsOp, Port};
-use heplan_ir::tensor::{self, Op};
+use heplan_ir::tensor::Op;
 
-use super::classes::Classes;
-use super::{PortInfo, Ports, spread, transform};
+use super::columns::Run;
+use super::routing::Placed;
+use super::steps::Keys;
+use super::{PortInfo, Ports, Problem, spread, transform};
 
 /// Lowers every value under its class's layout.
-pub(super) fn emit(
-    graph: &tensor::Graph,
-    ports: &Ports,
-    classes: &Classes,
-    layouts: &[Layout],
-    width: usize,
-) -> slots::Graph {
+pub(super) fn emit(problem: &Problem<'_>, ports: &Ports, layouts: &[Layout]) -> slots::Graph {
+    let graph = problem.graph;
     let out = slots::Graph {
         name: graph.name.clone(),
-        width,
+        width: problem.width,
         origins: graph.origins.clone(),
         ..Default::default()
     };
-    let mut emitter = Emitter { graph, classes, layouts, out, parts: Vec::new() };
+    let keys = Keys::default();
+    let mut emitter = Emitter { problem, layouts, out, parts: Vec::new(), keys };
     let mut inputs = ports.inputs.iter();
     for id in graph.ids() {
         let parts = emitter.value(id, &mut inputs);
@@ -40,23 +38,25 @@ pub(super) fn emit(
 }
 
 struct Emitter<'a> {
-    graph: &'a tensor::Graph,
-    classes: &'a Classes,
+    problem: &'a Problem<'a>,
     layouts: &'a [Layout],
     out: slots::Graph,
     /// The ciphertexts of every tensor so far.
     parts: Vec<Vec<ValueId>>,
+    /// The rotation keys of what is emitted so far. Levels fall along the graph, so a key that is
+    /// here serves most of what follows.
+    keys: Keys,
 }
 
 impl<'a> Emitter<'a> {
     fn layout(&self, id: ValueId) -> &'a Layout {
-        &self.layouts[self.classes.of[id.index()]]
+        &self.layouts[self.problem.classes.of[id.index()]]
     }
 
     fn port(&self, name: &str, id: ValueId, info: &PortInfo) -> Port {
         Port {
             name: name.to_owned(),
-            shape: self.graph.value(id).shape.clone(),
+            shape: self.problem.graph.value(id).shape.clone(),
             layout: self.layout(id).clone(),
             factor: info.factor,
             range: info.range,
@@ -68,7 +68,7 @@ impl<'a> Emitter<'a> {
         id: ValueId,
         ports: &mut impl Iterator<Item = &'p PortInfo>,
     ) -> Vec<ValueId> {
-        let value = self.graph.value(id);
+        let value = self.problem.graph.value(id);
         let origin = value.origin;
         match &value.op {
             Op::Input { name } => {
@@ -106,22 +106,28 @@ impl<'a> Emitter<'a> {
         origin: OriginId,
     ) -> Vec<ValueId> {
         let output = self.layout(id);
-        let routed: Vec<_> =
-            terms.iter().map(|(x, m)| (&**self.graph.consts.matrix(*m), self.layout(*x))).collect();
-        let built = transform::build(&routed, output, self.classes.level[id.index()] + 1);
-        let xs = terms.iter().flat_map(|t| self.parts[t.0.index()].clone()).collect();
-        let outputs = built.transform.outputs;
-        let transform = self.out.consts.add(Constant::Transform(Arc::new(built.transform)));
-        let op = SlotsOp::Linear { xs, transform, split: built.split };
-        let mut parts = self.out.push(op, outputs, origin);
-        for &by in &built.folds {
-            for part in &mut parts {
-                let turned = self.out.push(SlotsOp::Rotate { x: *part, by }, 1, origin)[0];
-                *part = self.out.push(SlotsOp::Add { a: *part, b: turned }, 1, origin)[0];
+        let placed = terms.iter().map(|t| Placed::new(self.layout(t.0).clone()));
+        let routed: Vec<_> = self.problem.terms[&id].iter().cloned().zip(placed).collect();
+        let built = transform::build(&routed, output, &self.problem.weights(id), &mut self.keys);
+        let mut xs = Vec::new();
+        for ((x, _), runs) in terms.iter().zip(&built.runs) {
+            for part in self.parts[x.index()].clone() {
+                xs.push(runs.iter().fold(part, |x, &run| self.run(x, run, origin)));
             }
         }
+        let results = built.transform.outputs;
+        let transform = self.out.consts.add(Constant::Transform(Arc::new(built.transform)));
+        let op = SlotsOp::Linear { xs, transform, split: built.split };
+        let results = self.out.push(op, results, origin);
+        let mut parts: Vec<ValueId> = results
+            .chunks_exact(built.giants.len())
+            .map(|results| self.horner(results, &built.giants, built.hop, origin))
+            .collect();
+        for &by in &built.folds {
+            parts.iter_mut().for_each(|part| *part = self.add_rotated(*part, *part, by, origin));
+        }
         let Some(bias) = bias else { return parts };
-        let vectors = spread(output, self.graph.consts.vector(bias));
+        let vectors = spread(output, self.problem.graph.consts.vector(bias));
         for (part, vector) in parts.iter_mut().zip(vectors) {
             if vector.iter().any(|&b| b != 0.0) {
                 let constant = self.out.consts.add_vector(vector);
@@ -131,10 +137,42 @@ impl<'a> Emitter<'a> {
         parts
     }
 
+    /// `base + rot(x, by)`.
+    fn add_rotated(&mut self, base: ValueId, x: ValueId, by: u32, origin: OriginId) -> ValueId {
+        let turned = self.out.push(SlotsOp::Rotate { x, by }, 1, origin)[0];
+        self.out.push(SlotsOp::Add { a: base, b: turned }, 1, origin)[0]
+    }
+
+    /// The sum of rotated copies of `x`.
+    fn run(&mut self, x: ValueId, run: Run, origin: OriginId) -> ValueId {
+        run.additions().into_iter().fold(x, |sum, (doubled, by)| {
+            self.add_rotated(if doubled { sum } else { x }, sum, by, origin)
+        })
+    }
+
+    /// `Σ rot(result, giant·hop)` by Horner's rule, `giants` increasing from 0.
+    fn horner(
+        &mut self,
+        results: &[ValueId],
+        giants: &[u32],
+        hop: u32,
+        origin: OriginId,
+    ) -> ValueId {
+        let mut steps = results.iter().copied().zip(giants.iter().copied()).rev();
+        let (mut sum, mut at) = steps.next().expect("a transform has results");
+        for (result, giant) in steps {
+            for _ in giant + 1..at {
+                sum = self.out.push(SlotsOp::Rotate { x: sum, by: hop }, 1, origin)[0];
+            }
+            (sum, at) = (self.add_rotated(result, sum, hop, origin), giant);
+        }
+        sum
+    }
+
     /// The polynomials of a tensor, per ciphertext.
     fn polynomials(&mut self, x: ValueId, id: ConstId) -> Vec<ConstId> {
         let layout = self.layout(x);
-        let set = self.graph.consts.polynomials(id).clone();
+        let set = self.problem.graph.consts.polynomials(id).clone();
         if set.class.is_empty() {
             let id = self.out.consts.add(Constant::Polynomials(set));
             return vec![id; layout.ciphertexts()];

@@ -12,19 +12,25 @@
 mod assign;
 mod candidates;
 mod classes;
+mod columns;
 mod count;
 mod emit;
 mod routing;
-mod split;
+mod source;
+mod steps;
 mod transform;
 mod weights;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
+use heplan_ir::entity::ValueId;
 use heplan_ir::layout::Layout;
 use heplan_ir::slots;
-use heplan_ir::tensor::Graph;
+use heplan_ir::tensor::{Graph, Op};
+use rayon::prelude::*;
 
 /// What the client has to know of an input or output besides its layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,14 +60,49 @@ pub struct Lowered {
     pub cost: f64,
 }
 
-/// Lowers a graph into ciphertexts of `width` slots.
+/// Lowers a graph into ciphertexts of `width` slots, when carrying one limb of a key is worth
+/// `key_price` NTTs of a limb: the higher, the fewer keys and the more rotations.
 ///
 /// # Panics
 /// If the graph still holds a `Function`, or `ports` does not match it.
-pub fn lower(graph: &Graph, ports: &Ports, width: usize) -> Lowered {
-    let classes = classes::Classes::new(graph);
-    let assign::Assignment { layouts, cost } = assign::assign(graph, &classes, width);
-    Lowered { graph: emit::emit(graph, ports, &classes, &layouts, width), cost }
+pub fn lower(graph: &Graph, ports: &Ports, width: usize, key_price: f64) -> Lowered {
+    let problem = Problem::new(graph, width, key_price);
+    let assign::Assignment { layouts, cost } = assign::assign(&problem);
+    Lowered { graph: emit::emit(&problem, ports, &layouts), cost }
+}
+
+/// A graph to be lowered, with what the search and the lowering both need to know of it.
+struct Problem<'a> {
+    graph: &'a Graph,
+    classes: classes::Classes,
+    /// The terms of every affine map.
+    terms: BTreeMap<ValueId, Vec<source::Term<'a>>>,
+    width: usize,
+    key_price: f64,
+}
+
+impl<'a> Problem<'a> {
+    fn new(graph: &'a Graph, width: usize, key_price: f64) -> Self {
+        let affines: Vec<_> = graph
+            .ids()
+            .filter_map(|id| match &graph.value(id).op {
+                Op::Affine { terms, .. } => Some((id, terms)),
+                _ => None,
+            })
+            .collect();
+        let terms = affines
+            .into_par_iter()
+            .map(|(id, terms)| {
+                (id, terms.iter().map(|t| source::Term::new(graph.consts.matrix(t.1))).collect())
+            })
+            .collect();
+        Self { graph, classes: classes::Classes::new(graph), terms, width, key_price }
+    }
+
+    /// The prices of an affine map's steps.
+    fn weights(&self, affine: ValueId) -> weights::Weights {
+        weights::Weights::at(self.classes.level[affine.index()] + 1, self.key_price)
+    }
 }
 
 /// The slots of one ciphertext that hold elements of `layout`, filled from one number per element;

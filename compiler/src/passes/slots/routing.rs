@@ -3,8 +3,6 @@
 //! This is the one place that knows the arithmetic of periods; the search counts with it and the
 //! lowering builds diagonals with it, so what was counted is what is built.
 
-use std::cmp::Ordering;
-
 use heplan_ir::layout::Layout;
 
 /// Where one matrix entry lands among the diagonals of a transform.
@@ -43,7 +41,7 @@ impl Folding {
     }
 }
 
-/// A layout with every element's place at hand; ordered by the layout, which determines the rest.
+/// A layout with every element's place at hand.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     /// The layout.
@@ -58,29 +56,14 @@ impl Placed {
         Self { layout, places }
     }
 
+    /// Other elements in the same ciphertexts, with the same period.
+    pub(super) fn with_places(&self, places: Vec<u32>) -> Self {
+        Self { layout: self.layout.clone(), places }
+    }
+
     /// The place of an element.
     pub(super) fn place(&self, element: usize) -> u32 {
         self.places[element]
-    }
-}
-
-impl PartialEq for Placed {
-    fn eq(&self, other: &Self) -> bool {
-        self.layout == other.layout
-    }
-}
-
-impl Eq for Placed {}
-
-impl PartialOrd for Placed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Placed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.layout.cmp(&other.layout)
     }
 }
 

@@ -7,6 +7,10 @@ use heplan_ir::slots::{Graph as Slots, Op as SlotsOp};
 use heplan_ir::tensor::{Graph, Op};
 use proptest::prelude::*;
 
+use super::routing::Placed;
+use super::source::Term;
+use super::steps::Keys;
+use super::weights::Weights;
 use super::{PortInfo, Ports, lower, spread, transform};
 
 const WIDTH: usize = 64;
@@ -51,11 +55,25 @@ proptest! {
         (m, n) in (matrix(12, 12), matrix(12, 10)),
         x in proptest::collection::vec(-1.0..1.0f64, 12),
         y in proptest::collection::vec(-1.0..1.0f64, 10),
+        price in prop_oneof![Just(0.0), Just(1.0), Just(100.0)],
     ) {
-        let built = transform::build(&[(&m, &a), (&n, &b)], &out, 3);
+        let terms = [(&m, &a), (&n, &b)].map(|(m, l)| (Term::new(m), Placed::new(l.clone())));
+        let built = transform::build(&terms, &out, &Weights::at(3, price), &mut Keys::default());
         let inputs = [spread(&a, &x), spread(&b, &y)].concat();
         let refs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
-        let mut parts = built.transform.apply(&refs);
+        prop_assert!(built.runs.iter().all(Vec::is_empty), "random columns differ");
+        let results = built.transform.apply(&refs);
+        let mut parts: Vec<Vec<f64>> = results
+            .chunks_exact(built.giants.len())
+            .map(|results| {
+                let mut sum = vec![0.0; WIDTH];
+                for (y, k) in results.iter().zip(&built.giants) {
+                    let turned = rotate(y, (k * built.hop) as usize);
+                    sum.iter_mut().zip(turned).for_each(|(s, t)| *s += t);
+                }
+                sum
+            })
+            .collect();
         for by in built.folds {
             for part in &mut parts {
                 let turned = rotate(part, by as usize);
@@ -173,11 +191,47 @@ fn a_residual_convolutional_net_is_lowered_exactly_at_every_width() {
         .collect();
     let info = PortInfo { factor: 1.0, range: (-1.0, 1.0) };
     let ports = Ports { inputs: vec![info.clone()], outputs: vec![info] };
-    for width in [16, 32, 64, 256, 1024] {
-        let lowered = lower(&graph, &ports, width).graph;
+    let cases = [16, 32, 64, 256, 1024].into_iter().zip([0.0, 0.5, 5.0, 50.0, 500.0]);
+    for (width, key_price) in cases {
+        let lowered = lower(&graph, &ports, width, key_price).graph;
         let got = interpret(&lowered, std::slice::from_ref(&input));
         for (g, w) in got[0].iter().zip(&want) {
             assert!((g - w).abs() < 1e-5, "width {width}: {:?} is not {want:?}", got[0]);
         }
+    }
+}
+
+/// A 2×2 mean of every channel, then a convolution, as one matrix.
+fn pooled_conv() -> SparseMatrix {
+    let pool = SparseMatrix::from_rows(2 * 16, 2 * 64, |r, row| {
+        let (c, y, x) = (r / 16, r / 4 % 4, r % 4);
+        for (dy, dx) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            row.push(((c * 64 + (2 * y + dy) * 8 + 2 * x + dx) as u32, 0.25));
+        }
+    });
+    conv((2, 4), 4, 1).compose(&pool)
+}
+
+#[test]
+fn a_fused_pool_becomes_rotations_and_fewer_diagonals() {
+    let fused = pooled_conv();
+    let mut graph = Graph::default();
+    let none = OriginId::new(0);
+    let x = graph.push(Op::Input { name: "x".into() }, vec![1, 2, 8, 8], none);
+    let m = graph.consts.add_matrix(fused.clone());
+    let y = graph.push(Op::Affine { terms: vec![(x, m)], bias: None }, vec![1, 4, 4, 4], none);
+    graph.outputs.push(("y".into(), y));
+    let info = PortInfo { factor: 1.0, range: (-1.0, 1.0) };
+    let ports = Ports { inputs: vec![info.clone()], outputs: vec![info] };
+    let input: Vec<f64> = (0..128).map(|i| f64::from(i * 37 % 64) / 64.0 - 0.5).collect();
+    for (width, key_price) in [(64, 0.5), (256, 0.5), (256, 8.0)] {
+        let lowered = lower(&graph, &ports, width, key_price).graph;
+        let got = interpret(&lowered, std::slice::from_ref(&input));
+        for (g, w) in got[0].iter().zip(fused.apply(&input)) {
+            assert!((g - w).abs() < 1e-5, "width {width}");
+        }
+        let before = |inst: &heplan_ir::slots::Inst| !matches!(inst.op, SlotsOp::Linear { .. });
+        let sums = lowered.insts.iter().take_while(|i| before(i));
+        assert!(sums.filter(|i| matches!(i.op, SlotsOp::Rotate { .. })).count() >= 2);
     }
 }

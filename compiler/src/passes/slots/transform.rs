@@ -1,53 +1,112 @@
-//! Builds the diagonals of an affine map between two layouts.
+//! Builds the diagonals of an affine map between two layouts, and chooses how its steps are taken.
 
 use heplan_ir::layout::Layout;
-use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
 
+use super::columns::Run;
+use super::count;
 use super::routing::{Folding, Placed, route};
-use super::split::{Arity, all_moduli, choose, moduli};
+use super::source::{Source, Term, combinations};
+use super::steps::{Arity, Horner, Keys, all_moduli, choose, moduli};
 use super::weights::Weights;
 
 /// A transform ready for the graph.
 pub(super) struct Built {
-    /// The diagonals; inputs are the ciphertexts of all terms, one term after the other.
+    /// Per term, the sums over its ciphertexts before the transform.
+    pub(super) runs: Vec<Vec<Run>>,
+    /// The diagonals; inputs are the ciphertexts of all terms, one term after the other; outputs
+    /// are, for each output ciphertext, the results of `giants`, one after the other.
     pub(super) transform: LinearTransform,
-    /// Baby and giant steps.
+    /// Baby and giant steps inside the transform.
     pub(super) split: Split,
+    /// The hop of Horner's rule.
+    pub(super) hop: u32,
+    /// The number of hops that each result still has to make, increasing from 0; `[0]` without
+    /// Horner's rule.
+    pub(super) giants: Vec<u32>,
     /// Rotations after it, each followed by an addition.
     pub(super) folds: Vec<u32>,
 }
 
-/// Builds the transform of `terms` into `output`, for operands at `level`.
-pub(super) fn build(terms: &[(&SparseMatrix, &Layout)], output: &Layout, level: usize) -> Built {
-    let width = output.width;
-    let folding = Folding::between(terms.iter().map(|t| t.1), output);
-    let mut entries: Vec<Entry> = Vec::with_capacity(terms.iter().map(|t| t.0.nnz()).sum());
+/// Builds the transform of `terms`, with the layouts that they read, into `output`, for the levels
+/// and prices of `weights`; its rotations are added to `keys`.
+pub(super) fn build(
+    terms: &[(Term<'_>, Placed)],
+    output: &Layout,
+    weights: &Weights,
+    keys: &mut Keys,
+) -> Built {
+    let target = Placed::new(output.clone());
+    let sources: Vec<_> = terms.iter().map(|(term, placed)| term.sources(placed)).collect();
+    let sources = combinations(&sources)
+        .into_iter()
+        .map(|s| (count::cost(&s, &target, weights, keys), s))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .expect("there is the plain combination")
+        .1;
+    let (entries, inputs) = route_all(&sources, &target);
+    let layouts = || sources.iter().map(|s| &s.placed.layout);
+    let folding = Folding::between(layouts(), output);
+    let mut offsets: Vec<u32> = entries.iter().map(|e| e.key.2).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
+    let candidates = all_moduli(output.width, moduli(output.width, strides));
+    let arity = Arity { inputs, outputs: output.ciphertexts() };
+    let choice = choose(&offsets, output.width, arity, weights, keys, &candidates);
+    let folds = folding.rotations().map(|s| u32::try_from(s).expect("below the width")).collect();
+    let shape = LinearTransform {
+        width: output.width,
+        period: folding.unfolded,
+        inputs,
+        outputs: arity.outputs,
+        diagonals: Vec::new(),
+    };
+    let (transform, giants) = match choice.horner {
+        None => (LinearTransform { diagonals: group(entries), ..shape }, vec![0]),
+        Some(horner) => spread_giants(entries, shape, horner),
+    };
+    let built = Built {
+        runs: sources.into_iter().map(|s| s.runs).collect(),
+        transform,
+        split: choice.split,
+        hop: choice.horner.map_or(0, |h| h.modulus),
+        giants,
+        folds,
+    };
+    built.enter(weights.level, keys);
+    built
+}
+
+impl Built {
+    /// Adds the rotations to `keys`.
+    fn enter(&self, level: usize, keys: &mut Keys) {
+        let (babies, giants) = self.split.steps(&self.transform);
+        babies.into_iter().chain(giants).for_each(|s| keys.add(s, level));
+        let runs = self.runs.iter().flatten().flat_map(|r| r.additions());
+        runs.for_each(|(_, by)| keys.add(by, level));
+        let hop = (self.giants.len() > 1).then_some(self.hop);
+        let low = level.saturating_sub(1);
+        self.folds.iter().copied().chain(hop).for_each(|s| keys.add(s, low));
+    }
+}
+
+/// Where every entry of the sources lands, and the number of input ciphertexts.
+fn route_all(sources: &[Source<'_>], output: &Placed) -> (Vec<Entry>, usize) {
+    let mut entries = Vec::with_capacity(sources.iter().map(|s| s.matrix.nnz()).sum());
     let mut inputs = 0;
-    let targets = Placed::new(output.clone());
-    for (matrix, layout) in terms {
-        let sources = Placed::new((*layout).clone());
+    for Source { matrix, placed, .. } in sources {
         let base = u32::try_from(inputs).expect("few ciphertexts");
         for r in 0..matrix.rows {
-            let to = targets.place(r);
+            let to = output.place(r);
             entries.extend(matrix.row(r).map(|(c, v)| {
-                let l = route(layout, output, sources.place(c), to);
+                let l = route(&placed.layout, &output.layout, placed.place(c), to);
                 Entry { key: (l.output, base + l.input, l.offset), slot: l.slot, value: v as f32 }
             }));
         }
-        inputs += layout.ciphertexts();
+        inputs += placed.layout.ciphertexts();
     }
-    entries.sort_unstable_by_key(|e| (e.key, e.slot));
-    let outputs = output.ciphertexts();
-    let diagonals = group(&entries);
-    let transform = LinearTransform { width, period: folding.unfolded, inputs, outputs, diagonals };
-    let offsets: Vec<u32> = transform.offsets().into_iter().collect();
-    let strides = terms.iter().flat_map(|t| &t.1.axes).map(|a| a.stride);
-    let candidates = all_moduli(width, moduli(width, strides));
-    let arity = Arity { inputs, outputs };
-    let split = choose(&offsets, width, arity, &Weights::at(level), &candidates).split;
-    let folds = folding.rotations().map(|s| u32::try_from(s).expect("below the width")).collect();
-    Built { transform, split, folds }
+    (entries, inputs)
 }
 
 struct Entry {
@@ -56,8 +115,32 @@ struct Entry {
     value: f32,
 }
 
-/// Sorted entries to diagonals; values that vanish in single precision are dropped.
-fn group(entries: &[Entry]) -> Vec<Diagonal> {
+/// Gives every giant step a result of its own: the entry that lands in slot `t` with the offset
+/// `d = baby + k·modulus` goes to slot `t + k·modulus` of result `k`, with the offset `baby`.
+fn spread_giants(
+    mut entries: Vec<Entry>,
+    mut shape: LinearTransform,
+    horner: Horner,
+) -> (LinearTransform, Vec<u32>) {
+    let mut giants: Vec<u32> = entries.iter().map(|e| horner.of(e.key.2, shape.width).0).collect();
+    giants.sort_unstable();
+    giants.dedup();
+    let period = u32::try_from(shape.period).expect("periods are at most 2^16");
+    for e in &mut entries {
+        let (giant, baby) = horner.of(e.key.2, shape.width);
+        let result = giants.binary_search(&giant).expect("every giant step is listed");
+        let output = e.key.0 as usize * giants.len() + result;
+        e.key = (u32::try_from(output).expect("few ciphertexts"), e.key.1, baby);
+        e.slot = (e.slot + giant * horner.modulus) % period;
+    }
+    shape.outputs *= giants.len();
+    shape.diagonals = group(entries);
+    (shape, giants)
+}
+
+/// Entries to sorted diagonals; values that vanish in single precision are dropped.
+fn group(mut entries: Vec<Entry>) -> Vec<Diagonal> {
+    entries.sort_unstable_by_key(|e| (e.key, e.slot));
     entries
         .chunk_by(|a, b| a.key == b.key)
         .filter_map(|run| {

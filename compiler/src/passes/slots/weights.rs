@@ -2,28 +2,37 @@
 //!
 //! The unit is one NTT of one limb. The counts are those of the textbook algorithms (Halevi and
 //! Shoup, ePrint 2018/244; Bossuat et al., 2020/1203) with about three primes per digit: they only
-//! rank layouts and splits. Seconds come from [`crate::cost`].
+//! rank layouts and steps. Seconds come from [`crate::cost`].
 
 /// Relative costs at one level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Weights {
+    /// Level of the operands.
+    pub(super) level: usize,
     /// A hoisted rotation: the inner product with the key in the extended basis.
     pub(super) baby: f64,
-    /// A full key switch with decomposition.
+    /// A giant step with its decomposition.
     pub(super) giant: f64,
-    /// A fold: a full key switch one level lower.
+    /// A rotation of the operand.
+    pub(super) turn: f64,
+    /// A rotation of the result, one level lower: a fold, or a hop of Horner's rule.
     pub(super) fold: f64,
     /// Encoding a diagonal and multiplying by it.
     pub(super) diagonal: f64,
-    /// Carrying one more key: its bytes have to be read, expanded and shipped.
+    /// Carrying one more key for the operand's level: its bytes are read, expanded and shipped.
     pub(super) key: f64,
-    /// The decomposition of one input and the final ModDown of one output.
-    pub(super) fixed: f64,
+    /// The same for the result's level.
+    pub(super) low_key: f64,
+    /// The decomposition of one input.
+    pub(super) input: f64,
+    /// The final ModDown and rescale of one output.
+    pub(super) output: f64,
 }
 
 impl Weights {
-    /// The weights for a transform whose operands are at `level`.
-    pub(super) fn at(level: usize) -> Self {
+    /// The weights for a transform whose operands are at `level`, when carrying one limb of a key is
+    /// worth `key` NTTs.
+    pub(super) fn at(level: usize, key: f64) -> Self {
         let limbs = (level + 1) as f64;
         let special = limbs.min(3.0);
         let digits = (limbs / special).ceil();
@@ -32,14 +41,20 @@ impl Weights {
         let inner = 2.0 * digits * extended * product;
         let mod_up = digits * extended;
         let mod_down = 2.0 * extended;
-        let lower = (limbs - 1.0).max(1.0) + special;
+        let fewer = (limbs - 1.0).max(1.0);
+        let lower = fewer + special;
+        let low_digits = (fewer / special).ceil();
         Self {
+            level,
             baby: inner + 2.0 * extended * product,
-            giant: mod_up + inner + mod_down,
-            fold: (digits * lower + 2.0 * digits * lower * product) + 2.0 * lower,
+            giant: mod_up + inner + mod_down / 2.0,
+            turn: mod_up + inner + mod_down,
+            fold: (low_digits * lower + 2.0 * low_digits * lower * product) + 2.0 * lower,
             diagonal: 1.2 * extended + 1.0,
-            key: 0.5 * digits * extended,
-            fixed: mod_up + mod_down,
+            key: key * digits * extended,
+            low_key: key * low_digits * lower,
+            input: mod_up,
+            output: mod_down + 2.0 * limbs,
         }
     }
 }
