@@ -13,6 +13,12 @@ pub(super) enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-512 F, DQ and IFMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Ifma,
+    /// The kernels of [`Kind::Avx512Ifma`] on a model of its registers, for tests on processors that lack them.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    Modelled,
 }
 
 impl Isa {
@@ -20,7 +26,7 @@ impl Isa {
     pub const SCALAR: Self = Self(Kind::Scalar);
 
     /// The fastest set that this processor has, or the one that the environment variable `HEPLAN_ISA` names
-    /// (`scalar`, `avx2`) if the processor has that one. Looked up once per process.
+    /// (`scalar`, `avx2`, `avx512ifma`) if the processor has that one. Looked up once per process.
     ///
     /// A name that is unknown, or that the processor lacks, is ignored: results are the same on every set.
     /// A program that would rather refuse it asks [`Self::named`] first.
@@ -48,6 +54,13 @@ impl Isa {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             sets.push(Self(Kind::Avx2));
         }
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512ifma")
+        {
+            sets.push(Self(Kind::Avx512Ifma));
+        }
         sets
     }
 
@@ -57,7 +70,20 @@ impl Isa {
             Kind::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Ifma => "avx512ifma",
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Kind::Modelled => "avx512ifma on a model",
         }
+    }
+
+    /// What the tests of the kernels compare: [`Self::available`] and the models.
+    #[cfg(test)]
+    pub(super) fn with_models() -> Vec<Self> {
+        let mut sets = Self::available();
+        #[cfg(target_arch = "x86_64")]
+        sets.push(Self(Kind::Modelled));
+        sets
     }
 
     pub(super) const fn kind(self) -> Kind {

@@ -9,6 +9,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512ifma;
 mod isa;
 mod scalar;
 #[cfg(test)]
@@ -27,6 +29,12 @@ pub(crate) enum Twiddles {
     /// For [`avx2`]; made only where an [`Isa`] proves that the processor has it.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Twiddles),
+    /// For [`avx512ifma`]; made only where an [`Isa`] proves that the processor has it.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Ifma(avx512ifma::Twiddles),
+    /// For the model of [`avx512ifma`].
+    #[cfg(all(test, target_arch = "x86_64"))]
+    Modelled(avx512ifma::Twiddles),
 }
 
 impl Twiddles {
@@ -39,6 +47,12 @@ impl Twiddles {
                 // SAFETY: this `Isa` exists only if the processor has AVX2 and FMA.
                 Self::Avx2(unsafe { avx2::Twiddles::new(q, roots, inverse_roots) })
             }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Ifma => {
+                Self::Avx512Ifma(avx512ifma::Twiddles::new(q, roots, inverse_roots))
+            }
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Kind::Modelled => Self::Modelled(avx512ifma::Twiddles::new(q, roots, inverse_roots)),
         }
     }
 
@@ -49,6 +63,11 @@ impl Twiddles {
             // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(t) => unsafe { avx2::forward(q, t, a) },
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Ifma(t) => unsafe { avx512ifma::native::forward(q, t, a) },
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Self::Modelled(t) => avx512ifma::modelled::forward(q, t, a),
         }
     }
 
@@ -59,6 +78,11 @@ impl Twiddles {
             // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(t) => unsafe { avx2::inverse(q, t, a) },
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Ifma(t) => unsafe { avx512ifma::native::inverse(q, t, a) },
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Self::Modelled(t) => avx512ifma::modelled::inverse(q, t, a),
         }
     }
 }
@@ -73,6 +97,11 @@ macro_rules! dispatch {
                 // SAFETY: this `Isa` exists only if the processor has AVX2 and FMA.
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx2 => unsafe { avx2::$name($($arg),*) },
+                // SAFETY: this `Isa` exists only if the processor has AVX-512 F, DQ and IFMA.
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512Ifma => unsafe { avx512ifma::native::$name($($arg),*) },
+                #[cfg(all(test, target_arch = "x86_64"))]
+                Kind::Modelled => avx512ifma::modelled::$name($($arg),*),
             }
         }
     )*};

@@ -1,0 +1,245 @@
+//! The forward transform in radix 4: two stages for each time that a limb is read and written, five or six at the end.
+//!
+//! Cooley–Tukey butterflies. A product lies in `(-q, q)`, so a stage moves a value by less than q either way;
+//! [`Ranges`] lifts the values far enough above zero, and folds them back before they reach `2^52`.
+//! A pass works on blocks; blocks too large for the nearest cache are finished one after another, depth first.
+
+use super::field::{Factor, Field};
+use super::twiddles::{Half, Inner, Laziness, Twiddles};
+use super::vector::{Vector, Words, octets_mut};
+use crate::modulus::Modulus;
+
+/// Registers in a block that is transformed pass by pass: 32 KiB, within the nearest cache.
+pub(super) const BLOCK: usize = 1 << 9;
+
+/// What happens to a value before a product is added to it and taken from it.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    /// Adds a multiple of q.
+    Raise,
+    /// Maps `[0, 2 fold)` to `[0, fold)`, then adds a multiple of q.
+    Fold,
+}
+
+/// The stages that are done together at the small end, by the registers in a block of theirs.
+#[derive(Clone, Copy)]
+pub(super) enum Tail {
+    /// Where `log2 N` is odd.
+    Five = 4,
+    /// Where `log2 N` is even.
+    Six = 8,
+}
+
+/// How values stay in `[0, 2^52)`.
+#[derive(Clone, Copy)]
+struct Ranges<V> {
+    fold: V,
+    raise: V,
+    /// In the first stage.
+    first: Before,
+    /// In every other one of the further stages.
+    outer: Before,
+    /// In the stages between those.
+    inner: Before,
+}
+
+impl<V: Vector> Ranges<V> {
+    #[inline(always)]
+    fn new(q: Modulus, fold: u64, raise: u64, [first, outer, inner]: [Before; 3]) -> Self {
+        let multiple = |k: u64| V::splat(k * q.value());
+        Self { fold: multiple(fold), raise: multiple(raise), first, outer, inner }
+    }
+
+    #[inline(always)]
+    fn prepare(self, x: V, before: Before) -> V {
+        match before {
+            Before::Nothing => x,
+            Before::Raise => x.add(self.raise),
+            Before::Fold => x.min(x.sub(self.fold)).add(self.raise),
+        }
+    }
+}
+
+/// In-place transform; the specification is `scalar::forward`.
+#[inline(always)]
+pub(super) fn forward<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
+    use Before::{Fold, Nothing, Raise};
+    let log_n = u64::from(a.len().trailing_zeros());
+    let f = Field::<V>::new(q);
+    match t.laziness {
+        // A stage for each bit of the length: from `[0, q)` within `[0, (2 log N + 1) q)`.
+        Laziness::Never => {
+            let ranges = Ranges::new(q, 0, log_n, [Raise, Nothing, Nothing]);
+            Transform { f, half: &t.forward, ranges }.run(a);
+        }
+        // From `[2q, 6q)` two stages lead to `[0, 8q)`.
+        Laziness::Pairs => {
+            let ranges = Ranges::new(q, 4, 2, [Fold, Fold, Nothing]);
+            Transform { f, half: &t.forward, ranges }.run(a);
+        }
+        // From `[q, 3q)` one stage leads to `[0, 4q)`.
+        Laziness::Each => {
+            let ranges = Ranges::new(q, 2, 1, [Fold, Fold, Fold]);
+            Transform { f, half: &t.forward, ranges }.run(a);
+        }
+    }
+}
+
+/// Everything that a forward transform needs but the limb.
+#[derive(Clone, Copy)]
+struct Transform<'a, V> {
+    f: Field<V>,
+    half: &'a Half,
+    ranges: Ranges<V>,
+}
+
+impl<V: Vector> Transform<'_, V> {
+    #[inline(always)]
+    fn run(self, a: &mut [u64]) {
+        let a = octets_mut(a);
+        if a.len().trailing_zeros().is_multiple_of(2) {
+            self.run_with(a, Tail::Five);
+        } else {
+            self.run_with(a, Tail::Six);
+        }
+    }
+
+    #[inline(always)]
+    fn run_with(self, a: &mut [Words], tail: Tail) {
+        let len = a.len();
+        let mut block = len;
+        while block > BLOCK {
+            block /= 4;
+        }
+        self.pass(a, 1, self.ranges.first);
+        for start in (0..len).step_by(block) {
+            let mut size = len / 4;
+            while size > tail as usize {
+                // A larger block is due when its first part is.
+                let due = if size <= block { block } else { size };
+                if start.is_multiple_of(due) {
+                    let first = (len + start) / size;
+                    for (g, part) in a[start..start + due].chunks_exact_mut(size).enumerate() {
+                        self.pass(part, first + g, self.ranges.outer);
+                    }
+                }
+                size /= 4;
+            }
+            self.last(&mut a[start..start + block], start, tail);
+        }
+    }
+
+    /// Two stages over a block with factor number `root`.
+    #[inline(always)]
+    fn pass(self, block: &mut [Words], root: usize, outer: Before) {
+        let roots = &self.half.outer;
+        let w0 = Factor::splat(&roots[root]);
+        let w1 = Factor::splat(&roots[2 * root]);
+        let w2 = Factor::splat(&roots[2 * root + 1]);
+        let inner = self.ranges.inner;
+        let quarter = block.len() / 4;
+        let (ab, cd) = block.split_at_mut(2 * quarter);
+        let (a, b) = ab.split_at_mut(quarter);
+        let (c, d) = cd.split_at_mut(quarter);
+        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+            let (x, z) = self.cross(V::load(a), V::load(c), w0, outer);
+            let (y, t) = self.cross(V::load(b), V::load(d), w0, outer);
+            let (x, y) = self.cross(x, y, w1, inner);
+            let (z, t) = self.cross(z, t, w2, inner);
+            x.store(a);
+            y.store(b);
+            z.store(c);
+            t.store(d);
+        }
+    }
+
+    /// The last five stages, or six, on runs of 64 words from register number `start` on.
+    #[inline(always)]
+    fn last(self, block: &mut [Words], start: usize, stages: Tail) {
+        let (groups, _) = block.as_chunks_mut::<8>();
+        let (inners, _) = self.half.inner.as_chunks::<4>();
+        let first = start / 8;
+        let w32 = &self.half.outer[inners.len() + first..];
+        let (w16, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
+        let factors = w32.iter().zip(w16).zip(&inners[first..]);
+        let Ranges { outer, inner, .. } = self.ranges;
+        for ([a, b, c, d, e, f, g, h], ((w32, w16), [i, j, k, l])) in groups.iter_mut().zip(factors)
+        {
+            let (mut p, mut q) = (
+                [V::load(a), V::load(b), V::load(c), V::load(d)],
+                [V::load(e), V::load(f), V::load(g), V::load(h)],
+            );
+            let before = match stages {
+                Tail::Five => [outer, inner, outer, inner, outer],
+                Tail::Six => {
+                    self.cross_4(&mut p, &mut q, [Factor::splat(w32); 4], outer);
+                    [inner, outer, inner, outer, inner]
+                }
+            };
+            let [v, w] = [Factor::splat(&w16[0]), Factor::splat(&w16[1])];
+            (p, q) = ([p[0], p[1], q[0], q[1]], [p[2], p[3], q[2], q[3]]);
+            self.cross_4(&mut p, &mut q, [v, v, w, w], before[0]);
+            (p, q) = ([p[0], q[0], p[2], q[2]], [p[1], q[1], p[3], q[3]]);
+            self.last_16(&mut p, &mut q, [i, j, k, l], before);
+            for (word, x) in [a, c, e, g].into_iter().zip(p) {
+                x.store(word);
+            }
+            for (word, x) in [b, d, f, h].into_iter().zip(q) {
+                x.store(word);
+            }
+        }
+    }
+
+    /// The stages of half-lengths 8, 4, 2 and 1, and the reduction to `[0, q)`, on four runs of 16 words.
+    ///
+    /// One interleaving before each stage within registers brings the partners into the same lanes of two,
+    /// with the factors in the order of the table; a fourth one restores the order.
+    #[inline(always)]
+    fn last_16(self, x: &mut [V; 4], y: &mut [V; 4], w: [&Inner; 4], before: [Before; 5]) {
+        let f = self.f;
+        let [i, j, k, l] = w;
+        let eights = [&i.eight, &j.eight, &k.eight, &l.eight];
+        self.cross_4(x, y, each(eights, Factor::splat), before[1]);
+        interleave_4(x, y);
+        let fours = [&i.fours, &j.fours, &k.fours, &l.fours];
+        self.cross_4(x, y, each(fours, |w| f.factor(V::repeat_2(w))), before[2]);
+        interleave_4(x, y);
+        let twos = [&i.twos, &j.twos, &k.twos, &l.twos];
+        self.cross_4(x, y, each(twos, |w| f.factor(V::repeat_4(w))), before[3]);
+        interleave_4(x, y);
+        let ones = [&i.ones, &j.ones, &k.ones, &l.ones];
+        self.cross_4(x, y, each(ones, |w| f.factor(V::load(w))), before[4]);
+        for (x, y) in x.iter_mut().zip(&mut *y) {
+            (*x, *y) = (f.reduce(*x), f.reduce(*y));
+        }
+        interleave_4(x, y);
+    }
+
+    /// Four butterflies in lockstep.
+    #[inline(always)]
+    fn cross_4(self, x: &mut [V; 4], y: &mut [V; 4], w: [Factor<V>; 4], before: Before) {
+        for x in &mut *x {
+            *x = self.ranges.prepare(*x, before);
+        }
+        self.f.cross_4(x, y, w);
+    }
+
+    #[inline(always)]
+    fn cross(self, x: V, y: V, w: Factor<V>, before: Before) -> (V, V) {
+        self.f.cross(self.ranges.prepare(x, before), y, w)
+    }
+}
+
+#[inline(always)]
+pub(super) fn each<T: Copy, V>(words: [T; 4], f: impl Fn(T) -> V) -> [V; 4] {
+    let [a, b, c, d] = words;
+    [f(a), f(b), f(c), f(d)]
+}
+
+#[inline(always)]
+fn interleave_4<V: Vector>(x: &mut [V; 4], y: &mut [V; 4]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        (*x, *y) = V::interleave(*x, *y);
+    }
+}

@@ -1,0 +1,108 @@
+//! The vector in plain integers, from the definitions of the instructions: what tests run where the processor lacks them.
+
+use std::array::from_fn;
+
+use super::vector::{Vector, Words};
+
+/// Eight words.
+#[derive(Clone, Copy)]
+pub(super) struct Model(Words);
+
+impl Model {
+    fn lanes(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        Self(from_fn(|i| f(self.0[i], other.0[i])))
+    }
+
+    /// Like [`Self::lanes`] on f64 numbers.
+    fn numbers(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        self.lanes(other, |a, b| f(f64::from_bits(a), f64::from_bits(b)).to_bits())
+    }
+
+    /// The bits of a product of two words of 52 bits, from bit `shift` on, 52 of them, added.
+    fn madd(self, a: Self, b: Self, shift: u32) -> Self {
+        let mask = (1 << 52) - 1;
+        let product = |i: usize| u128::from(a.0[i] & mask) * u128::from(b.0[i] & mask);
+        Self(from_fn(|i| self.0[i].wrapping_add((product(i) >> shift) as u64 & mask)))
+    }
+}
+
+impl Vector for Model {
+    fn load(words: &Words) -> Self {
+        Self(*words)
+    }
+
+    fn store(self, words: &mut Words) {
+        *words = self.0;
+    }
+
+    fn splat(word: u64) -> Self {
+        Self([word; 8])
+    }
+
+    fn repeat_2(words: &[u64; 2]) -> Self {
+        Self(from_fn(|i| words[i % 2]))
+    }
+
+    fn repeat_4(words: &[u64; 4]) -> Self {
+        Self(from_fn(|i| words[i % 4]))
+    }
+
+    fn add(self, other: Self) -> Self {
+        self.lanes(other, u64::wrapping_add)
+    }
+
+    fn sub(self, other: Self) -> Self {
+        self.lanes(other, u64::wrapping_sub)
+    }
+
+    fn min(self, other: Self) -> Self {
+        self.lanes(other, Ord::min)
+    }
+
+    fn and(self, other: Self) -> Self {
+        self.lanes(other, |a, b| a & b)
+    }
+
+    fn above_52(self) -> Self {
+        Self(self.0.map(|a| a >> 52))
+    }
+
+    fn madd_low(self, a: Self, b: Self) -> Self {
+        self.madd(a, b, 0)
+    }
+
+    fn madd_high(self, a: Self, b: Self) -> Self {
+        self.madd(a, b, 52)
+    }
+
+    fn add_above(self, bound: Self, addend: Self) -> Self {
+        let add = |i: usize| if self.0[i] > bound.0[i] { addend.0[i] } else { 0 };
+        Self(from_fn(|i| self.0[i].wrapping_add(add(i))))
+    }
+
+    fn interleave(a: Self, b: Self) -> (Self, Self) {
+        let word = |i: usize| [a, b][i % 2].0[i / 2];
+        (Self(from_fn(word)), Self(from_fn(|i| word(i + 8))))
+    }
+
+    fn separate(a: Self, b: Self) -> (Self, Self) {
+        let word = |i: usize| [a, b][i / 8].0[i % 8];
+        (Self(from_fn(|i| word(2 * i))), Self(from_fn(|i| word(2 * i + 1))))
+    }
+
+    fn to_f64(self) -> Self {
+        Self(self.0.map(|a| (a as f64).to_bits()))
+    }
+
+    fn floor_f64(self) -> Self {
+        Self(self.0.map(|a| f64::from_bits(a) as u64))
+    }
+
+    fn add_f64(self, other: Self) -> Self {
+        self.numbers(other, |a, b| a + b)
+    }
+
+    fn mul_f64(self, other: Self) -> Self {
+        self.numbers(other, |a, b| a * b)
+    }
+}

@@ -1,0 +1,122 @@
+//! Element-wise kernels with at most two operands.
+
+use super::field::{Factor, Field, factor_words};
+use super::vector::{Vector, octets, octets_mut};
+use crate::modulus::Modulus;
+
+#[inline(always)]
+pub(super) fn add_assign<V: Vector>(q: Modulus, a: &mut [u64], b: &[u64]) {
+    let f = Field::<V>::new(q);
+    for (x, y) in octets_mut(a).iter_mut().zip(octets(b)) {
+        f.reduce_once(V::load(x).add(V::load(y))).store(x);
+    }
+}
+
+#[inline(always)]
+pub(super) fn sub_assign<V: Vector>(q: Modulus, a: &mut [u64], b: &[u64]) {
+    let f = Field::<V>::new(q);
+    for (x, y) in octets_mut(a).iter_mut().zip(octets(b)) {
+        f.lift(V::load(x).sub(V::load(y))).store(x);
+    }
+}
+
+#[inline(always)]
+pub(super) fn neg_assign<V: Vector>(q: Modulus, a: &mut [u64]) {
+    let f = Field::<V>::new(q);
+    for x in octets_mut(a) {
+        f.lift(f.zero.sub(V::load(x))).store(x);
+    }
+}
+
+#[inline(always)]
+pub(super) fn add_scalar_assign<V: Vector>(q: Modulus, a: &mut [u64], s: u64) {
+    let f = Field::<V>::new(q);
+    let s = V::splat(s);
+    for x in octets_mut(a) {
+        f.reduce_once(V::load(x).add(s)).store(x);
+    }
+}
+
+/// Products of two residues: one Montgomery product, whose factor `2^-52` a second one takes back.
+#[derive(Clone, Copy)]
+struct Products<V> {
+    f: Field<V>,
+    two_52: Factor<V>,
+}
+
+impl<V: Vector> Products<V> {
+    #[inline(always)]
+    fn new(q: Modulus) -> Self {
+        let two_52 = factor_words(q, q.reduce_u64(1 << 52));
+        Self { f: Field::new(q), two_52: Factor::splat(&two_52) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: V, b: V) -> V {
+        self.f.mul(self.f.mul_montgomery(a, b), self.two_52)
+    }
+}
+
+#[inline(always)]
+pub(super) fn mul<V: Vector>(q: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
+    let products = Products::<V>::new(q);
+    for ((o, x), y) in octets_mut(out).iter_mut().zip(octets(a)).zip(octets(b)) {
+        products.mul(V::load(x), V::load(y)).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn mul_assign<V: Vector>(q: Modulus, a: &mut [u64], b: &[u64]) {
+    let products = Products::<V>::new(q);
+    for (x, y) in octets_mut(a).iter_mut().zip(octets(b)) {
+        products.mul(V::load(x), V::load(y)).store(x);
+    }
+}
+
+#[inline(always)]
+pub(super) fn mul_add_assign<V: Vector>(q: Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    let products = Products::<V>::new(q);
+    for ((o, x), y) in octets_mut(acc).iter_mut().zip(octets(a)).zip(octets(b)) {
+        let product = products.mul(V::load(x), V::load(y));
+        products.f.reduce_once(V::load(o).add(product)).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn mul_scalar_assign<V: Vector>(q: Modulus, a: &mut [u64], s: u64) {
+    let f = Field::<V>::new(q);
+    let s = Factor::splat(&factor_words(q, s));
+    for x in octets_mut(a) {
+        f.mul(V::load(x), s).store(x);
+    }
+}
+
+#[inline(always)]
+pub(super) fn mul_scalar_add_assign<V: Vector>(q: Modulus, acc: &mut [u64], b: &[u64], s: u64) {
+    let f = Field::<V>::new(q);
+    let s = Factor::splat(&factor_words(q, s));
+    for (o, x) in octets_mut(acc).iter_mut().zip(octets(b)) {
+        f.reduce_once(V::load(o).add(f.mul(V::load(x), s))).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn sub_from_mul_scalar<V: Vector>(q: Modulus, out: &mut [u64], a: &[u64], s: u64) {
+    let f = Field::<V>::new(q);
+    let s = Factor::splat(&factor_words(q, s));
+    for (o, x) in octets_mut(out).iter_mut().zip(octets(a)) {
+        let difference = V::load(x).add(f.q).sub(V::load(o));
+        f.mul(difference, s).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn reduce_centred<V: Vector>(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]) {
+    let f = Field::<V>::new(q);
+    let half = V::splat(from.value() >> 1);
+    // Residues in the upper half stand for themselves minus the modulus; modulo q that is a number to add.
+    let minus_from = V::splat(q.neg(q.reduce_u64(from.value())));
+    for (o, x) in octets_mut(out).iter_mut().zip(octets(src)) {
+        f.reduce(V::load(x).add_above(half, minus_from)).store(o);
+    }
+}

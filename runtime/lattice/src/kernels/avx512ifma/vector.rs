@@ -1,0 +1,82 @@
+//! What the kernels ask of a register: eight words, a product of 52 bits, one permutation and its opposite.
+//!
+//! The kernels are written against [`Vector`] alone, so that one text runs on the instructions and, in tests,
+//! on a model of them in plain integers, on any processor.
+//! Every function here and in the kernels is inlined into the entry points, which alone carry the target features:
+//! a call that is left over would pass registers through memory.
+
+/// Eight words of a limb.
+pub(super) type Words = [u64; 8];
+
+/// Words of a limb in one register.
+pub(super) const LANES: usize = 8;
+
+/// A limb as runs of eight words.
+pub(super) fn octets(limb: &[u64]) -> &[Words] {
+    let (octets, rest) = limb.as_chunks();
+    assert!(rest.is_empty(), "a limb has a multiple of eight words");
+    octets
+}
+
+/// A limb as runs of eight words.
+pub(super) fn octets_mut(limb: &mut [u64]) -> &mut [Words] {
+    let (octets, rest) = limb.as_chunks_mut();
+    assert!(rest.is_empty(), "a limb has a multiple of eight words");
+    octets
+}
+
+/// Eight lanes of 64 bits. Sums and differences wrap, comparisons are unsigned.
+pub(super) trait Vector: Copy {
+    /// The words as they are.
+    fn load(words: &Words) -> Self;
+
+    /// The words as they are.
+    fn store(self, words: &mut Words);
+
+    /// The same word in every lane.
+    fn splat(word: u64) -> Self;
+
+    /// Two words, four times over.
+    fn repeat_2(words: &[u64; 2]) -> Self;
+
+    /// Four words, twice over.
+    fn repeat_4(words: &[u64; 4]) -> Self;
+
+    fn add(self, other: Self) -> Self;
+
+    fn sub(self, other: Self) -> Self;
+
+    fn min(self, other: Self) -> Self;
+
+    fn and(self, other: Self) -> Self;
+
+    /// The bits from 52 on.
+    fn above_52(self) -> Self;
+
+    /// `self + (a b mod 2^52)`, of the low 52 bits of `a` and `b`.
+    fn madd_low(self, a: Self, b: Self) -> Self;
+
+    /// `self + floor(a b / 2^52)`, of the low 52 bits of `a` and `b`.
+    fn madd_high(self, a: Self, b: Self) -> Self;
+
+    /// Adds `addend` in the lanes where `self > bound`.
+    fn add_above(self, bound: Self, addend: Self) -> Self;
+
+    /// The sixteen words `a_0 b_0 a_1 b_1 .. a_7 b_7`.
+    fn interleave(a: Self, b: Self) -> (Self, Self);
+
+    /// The opposite of [`Self::interleave`]: of sixteen words, those with even and those with odd numbers.
+    fn separate(a: Self, b: Self) -> (Self, Self);
+
+    /// Integers below `2^53` to the bits of f64 numbers, exactly.
+    fn to_f64(self) -> Self;
+
+    /// Bits of f64 numbers in `[0, 2^53)`, rounded down to integers.
+    fn floor_f64(self) -> Self;
+
+    /// The sum of f64 numbers, given and returned as bits.
+    fn add_f64(self, other: Self) -> Self;
+
+    /// The product of f64 numbers, given and returned as bits.
+    fn mul_f64(self, other: Self) -> Self;
+}

@@ -1,0 +1,140 @@
+//! The vector of the processor: one instruction, or two, for each function.
+
+use std::arch::x86_64::{
+    __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_add_epi64, _mm512_add_pd,
+    _mm512_and_si512, _mm512_broadcast_i64x2, _mm512_broadcast_i64x4, _mm512_castpd_si512,
+    _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask, _mm512_cvtepu64_pd, _mm512_cvttpd_epu64,
+    _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_add_epi64,
+    _mm512_min_epu64, _mm512_mul_pd, _mm512_permutex2var_epi64, _mm512_set_epi64,
+    _mm512_set1_epi64, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
+};
+
+use super::vector::{Vector, Words};
+
+/// One 512-bit register.
+#[derive(Clone, Copy)]
+pub(super) struct Zmm(__m512i);
+
+/// One or two instructions of AVX-512 F, DQ or IFMA.
+macro_rules! instruction {
+    ($e:expr) => {
+        // SAFETY: `Zmm` is named only by the entry points of `avx512ifma`, which carry these target features and
+        // which an `Isa` proves allowed; loads and stores go through references to as many bytes as they move,
+        // and have no alignment requirement.
+        unsafe { $e }
+    };
+}
+
+impl Vector for Zmm {
+    #[inline(always)]
+    fn load(words: &Words) -> Self {
+        Self(instruction!(_mm512_loadu_si512(words.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn store(self, words: &mut Words) {
+        instruction!(_mm512_storeu_si512(words.as_mut_ptr().cast(), self.0));
+    }
+
+    #[inline(always)]
+    fn splat(word: u64) -> Self {
+        Self(instruction!(_mm512_set1_epi64(word as i64)))
+    }
+
+    #[inline(always)]
+    fn repeat_2(words: &[u64; 2]) -> Self {
+        Self(instruction!(_mm512_broadcast_i64x2(_mm_loadu_si128(words.as_ptr().cast()))))
+    }
+
+    #[inline(always)]
+    fn repeat_4(words: &[u64; 4]) -> Self {
+        Self(instruction!(_mm512_broadcast_i64x4(_mm256_loadu_si256(words.as_ptr().cast()))))
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(instruction!(_mm512_add_epi64(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(instruction!(_mm512_sub_epi64(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(instruction!(_mm512_min_epu64(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Self(instruction!(_mm512_and_si512(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn above_52(self) -> Self {
+        Self(instruction!(_mm512_srli_epi64::<52>(self.0)))
+    }
+
+    #[inline(always)]
+    fn madd_low(self, a: Self, b: Self) -> Self {
+        Self(instruction!(_mm512_madd52lo_epu64(self.0, a.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn madd_high(self, a: Self, b: Self) -> Self {
+        Self(instruction!(_mm512_madd52hi_epu64(self.0, a.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn add_above(self, bound: Self, addend: Self) -> Self {
+        Self(instruction!(_mm512_mask_add_epi64(
+            self.0,
+            _mm512_cmpgt_epu64_mask(self.0, bound.0),
+            self.0,
+            addend.0
+        )))
+    }
+
+    #[inline(always)]
+    fn interleave(a: Self, b: Self) -> (Self, Self) {
+        let low = instruction!(_mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0));
+        let high = instruction!(_mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4));
+        (
+            Self(instruction!(_mm512_permutex2var_epi64(a.0, low, b.0))),
+            Self(instruction!(_mm512_permutex2var_epi64(a.0, high, b.0))),
+        )
+    }
+
+    #[inline(always)]
+    fn separate(a: Self, b: Self) -> (Self, Self) {
+        let even = instruction!(_mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
+        let odd = instruction!(_mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1));
+        (
+            Self(instruction!(_mm512_permutex2var_epi64(a.0, even, b.0))),
+            Self(instruction!(_mm512_permutex2var_epi64(a.0, odd, b.0))),
+        )
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> Self {
+        Self(instruction!(_mm512_castpd_si512(_mm512_cvtepu64_pd(self.0))))
+    }
+
+    #[inline(always)]
+    fn floor_f64(self) -> Self {
+        Self(instruction!(_mm512_cvttpd_epu64(_mm512_castsi512_pd(self.0))))
+    }
+
+    #[inline(always)]
+    fn add_f64(self, other: Self) -> Self {
+        let (a, b) = instruction!((_mm512_castsi512_pd(self.0), _mm512_castsi512_pd(other.0)));
+        Self(instruction!(_mm512_castpd_si512(_mm512_add_pd(a, b))))
+    }
+
+    #[inline(always)]
+    fn mul_f64(self, other: Self) -> Self {
+        let (a, b) = instruction!((_mm512_castsi512_pd(self.0), _mm512_castsi512_pd(other.0)));
+        Self(instruction!(_mm512_castpd_si512(_mm512_mul_pd(a, b))))
+    }
+}
