@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
         interrupt::install()?;
         system::use_threads(cli.global.threads)?;
-        dispatch(&cli.command, &ui)
+        dispatch(&cli.command, cli.global.threads, &ui)
     }));
     let result = outcome.unwrap_or_else(|_| Err(failure::Panicked.into()));
     match result {
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: &Command, ui: &Ui) -> anyhow::Result<Outcome> {
+fn dispatch(command: &Command, threads: Option<usize>, ui: &Ui) -> anyhow::Result<Outcome> {
     match command {
         Command::Compile(args) => commands::compile::run(args, ui),
         Command::Keygen(args) => commands::keygen::run(args, ui),
@@ -53,6 +53,6 @@ fn dispatch(command: &Command, ui: &Ui) -> anyhow::Result<Outcome> {
         Command::Explain(args) => commands::explain::run(args, ui),
         Command::Check(args) => commands::check::run(args, ui),
         Command::Demo(args) => commands::demo::run(args, ui),
-        Command::Bench(args) => commands::bench::run(args, ui),
+        Command::Bench(args) => commands::bench::run(args, threads, ui),
     }
 }

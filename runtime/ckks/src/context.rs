@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heplan_ir::parameters::Parameters;
-use heplan_lattice::{Basis, Ring, RingError, galois_element};
+use heplan_lattice::{Basis, Isa, Ring, RingError, galois_element};
 
 use crate::encoder::Encoder;
 
@@ -20,7 +20,15 @@ impl Context {
     /// # Errors
     /// If the lattice cannot carry a prime; checked parameters do not lead there.
     pub fn new(parameters: &Parameters) -> Result<Arc<Self>, RingError> {
-        let ring = Ring::new(parameters.log_n(), parameters.q(), parameters.p())?;
+        Self::with_isa(parameters, Isa::detect())
+    }
+
+    /// As [`Self::new`], on a given instruction set. Results do not depend on it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_isa(parameters: &Parameters, isa: Isa) -> Result<Arc<Self>, RingError> {
+        let ring = Ring::with_isa(parameters.log_n(), parameters.q(), parameters.p(), isa)?;
         let encoder = Encoder::new(parameters.width());
         Ok(Arc::new(Self { parameters: parameters.clone(), ring, encoder }))
     }

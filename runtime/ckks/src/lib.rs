@@ -13,6 +13,7 @@
 //! | [`evaluator`] | every operation of a plan |
 //! | [`backend`] | plans on ciphertexts |
 //! | [`files`] | `.key`, `.key.pub` and `.enc` |
+//! | [`measure`] | how long all of it takes on this machine |
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -24,5 +25,6 @@ pub mod error;
 pub mod evaluator;
 pub mod files;
 pub mod keys;
+pub mod measure;
 pub mod randomness;
 pub mod server;

@@ -65,7 +65,25 @@ impl Evaluator {
     ) -> Result<Ciphertext, EvalError> {
         let plain = self.context.encoder().encode(values, scale)?;
         let plain = plain.to_evaluations(self.context.ring(), x.parts[0].basis());
-        let parts = x.parts.iter().map(|p| p.mul(&plain)).collect();
+        self.mul_plaintext(x, &plain, scale)
+    }
+
+    /// Multiplies by a plaintext in evaluation form, encoded at `scale` over at least the primes of `x`.
+    ///
+    /// # Errors
+    /// If the plaintext lacks a prime of the operand.
+    pub fn mul_plaintext(
+        &self,
+        x: &Ciphertext,
+        plain: &Poly,
+        scale: &Scale,
+    ) -> Result<Ciphertext, EvalError> {
+        let found = plain.basis().q_limbs();
+        if !plain.basis().contains(x.parts[0].basis()) {
+            let b = found.saturating_sub(1);
+            return Err(EvalError::Level { op: "product", a: x.level(), b });
+        }
+        let parts = x.parts.iter().map(|p| p.mul(plain)).collect();
         Ok(Ciphertext { parts, scale: x.scale.mul(scale) })
     }
 

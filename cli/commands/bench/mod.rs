@@ -1,0 +1,74 @@
+//! `heplan bench`: how fast the scheme is on this machine.
+
+mod operations;
+
+use std::time::Duration;
+
+use clap::Args;
+use heplan_ckks::measure::{Operation, Shape};
+
+use crate::ui::{Outcome, Ui};
+
+const LONG_ABOUT: &str = "\
+Times the operations that plans consist of, on this machine, and prints what they were measured \
+with: processor, instruction set, threads.
+
+  heplan bench
+  heplan bench --shape b,c --operations rotate,mul_relin --threads 1
+  heplan bench --all --json
+
+Every time is a median. On one thread it is processor time, which other work on the machine \
+disturbs least, on several threads time on the wall. The floor is the time of the transforms, \
+products and base conversions that an operation cannot avoid, at the speed of these kernels in the \
+same run. HEPLAN_ISA=scalar picks another instruction set.
+
+Shapes (ring, ciphertext + special primes, digits): a 2^13, 4+1, 4; b 2^14, 7+3, 3; b7 2^14, 7+1, \
+7; c 2^15, 16+3, 6; c16 2^15, 16+1, 16; d 2^16, 30+6, 5; d30 2^16, 30+1, 30.";
+
+/// Options of `heplan bench`.
+#[derive(Debug, Args)]
+#[command(about = "Time the operations of the scheme on this machine", long_about = LONG_ABOUT)]
+pub(crate) struct Options {
+    /// The shapes to measure [default: a,b]
+    #[arg(long, value_name = "NAME", env = "HEPLAN_SHAPE", hide_env_values = true)]
+    #[arg(value_delimiter = ',', value_parser = shape)]
+    pub(crate) shape: Vec<Shape>,
+
+    /// Measure every shape; takes minutes and some gigabytes
+    #[arg(long, env = "HEPLAN_ALL", hide_env_values = true)]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(conflicts_with = "shape")]
+    pub(crate) all: bool,
+
+    /// The operations to measure [default: all]
+    #[arg(long, value_name = "NAME", env = "HEPLAN_OPERATIONS", hide_env_values = true)]
+    #[arg(value_delimiter = ',', value_parser = operation)]
+    pub(crate) operations: Vec<Operation>,
+
+    /// How long one operation is repeated
+    #[arg(long, value_name = "SECONDS", env = "HEPLAN_BUDGET", hide_env_values = true)]
+    #[arg(default_value = "0.3", value_parser = budget)]
+    pub(crate) budget: Duration,
+}
+
+/// Measures what was asked for.
+pub(crate) fn run(options: &Options, threads: Option<usize>, ui: &Ui) -> anyhow::Result<Outcome> {
+    operations::run(options, threads, ui)
+}
+
+fn shape(text: &str) -> Result<Shape, String> {
+    let names = || heplan_ckks::measure::shape::SHAPES.map(|s| s.name).join(", ");
+    Shape::named(text).ok_or_else(|| format!("no such shape; there are {}", names()))
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    let names = || Operation::ALL.map(Operation::name).join(", ");
+    Operation::named(text).ok_or_else(|| format!("no such operation; there are {}", names()))
+}
+
+fn budget(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give a number of seconds from 0 to 3600".to_owned()),
+    }
+}

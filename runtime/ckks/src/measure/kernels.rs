@@ -1,0 +1,76 @@
+//! Times of what every operation is made of: transforms, products and sums of one limb, base conversions of a digit.
+//!
+//! Measured on one thread with operands that stay in the cache, so that a floor made of them asks for no less than the
+//! kernels can do.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+
+use heplan_lattice::{Basis, Poly, Prime, Seed, sampling};
+
+use super::clock::{Budget, Clock};
+use crate::context::Context;
+
+/// Seconds of each kernel on one thread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kernels {
+    /// Forward transform of one limb.
+    pub forward: f64,
+    /// Inverse transform of one limb.
+    pub inverse: f64,
+    /// Modular product of two limbs, element by element.
+    pub product: f64,
+    /// Modular sum of two limbs.
+    pub addition: f64,
+    /// Conversion of the residues of the first digit to all other primes of a key switch at the highest level.
+    pub raise: f64,
+    /// Conversion of the residues modulo the special primes to all ciphertext primes.
+    pub lower: f64,
+}
+
+impl Kernels {
+    /// Measures the kernels on the first prime and the first digit of a context.
+    ///
+    /// The caller sees to it that the thread pool in use has one thread.
+    pub fn measure(context: &Context, budget: Budget) -> Self {
+        let (ring, parameters) = (context.ring(), context.parameters());
+        let time = |work: &mut dyn FnMut()| {
+            let mut work = || {
+                work();
+                Ok::<(), Infallible>(())
+            };
+            match budget.median(Clock::Process, &mut work) {
+                Ok(timing) => timing.seconds,
+                Err(never) => match never {},
+            }
+        };
+        let random = |tag| sampling::uniform(ring, Basis::q(1), &Seed::new([tag; 32]));
+        let table = ring.table(Prime::Q(0));
+        let mut limb = random(0).limb(0).to_vec();
+        let [mut out, a, b] = [1, 2, 3].map(random);
+        let (limbs, special) = (parameters.q().len(), parameters.p().len());
+        let digit = Basis::digit(0..parameters.digit_size());
+        let others = Basis::run(parameters.digit_size()..limbs, special);
+        Self {
+            forward: time(&mut || table.forward(black_box(&mut limb))),
+            inverse: time(&mut || table.inverse(black_box(&mut limb))),
+            product: time(&mut || out.set_mul(black_box(&a), &b)),
+            addition: time(&mut || out.add_assign(black_box(&a))),
+            raise: time(&mut conversion(context, digit, others)),
+            lower: time(&mut conversion(context, Basis::p(special), Basis::q(limbs))),
+        }
+    }
+}
+
+/// One conversion of random residues.
+fn conversion(context: &Context, from: Basis, to: Basis) -> impl FnMut() {
+    let ring = context.ring().clone();
+    let converter = ring.converter(from, to);
+    let source = sampling::uniform(&ring, from, &Seed::new([4; 32]));
+    let mut target = Poly::zero(&ring, to, heplan_lattice::Form::Coefficient);
+    move || {
+        let source: Vec<&[u64]> = source.limbs().collect();
+        let mut target: Vec<&mut [u64]> = target.limbs_mut().map(|(_, limb)| limb).collect();
+        converter.convert(&ring, black_box(&source), &mut target);
+    }
+}
