@@ -28,8 +28,9 @@ pub(crate) fn words(report: &Report) -> String {
         format::bytes(report.key_bytes)
     ));
     lines.push(format!(
-        "  a run      about {} on one thread (predicted); ciphertexts take up to {}",
-        format::time(std::time::Duration::from_secs_f64(report.seconds.clamp(0.0, 1e9))),
+        "  a run      about {} on one thread (predicted), the first {}; ciphertexts take up to {}",
+        seconds(report.seconds),
+        seconds(report.first_seconds),
         format::bytes(report.peak_bytes)
     ));
     if !report.functions.is_empty() {
@@ -37,6 +38,10 @@ pub(crate) fn words(report: &Report) -> String {
         lines.push(functions(&report.functions));
     }
     lines.join("\n")
+}
+
+fn seconds(predicted: f64) -> String {
+    format::time(std::time::Duration::from_secs_f64(predicted.clamp(0.0, 1e9)))
 }
 
 /// Agreement and error in one line.
@@ -95,6 +100,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "keys": report.keys,
         "key_bytes": report.key_bytes,
         "predicted_seconds": report.seconds,
+        "predicted_first_seconds": report.first_seconds,
         "predicted_peak_bytes": report.peak_bytes,
         "functions": report.functions.iter().map(function).collect::<Vec<Value>>(),
         "approximation": quality_json(&report.approximation),

@@ -140,6 +140,7 @@ fn refused(code: Code) -> Case {
         Code::Approximation => one("Sign").into(),
         Code::Precision => Case { options: "--precision-bits 35 --log-n 12", ..square().into() },
         Code::Domain => one("Log").into(),
+        Code::Costs => Case { options: "--costs c.npz", ..square().into() },
         Code::TooDeep => {
             let mut model = x();
             let mut last = "x".to_owned();

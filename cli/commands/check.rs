@@ -137,7 +137,7 @@ fn kept(answers: &[Tensors], found: &[Tensors]) -> Vec<Tensors> {
 }
 
 /// What the float model answers.
-fn float_answers(
+pub(crate) fn float_answers(
     model: &Path,
     specs: &[InputSpec],
     samples: &Samples,
@@ -149,7 +149,8 @@ fn float_answers(
     Ok(Executor::new(&imported.graph).run_samples(samples))
 }
 
-fn truncate(samples: &mut Samples, limit: usize) {
+/// Keeps the first samples.
+pub(crate) fn truncate(samples: &mut Samples, limit: usize) {
     samples.inputs.iter_mut().for_each(|input| input.truncate(limit));
     samples.labels.iter_mut().for_each(|labels| labels.truncate(limit));
     samples.expected.iter_mut().for_each(|expected| expected.truncate(limit));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use heplan_compiler::cost::Measurement;
 use heplan_compiler::data::{InputSpec, Samples};
 use heplan_compiler::import;
 use heplan_compiler::options::{Domain, Method, Options as CompilerOptions};
@@ -15,7 +16,7 @@ use heplan_ir::diagnostic::Diagnostic;
 use crate::failure::{Bug, Findings};
 use crate::judge::Simulation;
 use crate::ui::{Outcome, Step, Ui};
-use crate::{format, interrupt, report, writing};
+use crate::{format, interrupt, report, system, writing};
 
 const LONG_ABOUT: &str = "\
 Compiles an ONNX model into an execution plan, for the model's owner.
@@ -111,6 +112,10 @@ pub(crate) struct Wishes {
     #[arg(long, value_name = "BITS", env = "HEPLAN_SCALE_BITS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(20..=45))]
     pub(crate) scale_bits: Option<u32>,
+
+    /// Measured costs of operations, from `heplan bench --costs`, instead of the stored ones
+    #[arg(long, value_name = "FILE", env = "HEPLAN_COSTS", hide_env_values = true)]
+    pub(crate) costs: Option<PathBuf>,
 }
 
 /// Standard deviations on either side of the mean that `--domain-mode mean-std` covers.
@@ -118,9 +123,18 @@ const DEVIATIONS: f64 = 4.0;
 
 impl Wishes {
     /// As the compiler takes them.
-    pub(crate) fn options(&self) -> CompilerOptions {
+    ///
+    /// # Errors
+    /// If the file of costs cannot be used.
+    pub(crate) fn options(&self) -> Result<CompilerOptions, Findings> {
         let default = CompilerOptions::recommended();
-        CompilerOptions {
+        let costs = match &self.costs {
+            Some(file) => {
+                Measurement::read(file).map_err(|found| about(file)(vec![*found]))?.seconds
+            }
+            None => default.costs,
+        };
+        Ok(CompilerOptions {
             min_agreement: self.min_agreement.unwrap_or(default.min_agreement),
             max_error: self.max_error.unwrap_or(default.max_error),
             precision_bits: self.precision_bits.map_or(default.precision_bits, f64::from),
@@ -136,7 +150,8 @@ impl Wishes {
             },
             scale_bits: self.scale_bits,
             log_n: self.log_n,
-        }
+            costs,
+        })
     }
 }
 
@@ -167,6 +182,7 @@ pub(crate) fn write(
     step.end();
     let mut outcome = report::json(&compiled.report);
     outcome.insert("compile_seconds".to_owned(), started.elapsed().as_secs_f64().into());
+    outcome.insert("peak_bytes".to_owned(), system::peak_bytes().into());
     let id = compiled.plan.id();
     interrupt::while_writing(&keyparams, || compiled.plan.keyparams().write(&keyparams))?;
     // Whoever has the key parameters must be able to have the plan: both or neither.
@@ -188,6 +204,7 @@ pub(crate) fn make(
     observer: &mut dyn Observer,
     ui: &Ui,
 ) -> anyhow::Result<Compiled> {
+    let options = wishes.options()?;
     let dimensions: BTreeMap<String, usize> = wishes.dim.iter().cloned().collect();
     let imported = import::import_file(model, &dimensions).map_err(about(model))?;
     imported.notes.iter().for_each(|note| ui.detail(&format!("note: {note}")));
@@ -195,11 +212,10 @@ pub(crate) fn make(
     let inputs = InputSpec::of(&imported.graph);
     let samples = Samples::read(calibration, &inputs).map_err(about(calibration))?;
     interrupt::check()?;
-    compile(&imported.graph, &samples, &wishes.options(), &Simulation, observer).map_err(|error| {
-        match error {
-            CompileError::Rejected(found) => about(model)(found).into(),
-            broken @ CompileError::Broken { .. } => Bug(broken.to_string()).into(),
-        }
+    compile(&imported.graph, &samples, &options, &Simulation, observer).map_err(|error| match error
+    {
+        CompileError::Rejected(found) => about(model)(found).into(),
+        broken @ CompileError::Broken { .. } => Bug(broken.to_string()).into(),
     })
 }
 
@@ -298,7 +314,7 @@ mod tests {
     #[test]
     fn degrees_are_read_as_he_man_writes_them() {
         let wishes = |line: &str| Only::try_parse_from(line.split(' ')).map(|o| o.wishes);
-        let degree = |line: &str| wishes(line).expect("valid").options().degree;
+        let degree = |line: &str| wishes(line).expect("valid").options().expect("no file").degree;
         assert_eq!(degree("x --relu-mode deg3"), Some(3));
         assert_eq!(degree("x --relu-mode auto"), None);
         assert!(wishes("x --relu-mode degree").is_err());

@@ -180,17 +180,31 @@ fn round(answers: &mut Answers, ports: &[&Port], bits: f64) {
 
 /// An `.npy`, or an `.npz` where there are several outputs; the samples are the first axis.
 fn encode(ports: &[&Port], answers: &Answers, double: bool) -> io::Result<Vec<u8>> {
-    let mut arrays = Vec::new();
-    for (i, port) in ports.iter().enumerate() {
-        let data: Vec<f64> = answers.iter().flat_map(|sample| sample[i].iter().copied()).collect();
-        let mut bytes = Vec::new();
-        write_npy(&mut bytes, &batched(&port.shape, answers.len()), &data, double)?;
-        arrays.push((port.name.as_str(), bytes));
-    }
+    let mut arrays = arrays(ports, answers, double)?;
     match arrays.as_mut_slice() {
         [(_, bytes)] => Ok(std::mem::take(bytes)),
         several => archive(several),
     }
+}
+
+/// One `.npy` per port.
+fn arrays<'a>(
+    ports: &[&'a Port],
+    samples: &[Vec<Vec<f64>>],
+    double: bool,
+) -> io::Result<Vec<(&'a str, Vec<u8>)>> {
+    let array = |(i, port): (usize, &&'a Port)| {
+        let data: Vec<f64> = samples.iter().flat_map(|sample| sample[i].iter().copied()).collect();
+        let mut bytes = Vec::new();
+        write_npy(&mut bytes, &batched(&port.shape, samples.len()), &data, double)?;
+        Ok((port.name.as_str(), bytes))
+    };
+    ports.iter().enumerate().map(array).collect()
+}
+
+/// An `.npz` with one array per port; the samples are the first axis.
+pub(crate) fn archive_of(ports: &[&Port], samples: &[Vec<Vec<f64>>]) -> io::Result<Vec<u8>> {
+    archive(&arrays(ports, samples, true)?)
 }
 
 fn archive(arrays: &[(&str, Vec<u8>)]) -> io::Result<Vec<u8>> {

@@ -205,6 +205,6 @@ mod tests {
     fn the_demo_asks_for_what_compile_asks_for() {
         let wishes = default_wishes().expect("defaults");
         let recommended = heplan_compiler::options::Options::recommended();
-        assert_eq!(wishes.options(), recommended);
+        assert_eq!(wishes.options().expect("no file"), recommended);
     }
 }

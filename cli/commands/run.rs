@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use heplan_ckks::backend::{CkksBackend, DEFAULT_CACHE_BYTES};
 use heplan_ckks::ciphertext::Ciphertext;
+use heplan_ckks::measure::Clock;
 use heplan_ckks::server::Server;
 use heplan_ir::plan::Plan;
 use heplan_runtime::error::RunErrorKind;
@@ -82,11 +83,14 @@ pub(crate) fn write(
         sample: 0,
     };
     let mut outputs: Vec<Vec<Vec<Ciphertext>>> = Vec::with_capacity(count);
+    let clock = Clock::of_threads(system::threads());
+    let mut times = Vec::with_capacity(count);
     for sample in 0..count {
         let parts = inputs.sample(server.context(), sample)?;
         progress.sample = sample as u64;
         let executor = Executor::new(&plan).cancel_on(interrupt::flag());
-        let result = executor.run(server.backend(), parts, &mut progress);
+        let (result, time) = clock.time(|| executor.run(server.backend(), parts, &mut progress));
+        times.push(time.as_secs_f64());
         outputs.push(result.map_err(|error| match error.kind() {
             RunErrorKind::Cancelled => anyhow::Error::from(Interrupted),
             _ => error.into(),
@@ -101,6 +105,7 @@ pub(crate) fn write(
     }
     let isa = server.context().ring().isa().to_string();
     let mut outcome = measured(load, evaluate, count, &isa);
+    outcome.insert("sample_seconds".to_owned(), times.into());
     outcome.insert("plan".to_owned(), format::id(&id).into());
     ui.say(&summary(load, evaluate, count, &isa));
     ui.wrote(&mut outcome, "output", output, "goes back to the client");

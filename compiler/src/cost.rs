@@ -1,10 +1,12 @@
 //! What operations cost: seconds of one core, bytes of keys and of ciphertexts.
 //!
-//! Every ciphertext operation is a number of limb operations (number-theoretic transforms and
-//! pointwise products over one prime), which grow as `N log N` and `N`; [`Costs`] holds the
-//! seconds of each. The model ranks choices and fills the report; no plan depends on it for
-//! being right. Counts follow the key switching of Han and Ki (ePrint 2019/688) and the double
-//! hoisting of Bossuat et al. (ePrint 2020/1203).
+//! Every ciphertext operation is so much of a few elementary ones ([`Work`]), whose seconds are [`Costs`]: measured by
+//! `heplan bench --costs`, fitted by [`Costs::fitted`], stored in files and with the compiler ([`Measurement`]). The
+//! model ranks choices and fills the report; no plan depends on it for being right.
+
+mod file;
+mod fit;
+mod work;
 
 use std::collections::BTreeSet;
 
@@ -15,34 +17,9 @@ use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec, required_keys};
 use heplan_ir::transform::{LinearTransform, Split};
 
-/// Seconds of the elementary operations on one core.
-///
-/// The defaults were measured on a server processor, one thread.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Costs {
-    /// One number-theoretic transform of one limb, per `N·log2 N`. The default is 48 µs at 2^14.
-    pub ntt: f64,
-    /// One modular product with accumulation, per coefficient. The default is 7 µs at 2^14.
-    pub product: f64,
-    /// One modular addition, per coefficient. The default is 2.6 µs at 2^14.
-    pub addition: f64,
-    /// Complex transform and rounding of one plaintext, per `N·log2 N`. The default is 390 µs at
-    /// 2^14.
-    pub encode: f64,
-}
-
-impl Default for Costs {
-    fn default() -> Self {
-        let (n, log_n) = (16384.0, 14.0);
-        Self {
-            ntt: 48e-6 / (n * log_n),
-            product: 7e-6 / n,
-            addition: 2.6e-6 / n,
-            encode: 390e-6 / (n * log_n),
-        }
-    }
-}
+pub use file::Measurement;
+pub use fit::Observation;
+pub use work::{Costs, Work};
 
 /// Where an operation happens: everything that its cost depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +46,28 @@ impl Place {
         self.limbs() as u64 * (u64::from(degree) + 1) * (8u64 << self.log_n)
     }
 
-    fn limbs(&self) -> usize {
+    /// Ciphertext primes.
+    pub fn limbs(&self) -> usize {
         self.level + 1
     }
 
-    fn digits(&self) -> usize {
+    /// Ciphertext and special primes.
+    pub fn wide(&self) -> usize {
+        self.limbs() + self.special
+    }
+
+    /// Key-switching digits.
+    pub fn digits(&self) -> usize {
         self.limbs().div_ceil(self.digit_size)
     }
 
+    /// The ring dimension.
+    pub fn degree(&self) -> usize {
+        1 << self.log_n
+    }
+
     fn n(&self) -> f64 {
-        (1u64 << self.log_n) as f64
+        self.degree() as f64
     }
 }
 
@@ -119,123 +108,41 @@ impl LinearShape {
     }
 }
 
-impl Costs {
-    /// Digit decomposition and raising to the extended basis.
-    pub fn decompose(&self, at: &Place) -> f64 {
-        let (limbs, wide) = (at.limbs(), at.limbs() + at.special);
-        // Every limb goes back once, and every digit forward over the limbs that it lacks.
-        let transforms = limbs + (at.digits() * wide - limbs);
-        self.ntts(at, transforms) + self.products(at, limbs * wide)
-    }
-
-    /// Inner product of a decomposition with a key, in the extended basis.
-    pub fn inner_product(&self, at: &Place) -> f64 {
-        self.products(at, 2 * at.digits() * (at.limbs() + at.special))
-    }
-
-    /// Division of one polynomial by the special modulus.
-    pub fn mod_down(&self, at: &Place) -> f64 {
-        let (limbs, special) = (at.limbs(), at.special);
-        self.ntts(at, limbs + special) + self.products(at, limbs * (special + 1))
-    }
-
-    /// One key switch.
-    pub fn key_switch(&self, at: &Place) -> f64 {
-        self.decompose(at) + self.inner_product(at) + 2.0 * self.mod_down(at)
-    }
-
-    /// One rotation.
-    pub fn rotate(&self, at: &Place) -> f64 {
-        self.key_switch(at) + self.additions(at, 2 * at.limbs())
-    }
-
-    /// Product of two ciphertexts, not relinearised.
-    pub fn multiply(&self, at: &Place) -> f64 {
-        self.products(at, 4 * at.limbs())
-    }
-
-    /// Rescale of a ciphertext of `degree + 1` polynomials.
-    pub fn rescale(&self, at: &Place, degree: u8) -> f64 {
-        let polynomials = usize::from(degree) + 1;
-        self.ntts(at, polynomials * at.limbs()) + self.products(at, polynomials * at.limbs())
-    }
-
-    /// Sum of ciphertexts of `degree + 1` polynomials.
-    pub fn add(&self, at: &Place, degree: u8) -> f64 {
-        self.additions(at, (usize::from(degree) + 1) * at.limbs())
-    }
-
-    /// Encoding of one plaintext that repeats after `period` slots, over `limbs` primes.
-    pub fn encode(&self, at: &Place, period: usize, limbs: usize) -> f64 {
-        let size = 2.0 * period.max(1) as f64;
-        self.encode * size * size.log2() + self.ntts(at, limbs)
-    }
-
-    /// A linear map with double hoisting, without the encoding of its diagonals.
-    pub fn linear(&self, at: &Place, shape: &LinearShape) -> f64 {
-        let wide = at.limbs() + at.special;
-        let decompositions = if shape.babies == 0 { 0 } else { shape.inputs };
-        decompositions as f64 * self.decompose(at)
-            + shape.babies as f64 * self.inner_product(at)
-            + self.products(at, 2 * wide * shape.diagonals)
-            + shape.giants as f64
-                * (self.mod_down(at) + self.decompose(at) + self.inner_product(at))
-            + shape.outputs as f64 * 2.0 * self.mod_down(at)
-    }
-
-    /// Encoding of all diagonals of a linear map in the extended basis.
-    pub fn linear_encode(&self, at: &Place, shape: &LinearShape) -> f64 {
-        shape.diagonals as f64 * self.encode(at, shape.period, at.limbs() + at.special)
-    }
-
-    /// Seconds of one operation on operands at `at`, and those of encoding its plaintexts.
-    pub fn op<V: Copy>(
-        &self,
-        op: &Op<V>,
-        at: &Place,
-        degree: u8,
-        consts: &ConstPool,
-    ) -> (f64, f64) {
-        let encode = |plain: &Plain| match plain {
-            Plain::Scalar(_) => 0.0,
-            Plain::Vector(_) => self.encode(at, 1 << (at.log_n - 1), at.limbs()),
-        };
-        match op {
-            Op::Input { .. } | Op::DropLevel { .. } => (0.0, 0.0),
-            Op::Linear { transform, split, .. } => {
-                let shape = LinearShape::of(consts.transform(*transform), *split);
-                (self.linear(at, &shape), self.linear_encode(at, &shape))
-            }
-            Op::Rotate { .. } => (self.rotate(at), 0.0),
-            Op::Add { .. } | Op::Sub { .. } => (self.add(at, degree), 0.0),
-            Op::AddPlain { plain, .. } => (self.additions(at, at.limbs()), encode(plain)),
-            Op::MulPlain { plain, .. } => (self.products(at, 2 * at.limbs()), encode(plain)),
-            Op::Mul { .. } => (self.multiply(at), 0.0),
-            Op::Relinearise { .. } => (self.key_switch(at), 0.0),
-            Op::Rescale { .. } => (self.rescale(at, degree), 0.0),
+/// The work of one operation: at every run, and once more when it runs for the first time.
+fn work_of<V: Copy>(op: &Op<V>, at: &Place, degree: u8, consts: &ConstPool) -> (Work, Work) {
+    let width = 1 << (at.log_n - 1);
+    let vector = Work::encode(width) + Work::evaluate(at, width, at.limbs());
+    let encode = |plain: &Plain| match plain {
+        Plain::Scalar(_) => Work::default(),
+        Plain::Vector(_) => vector,
+    };
+    let every_run = match op {
+        Op::Input { .. } | Op::DropLevel { .. } => Work::default(),
+        Op::Linear { transform, split, .. } => {
+            let shape = LinearShape::of(consts.transform(*transform), *split);
+            let first = Work::encode(shape.period) * shape.diagonals as f64;
+            return (Work::linear(at, &shape), first);
         }
-    }
-
-    fn ntts(&self, at: &Place, count: usize) -> f64 {
-        count as f64 * self.ntt * at.n() * f64::from(at.log_n)
-    }
-
-    fn products(&self, at: &Place, count: usize) -> f64 {
-        count as f64 * self.product * at.n()
-    }
-
-    fn additions(&self, at: &Place, count: usize) -> f64 {
-        count as f64 * self.addition * at.n()
-    }
+        Op::Rotate { .. } => Work::rotate(at),
+        Op::Add { .. } | Op::Sub { .. } => Work::add(at, degree),
+        Op::AddPlain { plain, .. } => Work::additions(at, at.limbs()) + encode(plain),
+        Op::MulPlain { plain, .. } => Work::multiply_plain(at) + encode(plain),
+        Op::Mul { .. } => Work::multiply(at),
+        Op::Relinearise { .. } => Work::relinearise(at),
+        Op::Rescale { .. } => Work::rescale(at, degree),
+    };
+    (every_run, Work::default())
 }
 
 /// What a whole graph costs.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Cost {
-    /// Seconds of one core for the ciphertext operations.
+    /// Seconds of one core for one run, keys and diagonals at hand.
     pub seconds: f64,
-    /// Seconds of one core for encoding the plaintexts, each once.
+    /// Seconds of one core that the first run takes beyond that: diagonals are encoded.
     pub encode_seconds: f64,
+    /// Seconds of one core that the first run takes beyond that: keys are expanded.
+    pub expand_seconds: f64,
     /// Bytes of all evaluation keys in their file.
     pub key_bytes: u64,
     /// Bytes of the ciphertexts that live at the same time, at most, in the graph's order.
@@ -266,13 +173,15 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         peak_bytes: peak_bytes(graph),
         ..Cost::default()
     };
+    let key = |k: &KeySpec| Work::expand_key(&Place::of(&graph.parameters, k.level));
+    cost.expand_seconds = specs.iter().map(|k| costs.seconds(&key(k))).sum();
     for inst in &graph.insts {
         let rescale = matches!(inst.op, Op::Rescale { .. });
         let relinearise = matches!(inst.op, Op::Relinearise { .. });
         let at = Place::of(&graph.parameters, inst.ty.level + usize::from(rescale));
-        let (seconds, encode) = costs.op(&inst.op, &at, inst.ty.degree, &graph.consts);
-        cost.seconds += seconds;
-        cost.encode_seconds += encode;
+        let (work, first) = work_of(&inst.op, &at, inst.ty.degree, &graph.consts);
+        cost.seconds += costs.seconds(&work);
+        cost.encode_seconds += costs.seconds(&first);
         cost.rescales += usize::from(rescale);
         cost.relinearisations += usize::from(relinearise);
         cost.products += usize::from(matches!(inst.op, Op::Mul { .. }));
@@ -337,11 +246,14 @@ mod tests {
 
     #[test]
     fn a_key_switch_is_counted_by_limbs() {
-        let unit = Costs { ntt: 1.0, product: 0.0, addition: 0.0, encode: 0.0 };
         let at = Place { log_n: 1, level: 3, digit_size: 2, special: 2 };
-        // Four inverse transforms, two digits raised to six limbs of which four are there already,
+        let work = Work::key_switch(&at);
+        // Four inverse transforms, two digits raised to six limbs of which two are there already,
         // and twice two inverse and four forward transforms of the division by P.
-        assert_eq!(unit.key_switch(&at) / 2.0, f64::from(4 + (12 - 4) + 2 * 6));
+        assert_eq!(work.transform / 2.0, f64::from(4 + (12 - 4) + 2 * 6));
+        // Two digits of two primes to the four others, and twice the two special primes to four.
+        assert_eq!(work.convert / 2.0, f64::from(2 * 2 * 4 + 2 * 2 * 4));
+        assert_eq!(work.key_product / 2.0, f64::from(2 * 2 * 6));
     }
 
     #[test]
@@ -357,14 +269,16 @@ mod tests {
     }
 
     #[test]
-    fn costs_grow_with_the_level_and_keep_their_default_in_a_file() {
+    fn costs_grow_with_the_level_and_hoisting_saves() {
         let costs = Costs::default();
         let at = |level| Place { log_n: 14, level, digit_size: 2, special: 2 };
-        assert!((costs.ntt * 16384.0 * 14.0 - 48e-6).abs() < 1e-12);
-        assert!((1..9).all(|l| costs.rotate(&at(l)) < costs.rotate(&at(l + 1))));
+        let rotate = |level| costs.seconds(&Work::rotate(&at(level)));
+        assert!((1..9).all(|l| rotate(l) < rotate(l + 1)));
         let shape =
             LinearShape { inputs: 1, outputs: 1, babies: 7, giants: 7, diagonals: 64, period: 64 };
-        let many = 14.0 * costs.rotate(&at(5));
-        assert!(costs.linear(&at(5), &shape) < many, "hoisting is cheaper than rotating");
+        let linear = costs.seconds(&Work::linear(&at(5), &shape));
+        assert!(linear < 64.0 * rotate(5), "steps are fewer than diagonals");
+        let hoisted = costs.seconds(&Work::rotate_many(&at(5), 8));
+        assert!(hoisted < 8.0 * rotate(5), "hoisting is cheaper than rotating");
     }
 }

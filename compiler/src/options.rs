@@ -1,5 +1,7 @@
 //! What the user can ask of a compilation.
 
+use crate::cost::Costs;
+
 /// Options of [`compile`](crate::pipeline::compile).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -23,6 +25,8 @@ pub struct Options {
     pub scale_bits: Option<u32>,
     /// Ring dimension as a base-2 logarithm; chosen by the compiler when absent.
     pub log_n: Option<u32>,
+    /// What operations cost; by default the stored costs, so that every machine makes the same plan.
+    pub costs: Costs,
 }
 
 /// How ranges come from calibration values.
@@ -57,6 +61,7 @@ impl Options {
             method: Method::LeastSquares,
             scale_bits: None,
             log_n: None,
+            costs: Costs::default(),
         }
     }
 }

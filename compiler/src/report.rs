@@ -140,8 +140,10 @@ pub struct Report {
     pub keys: usize,
     /// Predicted size of the evaluation keys in bytes.
     pub key_bytes: u64,
-    /// Predicted seconds of one run on one thread.
+    /// Predicted seconds of one run on one thread, keys and diagonals at hand.
     pub seconds: f64,
+    /// Predicted seconds of the first run on one thread, which expands keys and encodes diagonals.
+    pub first_seconds: f64,
     /// Predicted peak memory of one run in bytes.
     pub peak_bytes: u64,
     /// The approximated functions.

@@ -67,6 +67,8 @@ codes! {
     Precision = "E0403",
     /// A calibration value for which a function has no value (`log` of a negative number).
     Domain = "E0404",
+    /// A file of measured costs that cannot be used.
+    Costs = "E0405",
     /// No secure parameter set carries the computation.
     TooDeep = "E0501",
 }

@@ -8,7 +8,7 @@ use heplan_ckks::measure::{Bench, Budget, Clock, Figure, Kernels, Operation, Sha
 use heplan_lattice::Isa;
 use serde_json::{Value, json};
 
-use super::Options;
+use super::{Options, costs};
 use crate::format::{self, Table};
 use crate::ui::{Outcome, Ui};
 use crate::{interrupt, system};
@@ -27,7 +27,12 @@ pub(super) struct Measured {
 pub(super) fn run(options: &Options, threads: Option<usize>, ui: &Ui) -> anyhow::Result<Outcome> {
     let isa = isa()?;
     // By default on one thread and on all, which shows what threads are worth.
-    let mut counts = threads.map_or_else(|| vec![1, system::threads()], |n| vec![n]);
+    // The cost model is one of a single core.
+    let mut counts = match threads {
+        _ if options.costs.is_some() => vec![1],
+        Some(count) => vec![count],
+        None => vec![1, system::threads()],
+    };
     counts.dedup();
     let processor = system::processor().unwrap_or_else(|| "unknown processor".to_owned());
     let list = counts.iter().map(usize::to_string).collect::<Vec<_>>().join(" and ");
@@ -39,6 +44,9 @@ pub(super) fn run(options: &Options, threads: Option<usize>, ui: &Ui) -> anyhow:
         measured.push(found);
     }
     let mut outcome = Outcome::new();
+    if let Some(path) = &options.costs {
+        costs::write(path, &processor, &measured, &mut outcome, ui)?;
+    }
     outcome.insert("processor".to_owned(), processor.into());
     outcome.insert("isa".to_owned(), isa.name().into());
     outcome.insert("threads".to_owned(), json!(counts));
@@ -63,6 +71,9 @@ pub(super) fn isa() -> anyhow::Result<Isa> {
 fn shapes(options: &Options) -> Vec<Shape> {
     match options.shape.as_slice() {
         _ if options.all => SHAPES.into(),
+        [] if options.costs.is_some() => {
+            costs::SHAPES.into_iter().filter_map(Shape::named).collect()
+        }
         [] => DEFAULT_SHAPES.into_iter().filter_map(Shape::named).collect(),
         asked => asked.into(),
     }
@@ -85,6 +96,11 @@ pub(super) fn measure(
     let kernels = bench.kernels(Budget(options.budget / 2))?;
     let mut figures = Vec::new();
     for &operation in asked {
+        // Their keys take gigabytes in the larger rings, and tell the cost model nothing new.
+        let large = matches!(operation, Operation::Linear(_)) && shape.log_n > 14;
+        if large && options.costs.is_some() && options.operations.is_empty() {
+            continue;
+        }
         let of_limb = operation.is_of_one_limb();
         for &count in threads.iter().take(if of_limb { 1 } else { threads.len() }) {
             interrupt::check()?;
@@ -145,7 +161,7 @@ fn rows(found: &Measured) -> impl Iterator<Item = Value> {
 }
 
 fn kernels(found: &Measured) -> Value {
-    let Kernels { forward, inverse, product, addition, raise, lower } = found.kernels;
+    let Kernels { forward, inverse, product, addition, raise, lower, uniform } = found.kernels;
     json!({
         "shape": found.shape.name,
         "forward": forward,
@@ -154,5 +170,6 @@ fn kernels(found: &Measured) -> Value {
         "addition": addition,
         "raise_digit": raise,
         "lower_special": lower,
+        "uniform": uniform,
     })
 }

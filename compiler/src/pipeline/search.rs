@@ -16,7 +16,7 @@ use heplan_ir::{ckks, slots};
 use super::observer::{Observer, Stage};
 use super::tensors::Real;
 use super::{CompileError, watch};
-use crate::cost::{self, Cost, Costs};
+use crate::cost::{self, Cost};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::passes;
@@ -206,7 +206,7 @@ impl<'a> Ring<'a> {
         for parameters in candidates(self.log_n, self.depth, scale_bits) {
             let lowered = passes::ckks::lower(graph, &parameters, scale_bits)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
-            let cost = cost::plan_cost(&lowered, &Costs::default());
+            let cost = cost::plan_cost(&lowered, &self.options.costs);
             if cheapest.as_ref().is_none_or(|c| weight(&cost) < weight(&c.0)) {
                 cheapest = Some((cost, lowered));
             }

@@ -19,7 +19,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::{LOG_N, Parameters, ParametersLiteral, max_log_qp};
 use heplan_ir::primes::{MAX_PRIME_BITS, near_power};
 
-use crate::cost::{Costs, Place, bytes_of_key};
+use crate::cost::{Costs, Place, Work, bytes_of_key};
 
 /// Bits of headroom that suit a normalised graph: values stay below `2^3` in magnitude.
 pub const HEADROOM_BITS: u32 = 3;
@@ -137,7 +137,7 @@ fn special(log_n: u32, q: &[u64], digit_size: usize) -> Option<Vec<u64>> {
 fn weight(costs: &Costs, parameters: &Parameters) -> f64 {
     let middle = Place::of(parameters, parameters.max_level().div_ceil(2));
     let key = bytes_of_key(parameters, parameters.max_level());
-    costs.rotate(&middle) + key as f64 * SECONDS_PER_KEY_BYTE
+    costs.seconds(&Work::rotate(&middle)) + key as f64 * SECONDS_PER_KEY_BYTE
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Kernels {
     pub raise: f64,
     /// Conversion of the residues modulo the special primes to all ciphertext primes.
     pub lower: f64,
+    /// Uniform residues of one limb from a seed: what expands a key.
+    pub uniform: f64,
 }
 
 impl Kernels {
@@ -58,6 +60,7 @@ impl Kernels {
             addition: time(&mut || out.add_assign(black_box(&a))),
             raise: time(&mut conversion(context, digit, others)),
             lower: time(&mut conversion(context, Basis::p(special), Basis::q(limbs))),
+            uniform: time(&mut || drop(black_box(random(5)))),
         }
     }
 }

@@ -1,0 +1,106 @@
+//! From measured operations to the costs that the compiler plans by.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use heplan_ckks::measure::{Figure, Operation, Shape};
+use heplan_compiler::cost::{Costs, LinearShape, Measurement, Observation, Place, Work};
+use serde_json::json;
+
+use super::operations::Measured;
+use crate::interrupt;
+use crate::ui::{Outcome, Ui};
+
+/// Shapes that costs are fitted to, unless others are asked for: the rings that most plans use.
+pub(super) const SHAPES: [&str; 3] = ["a", "b", "c"];
+
+/// Fits the costs to what was measured on one thread and writes them.
+pub(super) fn write(
+    path: &Path,
+    processor: &str,
+    measured: &[Measured],
+    outcome: &mut Outcome,
+    ui: &Ui,
+) -> anyhow::Result<()> {
+    let observations: Vec<Observation> = measured.iter().flat_map(observe).collect();
+    let costs = Costs::default().fitted(&observations);
+    let (largest, rms) = costs.errors(&observations);
+    let isa = measured.first().and_then(|m| m.figures.first()).map_or("", |f| f.isa.name());
+    let text = Measurement::new(processor.to_owned(), isa.to_owned(), costs).to_text();
+    interrupt::while_writing(path, || {
+        heplan_ir::container::write_atomic(path, None, |w| w.write_all(text.as_bytes()))
+    })?;
+    ui.say(&format!(
+        "the costs explain {} measurements within {:.0} % (root mean square {:.0} %)",
+        observations.len(),
+        100.0 * largest,
+        100.0 * rms
+    ));
+    outcome.insert("costs_error".to_owned(), json!({ "largest": largest, "rms": rms }));
+    ui.wrote(outcome, "costs", path, "for `heplan compile --costs`");
+    Ok(())
+}
+
+/// What the figures and kernels of a shape say of the costs.
+fn observe(measured: &Measured) -> Vec<Observation> {
+    let (shape, kernels) = (&measured.shape, &measured.kernels);
+    let at = place(shape);
+    let (digit, special) = (shape.digit_size, shape.special);
+    let expand = Work::expand_key(&at) * (1.0 / (at.digits() * at.wide()) as f64);
+    let mut found = vec![
+        Observation { work: Work::transforms(at.degree(), 1), seconds: kernels.forward },
+        Observation { work: Work::transforms(at.degree(), 1), seconds: kernels.inverse },
+        Observation {
+            work: Work::conversions(&at, digit * (at.wide() - digit)),
+            seconds: kernels.raise,
+        },
+        Observation { work: Work::conversions(&at, special * at.limbs()), seconds: kernels.lower },
+        Observation { work: expand, seconds: kernels.uniform },
+    ];
+    let of = |f: &Figure| Some(Observation { work: work(f.operation, shape)?, seconds: f.seconds });
+    found.extend(measured.figures.iter().filter(|f| f.threads == 1).filter_map(of));
+    found
+}
+
+fn place(shape: &Shape) -> Place {
+    Place {
+        log_n: shape.log_n,
+        level: shape.limbs - 1,
+        digit_size: shape.digit_size,
+        special: shape.special,
+    }
+}
+
+/// What the model says of an operation; nothing of the client's.
+fn work(operation: Operation, shape: &Shape) -> Option<Work> {
+    let at = place(shape);
+    let below = Place { level: at.level - 1, ..at };
+    Some(match operation {
+        Operation::Encode => {
+            Work::encode(shape.width()) + Work::evaluate(&at, shape.width(), at.limbs())
+        }
+        Operation::Add => Work::add(&at, 1),
+        Operation::MulPlain => Work::multiply_plain(&at),
+        Operation::MulRelin => Work::multiply(&at) + Work::relinearise(&at),
+        Operation::Rescale => Work::rescale(&at, 1),
+        Operation::Rotate => Work::rotate(&at),
+        Operation::RotateHoisted8 => Work::rotate_many(&at, 8),
+        Operation::Linear(matrix) => {
+            let linear = LinearShape {
+                inputs: 1,
+                outputs: 1,
+                babies: matrix.babies(),
+                giants: matrix.giants(),
+                diagonals: matrix.diagonals(),
+                period: matrix.period(),
+            };
+            let fold = Work::rotate(&below) + Work::add(&below, 1);
+            Work::linear(&at, &linear) + Work::rescale(&at, 1) + fold * matrix.folds().len() as f64
+        }
+        Operation::NttForward
+        | Operation::NttInverse
+        | Operation::Encrypt
+        | Operation::DecryptDecode
+        | Operation::KeygenGalois => return None,
+    })
+}

@@ -1,0 +1,241 @@
+//! What operations consist of: how much of every elementary operation they take.
+//!
+//! Counts follow the key switching of Han and Ki (ePrint 2019/688) and the double hoisting of Bossuat et al.
+//! (ePrint 2020/1203).
+
+use std::ops::{Add, AddAssign, Mul};
+
+use super::{LinearShape, Place};
+
+/// Declares the elementary operations once: their counts in [`Work`], their seconds in [`Costs`].
+macro_rules! elementary {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// How much of every elementary operation something takes.
+        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        pub struct Work { $($(#[$doc])* pub $name: f64,)* }
+
+        /// Seconds of one unit of every elementary operation, on one core.
+        ///
+        /// The default is stored with the compiler, so that the same model gives the same plan on every machine.
+        #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Costs { $($(#[$doc])* pub $name: f64,)* }
+
+        /// Number of elementary operations.
+        pub(super) const TERMS: usize = [$(stringify!($name)),*].len();
+
+        impl Work {
+            /// The counts in the order of their declaration.
+            pub(super) fn terms(&self) -> [f64; TERMS] {
+                [$(self.$name),*]
+            }
+        }
+
+        impl Costs {
+            /// The names of the elementary operations with their seconds, in the order of their declaration.
+            pub fn named(&self) -> [(&'static str, f64); TERMS] {
+                [$((stringify!($name), self.$name)),*]
+            }
+
+            /// The seconds in the order of [`Self::named`].
+            pub(super) fn from_terms([$($name),*]: [f64; TERMS]) -> Self {
+                Self { $($name),* }
+            }
+        }
+    };
+}
+
+elementary! {
+    /// Number-theoretic transforms: `n·log2 n` per limb of n coefficients.
+    transform,
+    /// Base conversion: per coefficient, source prime and target prime.
+    convert,
+    /// Modular products of limbs that are at hand, per coefficient.
+    product,
+    /// Modular sums and copies, per coefficient.
+    addition,
+    /// Products of a digit with a key, which comes from memory, per coefficient.
+    key_product,
+    /// Products of an encoded diagonal with a rotated operand, per coefficient.
+    diagonal,
+    /// Complex transform and rounding of a plaintext: `n·log2 n` of its n coefficients.
+    encode,
+    /// Expansion of a key from its seed when it is first used, per coefficient.
+    expand,
+}
+
+impl Costs {
+    /// Seconds of some work.
+    pub fn seconds(&self, work: &Work) -> f64 {
+        let costs = self.named();
+        work.terms().iter().zip(costs).map(|(count, (_, seconds))| count * seconds).sum()
+    }
+}
+
+impl Work {
+    /// Transforms of so many limbs of `n` coefficients.
+    pub fn transforms(n: usize, limbs: usize) -> Self {
+        let n = n as f64;
+        Self { transform: limbs as f64 * n * n.log2(), ..Self::default() }
+    }
+
+    /// Base conversions of so many pairs of a source and a target prime.
+    pub fn conversions(at: &Place, pairs: usize) -> Self {
+        Self { convert: pairs as f64 * at.n(), ..Self::default() }
+    }
+
+    /// Products of so many limbs.
+    pub fn products(at: &Place, limbs: usize) -> Self {
+        Self { product: limbs as f64 * at.n(), ..Self::default() }
+    }
+
+    /// Sums of so many limbs.
+    pub fn additions(at: &Place, limbs: usize) -> Self {
+        Self { addition: limbs as f64 * at.n(), ..Self::default() }
+    }
+
+    /// Digit decomposition and raising to the extended basis.
+    pub fn decompose(at: &Place) -> Self {
+        let (limbs, wide) = (at.limbs(), at.wide());
+        // Every limb goes back once, and every digit forward over the limbs that it lacks.
+        let transforms = limbs + (at.digits() * wide - limbs);
+        let sizes = (0..at.digits()).map(|d| at.digit_size.min(limbs - d * at.digit_size));
+        let pairs = sizes.map(|size| size * (wide - size)).sum();
+        Self::transforms(at.degree(), transforms) + Self::conversions(at, pairs)
+    }
+
+    /// Inner product of a decomposition with a key, in the extended basis.
+    pub fn inner_product(at: &Place) -> Self {
+        let key_product = (2 * at.digits() * at.wide()) as f64 * at.n();
+        Self { key_product, ..Self::default() }
+    }
+
+    /// Division of one polynomial by the special modulus.
+    pub fn mod_down(at: &Place) -> Self {
+        let (limbs, special) = (at.limbs(), at.special);
+        Self::transforms(at.degree(), limbs + special)
+            + Self::conversions(at, limbs * special)
+            + Self::products(at, limbs)
+    }
+
+    /// One key switch.
+    pub fn key_switch(at: &Place) -> Self {
+        Self::decompose(at) + Self::inner_product(at) + Self::mod_down(at) * 2.0
+    }
+
+    /// One rotation: a key switch, a sum and a permutation.
+    pub fn rotate(at: &Place) -> Self {
+        Self::key_switch(at) + Self::additions(at, 3 * at.limbs())
+    }
+
+    /// Rotations of one operand from one decomposition.
+    pub fn rotate_many(at: &Place, count: usize) -> Self {
+        let each = Self::inner_product(at)
+            + Self::mod_down(at) * 2.0
+            + Self::additions(at, 3 * at.limbs());
+        Self::decompose(at) + each * count as f64
+    }
+
+    /// Relinearisation.
+    pub fn relinearise(at: &Place) -> Self {
+        Self::key_switch(at) + Self::additions(at, 2 * at.limbs())
+    }
+
+    /// Product of two ciphertexts, not relinearised.
+    pub fn multiply(at: &Place) -> Self {
+        Self::products(at, 4 * at.limbs())
+    }
+
+    /// Product with an encoded plaintext.
+    pub fn multiply_plain(at: &Place) -> Self {
+        Self::products(at, 2 * at.limbs())
+    }
+
+    /// Rescale of a ciphertext of `degree + 1` polynomials.
+    pub fn rescale(at: &Place, degree: u8) -> Self {
+        let each = Self::transforms(at.degree(), at.limbs())
+            + Self::conversions(at, at.level)
+            + Self::products(at, at.level);
+        each * (f64::from(degree) + 1.0)
+    }
+
+    /// Sum of ciphertexts of `degree + 1` polynomials.
+    pub fn add(at: &Place, degree: u8) -> Self {
+        Self::additions(at, (usize::from(degree) + 1) * at.limbs())
+    }
+
+    /// Encoding of one plaintext that repeats after `period` slots, to its coefficients.
+    pub fn encode(period: usize) -> Self {
+        let size = 2.0 * period.max(1) as f64;
+        Self { encode: size * size.log2(), ..Self::default() }
+    }
+
+    /// Evaluation of a plaintext that repeats after `period` slots over `limbs` primes: a transform of its subring.
+    pub fn evaluate(at: &Place, period: usize, limbs: usize) -> Self {
+        Self::transforms((2 * period).max(SMALLEST_SUBRING).min(at.degree()), limbs)
+    }
+
+    /// A linear map with double hoisting whose diagonals are encoded as coefficients.
+    pub fn linear(at: &Place, shape: &LinearShape) -> Self {
+        let wide = at.wide();
+        let decompositions = if shape.babies == 0 { 0 } else { shape.inputs };
+        let diagonal =
+            Self { diagonal: (2 * wide) as f64 * at.n(), ..Self::evaluate(at, shape.period, wide) };
+        let moved = Self::additions(at, 4 * wide);
+        Self::decompose(at) * decompositions as f64
+            + (Self::inner_product(at) + moved) * shape.babies as f64
+            + diagonal * shape.diagonals as f64
+            + (Self::mod_down(at) + Self::decompose(at) + Self::inner_product(at) + moved)
+                * shape.giants as f64
+            + Self::mod_down(at) * (2 * shape.outputs) as f64
+    }
+
+    /// Expansion of a key for a level.
+    pub fn expand_key(at: &Place) -> Self {
+        Self { expand: (at.digits() * at.wide()) as f64 * at.n(), ..Self::default() }
+    }
+}
+
+/// Coefficients of the smallest subring that has a transform of its own.
+const SMALLEST_SUBRING: usize = 1 << 10;
+
+impl Add for Work {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        let Self { transform, convert, product, addition, key_product, diagonal, encode, expand } =
+            other;
+        self.transform += transform;
+        self.convert += convert;
+        self.product += product;
+        self.addition += addition;
+        self.key_product += key_product;
+        self.diagonal += diagonal;
+        self.encode += encode;
+        self.expand += expand;
+    }
+}
+
+impl Mul<f64> for Work {
+    type Output = Self;
+
+    fn mul(self, times: f64) -> Self {
+        Self {
+            transform: self.transform * times,
+            convert: self.convert * times,
+            product: self.product * times,
+            addition: self.addition * times,
+            key_product: self.key_product * times,
+            diagonal: self.diagonal * times,
+            encode: self.encode * times,
+            expand: self.expand * times,
+        }
+    }
+}
