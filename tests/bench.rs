@@ -73,3 +73,104 @@ fn unknown_names_are_refused_with_the_known_ones() {
     let ran = command.args(["bench"]).env("HEPLAN_ISA", "mmx").output().expect("it starts");
     common::Ran::from(ran).refused(&["HEPLAN_ISA=mmx", "scalar"]);
 }
+
+#[test]
+fn costs_are_written_fitted_and_read() {
+    let lab = Lab::new();
+    let model = common::root().join("tests/models/act_relu");
+    for name in ["model.onnx", "calibration.npz"] {
+        lab.write(name, std::fs::read(model.join(name)).expect("a bundled model"));
+    }
+    let line = "bench --json --budget 0 --shape a --operations rotate,add,encode --costs here.ron";
+    let report = lab.sh(line).fine().json();
+    assert!(report["costs_error"]["rms"].as_f64().is_some_and(f64::is_finite), "{report}");
+    let text = String::from_utf8(lab.read("here.ron")).expect("text");
+    let compile = |costs: &str| {
+        lab.sh(&format!("compile --json -m model.onnx -c calibration.npz --costs {costs}"))
+    };
+    let predicted = |costs: &str| compile(costs).fine().json()["predicted_seconds"].as_f64();
+    let here = predicted("here.ron").expect("a prediction");
+    let number = text.split("key_product: ").nth(1).and_then(|t| t.split(',').next());
+    let number: f64 = number.and_then(|t| t.parse().ok()).expect("a cost");
+    let slower = text.replace(&format!("key_product: {number:e}"), "key_product: 1e-7");
+    assert_ne!(slower, text);
+    lab.write("slow.ron", slower);
+    assert!(predicted("slow.ron").expect("a prediction") > 2.0 * here);
+}
+
+#[test]
+fn files_that_are_no_costs_are_refused() {
+    let lab = Lab::new();
+    let model = common::root().join("tests/models/act_relu");
+    for name in ["model.onnx", "calibration.npz"] {
+        lab.write(name, std::fs::read(model.join(name)).expect("a bundled model"));
+    }
+    lab.write("empty.ron", "");
+    lab.write("huge.ron", "(".repeat(1 << 20));
+    lab.write("deep.ron", "(".repeat(10_000));
+    lab.write("negative.ron", costs("-1e-9"));
+    lab.write("infinite.ron", costs("inf"));
+    lab.write("text.ron", costs("\"fast\""));
+    lab.write("newer.ron", costs("1e-9").replace("format: 1", "format: 7"));
+    let cases = [
+        ("missing.ron", "cannot be read"),
+        ("model.onnx", "cannot be read"),
+        ("empty.ron", "not a file of costs"),
+        ("huge.ron", "longer than"),
+        ("deep.ron", "not a file of costs"),
+        ("negative.ron", "\"convert\""),
+        ("infinite.ron", "\"convert\""),
+        ("text.ron", "not a file of costs"),
+        ("newer.ron", "format 7"),
+    ];
+    for (file, why) in cases {
+        let line = format!("compile -m model.onnx -c calibration.npz --costs {file}");
+        lab.refuses(&line, &["E0405", file, why]);
+    }
+    lab.refuses("bench --budget 0 --costs no/such/folder.ron", &["no/such/folder.ron"]);
+}
+
+/// A file of costs with this one for `convert`.
+fn costs(convert: &str) -> String {
+    let others =
+        ["transform", "product", "addition", "key_product", "diagonal", "encode", "expand"];
+    let others: String = others.iter().map(|name| format!("{name}: 1e-9, ")).collect();
+    format!("(format: 1, processor: \"\", isa: \"\", seconds: ({others}convert: {convert}))")
+}
+
+#[test]
+fn whole_models_are_measured_step_by_step() {
+    let lab = Lab::new();
+    let model = common::root().join("tests/models/act_relu");
+    let mut command = lab.command();
+    command.args(["bench", "--json", "--samples", "2", "--models"]).arg(&model);
+    // What is set for one command must not reach the steps of another.
+    command.env("HEPLAN_RELU_MODE", "deg1");
+    let ran = common::Ran::from(command.output().expect("it starts")).fine();
+    let report = ran.json();
+    let row = &report["models"][0];
+    assert_eq!(row["model"].as_str(), Some("models/act_relu"), "{report}");
+    for key in [
+        "compile_seconds",
+        "run_seconds",
+        "key_bytes",
+        "plan_bytes",
+        "input_bytes",
+        "output_bytes",
+        "predicted_seconds",
+        "predicted_first_seconds",
+        "predicted_peak_bytes",
+    ] {
+        assert!(row[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {row}");
+    }
+    let evaluate = row["evaluate"].as_array().expect("a list");
+    assert_eq!(
+        evaluate.iter().map(|e| e["threads"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2)]
+    );
+    assert!(evaluate.iter().all(|e| e["seconds"].as_f64().is_some_and(|s| s > 0.0)));
+    assert!(row["precision_bits"].as_f64().is_some_and(|bits| bits > 4.0), "{row}");
+    assert!(ran.stdout.contains("models/act_relu"));
+    let empty = lab.dir().display().to_string();
+    lab.heplan(["bench", "--models", &empty]).refused(&["no model"]);
+}

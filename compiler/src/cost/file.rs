@@ -46,8 +46,10 @@ impl Default for Costs {
 }
 
 impl Measurement {
-    /// Costs measured on a processor with an instruction set.
+    /// Costs measured on a processor with an instruction set, to the three digits that mean something.
     pub fn new(processor: String, isa: String, seconds: Costs) -> Self {
+        let rounded = |(_, s): (_, f64)| format!("{s:.2e}").parse().unwrap_or(s);
+        let seconds = Costs::from_terms(seconds.named().map(rounded));
         Self { format: FORMAT, processor, isa, seconds }
     }
 
