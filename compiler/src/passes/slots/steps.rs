@@ -91,11 +91,15 @@ pub(super) fn choose(
     keys: &Keys,
     candidates: &BTreeSet<u32>,
 ) -> Choice {
-    let mut steps = Steps { offsets, width, arity, weights, keys, mark: vec![0; width], stamp: 0 };
+    let mut steps = Steps::new(offsets, width, arity, weights, keys);
     let mut best: Option<Choice> = None;
     for &modulus in candidates {
         let shifts: &[u32] = if modulus > 2 { &[0, modulus / 2] } else { &[0] };
         for &shift in shifts {
+            if best.is_some_and(|b| b.cost <= steps.at_least(modulus)) {
+                continue;
+            }
+            steps.take(modulus, shift);
             for choice in [steps.inside(modulus, shift), steps.horner(modulus, shift)] {
                 if best.is_none_or(|b| choice.cost < b.cost) {
                     best = Some(choice);
@@ -126,61 +130,113 @@ pub(super) fn all_moduli(width: usize, coarse: BTreeSet<u32>) -> BTreeSet<u32> {
 
 /// Counts distinct steps by stamping, so that no memory is cleared between candidates.
 struct Steps<'a> {
-    offsets: &'a [u32],
-    width: usize,
+    /// The offsets as signed numbers.
+    offsets: Vec<i32>,
+    width: i32,
     arity: Arity,
     weights: &'a Weights,
     keys: &'a Keys,
+    /// Which rotations need no new key, at the operands' level.
+    free: Vec<bool>,
     mark: Vec<u32>,
     stamp: u32,
+    /// Distinct quotients of the offsets by the modulus, and distinct remainders less the shift.
+    quotients: Vec<i32>,
+    remainders: Vec<i32>,
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
+    fn new(
+        offsets: &[u32],
+        width: usize,
+        arity: Arity,
+        weights: &'a Weights,
+        keys: &'a Keys,
+    ) -> Self {
+        let half = i64::try_from(width / 2).expect("widths are at most 2^16");
+        let signed = |&d: &u32| {
+            let d = i64::from(d);
+            (if d < half { d } else { d - 2 * half }) as i32
+        };
+        let steps = 0..u32::try_from(width).expect("widths are at most 2^16");
+        Self {
+            offsets: offsets.iter().map(signed).collect(),
+            width: width as i32,
+            arity,
+            weights,
+            keys,
+            free: steps.map(|s| keys.have(s, weights.level)).collect(),
+            mark: vec![0; 2 * width + 2],
+            stamp: 0,
+            quotients: Vec::new(),
+            remainders: Vec::new(),
+        }
+    }
+
+    /// No choice with this modulus costs less: a giant step reaches `modulus` offsets at most.
+    fn at_least(&self, modulus: u32) -> f64 {
+        let giants = self.offsets.len().div_ceil(modulus as usize) - 1;
+        let w = self.weights;
+        w.giant.min(w.output + w.fold) * (giants * self.arity.outputs) as f64
+    }
+
+    /// Splits the offsets by a modulus and a shift.
+    fn take(&mut self, modulus: u32, shift: u32) {
+        let (m, shift) = (modulus as i32, shift as i32);
+        self.quotients.clear();
+        self.remainders.clear();
+        self.stamp += 1;
+        for &d in &self.offsets {
+            let quotient = (d + shift).div_euclid(m);
+            let remainder = d + shift - quotient * m;
+            // Quotients go from -width/2 - 1 to width, remainders from 0 to the modulus.
+            let (low, high) = self.mark.split_at_mut(self.width as usize);
+            let (r, q) = (&mut low[remainder as usize], quotient + self.width / 2);
+            if *r != self.stamp {
+                *r = self.stamp;
+                self.remainders.push(remainder - shift);
+            }
+            let q = &mut high[q as usize];
+            if *q != self.stamp {
+                *q = self.stamp;
+                self.quotients.push(quotient);
+            }
+        }
+    }
+
     /// Giant steps inside the transform.
-    fn inside(&mut self, modulus: u32, shift: u32) -> Choice {
-        let split = Split { modulus, shift };
-        let width = self.width;
-        let (babies, baby_keys) = self.distinct(|d| split.of(d, width).0);
-        let (giants, giant_keys) = self.distinct(|d| split.of(d, width).1);
+    fn inside(&self, modulus: u32, shift: u32) -> Choice {
+        let m = modulus as i32;
+        let (babies, baby_keys) = self.distinct(self.remainders.iter().copied());
+        let (giants, giant_keys) = self.distinct(self.quotients.iter().map(|q| q * m));
         let cost = self.weights.baby * (babies * self.arity.inputs) as f64
             + self.weights.giant * (giants * self.arity.outputs) as f64
             + self.weights.key * (baby_keys + giant_keys) as f64;
-        Choice { split, horner: None, cost }
+        Choice { split: Split { modulus, shift }, horner: None, cost }
     }
 
     /// Giant steps after the transform.
-    fn horner(&mut self, modulus: u32, shift: u32) -> Choice {
-        let width = self.width;
-        let quotients = || self.offsets.iter().map(|&d| quotient(d, width, modulus, shift).0);
-        let (first, last) = (quotients().min().unwrap_or(0), quotients().max().unwrap_or(0));
-        let horner = Horner { modulus, shift, first };
+    fn horner(&self, modulus: u32, shift: u32) -> Choice {
+        let m = modulus as i32;
+        let first = self.quotients.iter().copied().min().unwrap_or(0);
+        let last = self.quotients.iter().copied().max().unwrap_or(0);
         let hops = (last - first) as usize;
-        let results = if hops == 0 { 1 } else { self.distinct(|d| horner.of(d, width).0).0 + 1 };
-        let (babies, baby_keys) = self.distinct(|d| horner.of(d, width).1);
+        let (babies, baby_keys) = self.distinct(self.remainders.iter().map(|r| r + first * m));
         let w = self.weights;
         let hop_key = self.keys.price(modulus, w.level.saturating_sub(1), w.low_key);
         let cost = w.baby * (babies * self.arity.inputs) as f64
             + w.key * baby_keys as f64
-            + w.output * ((results - 1) * self.arity.outputs) as f64
+            + w.output * ((self.quotients.len().max(1) - 1) * self.arity.outputs) as f64
             + w.fold * (hops * self.arity.outputs) as f64
             + if hops == 0 { 0.0 } else { hop_key };
-        let split = Split { modulus: width as u32, shift: 0 };
+        let split = Split { modulus: self.width as u32, shift: 0 };
+        let horner = Horner { modulus, shift, first: i64::from(first) };
         Choice { split, horner: (hops > 0).then_some(horner), cost }
     }
 
-    /// How many distinct non-zero steps the offsets take, and how many of them need a new key.
-    fn distinct(&mut self, step: impl Fn(u32) -> u32) -> (usize, usize) {
-        let (mut found, mut new) = (0, 0);
-        self.stamp += 1;
-        self.mark[0] = self.stamp;
-        for &d in self.offsets {
-            let s = step(d);
-            if self.mark[s as usize] != self.stamp {
-                self.mark[s as usize] = self.stamp;
-                found += 1;
-                new += usize::from(!self.keys.have(s, self.weights.level));
-            }
-        }
-        (found, new)
+    /// How many of these distinct steps are rotations, and how many of those need a new key.
+    fn distinct(&self, steps: impl Iterator<Item = i32>) -> (usize, usize) {
+        let steps = steps.map(|s| s.rem_euclid(self.width) as usize).filter(|&s| s != 0);
+        steps.fold((0, 0), |(found, new), s| (found + 1, new + usize::from(!self.free[s])))
     }
 }
