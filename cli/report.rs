@@ -1,6 +1,6 @@
 //! The report of a compilation, for people and for machines.
 
-use heplan_compiler::report::{FunctionReport, Quality, Report};
+use heplan_compiler::report::{FunctionReport, Quality, Report, Trade};
 use serde_json::{Value, json};
 
 use crate::format::{self, Table};
@@ -33,6 +33,10 @@ pub(crate) fn words(report: &Report) -> String {
         seconds(report.first_seconds),
         format::bytes(report.peak_bytes)
     ));
+    if report.trades.len() > 1 {
+        lines.push(String::new());
+        lines.push(trades(&report.trades));
+    }
     if !report.functions.is_empty() {
         lines.push(String::new());
         lines.push(functions(&report.functions));
@@ -53,6 +57,19 @@ pub(crate) fn quality(q: &Quality) -> String {
         "{agreement}largest error {:.2e} of the range ({:.1} bits), over {} samples",
         q.max_error, q.precision_bits, q.samples
     )
+}
+
+/// What smaller keys cost in time, for `--max-key-size`.
+fn trades(trades: &[Trade]) -> String {
+    let mut table = Table::new(&[">keys", ">first run, one thread", ""]);
+    for trade in trades {
+        table.row([
+            format::bytes(trade.key_bytes),
+            seconds(trade.seconds),
+            if trade.chosen { "this plan" } else { "" }.to_owned(),
+        ]);
+    }
+    table.render()
 }
 
 fn functions(functions: &[FunctionReport]) -> String {
@@ -86,6 +103,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
             "outside": f.outside,
         })
     };
+    let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "chosen": t.chosen });
     let value = json!({
         "name": report.name,
         "log_n": report.log_n,
@@ -102,6 +120,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "predicted_seconds": report.seconds,
         "predicted_first_seconds": report.first_seconds,
         "predicted_peak_bytes": report.peak_bytes,
+        "trades": report.trades.iter().map(trade).collect::<Vec<Value>>(),
         "functions": report.functions.iter().map(function).collect::<Vec<Value>>(),
         "approximation": quality_json(&report.approximation),
         "simulation": quality_json(&report.simulation),

@@ -141,6 +141,7 @@ fn refused(code: Code) -> Case {
         Code::Precision => Case { options: "--precision-bits 35 --log-n 12", ..square().into() },
         Code::Domain => one("Log").into(),
         Code::Costs => Case { options: "--costs c.npz", ..square().into() },
+        Code::KeysTooLarge => Case { options: "--max-key-size 1KiB", ..square().into() },
         Code::TooDeep => {
             let mut model = x();
             let mut last = "x".to_owned();

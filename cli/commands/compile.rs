@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use heplan_compiler::cost::Measurement;
 use heplan_compiler::data::{InputSpec, Samples};
 use heplan_compiler::import;
-use heplan_compiler::options::{Domain, Method, Options as CompilerOptions};
+use heplan_compiler::options::{Domain, Method, Objective, Options as CompilerOptions};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, Compiled, compile};
 use heplan_ir::diagnostic::Diagnostic;
@@ -113,9 +114,27 @@ pub(crate) struct Wishes {
     #[arg(value_parser = clap::value_parser!(u32).range(20..=45))]
     pub(crate) scale_bits: Option<u32>,
 
+    /// What the plan is to be best at: the time of one run, or small keys at up to twice the time
+    #[arg(long, value_enum, env = "HEPLAN_OPTIMIZE", hide_env_values = true)]
+    #[arg(default_value = "latency")]
+    pub(crate) optimize: Optimize,
+
+    /// The most that the evaluation keys may take, such as 64MiB; the plan gets slower for it
+    #[arg(long, value_name = "SIZE", env = "HEPLAN_MAX_KEY_SIZE", hide_env_values = true)]
+    pub(crate) max_key_size: Option<ByteSize>,
+
     /// Measured costs of operations, from `heplan bench --costs`, instead of the stored ones
     #[arg(long, value_name = "FILE", env = "HEPLAN_COSTS", hide_env_values = true)]
     pub(crate) costs: Option<PathBuf>,
+}
+
+/// What a plan is to be best at.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Optimize {
+    /// The time of one run
+    Latency,
+    /// Small keys, at up to twice the time
+    Memory,
 }
 
 /// Standard deviations on either side of the mean that `--domain-mode mean-std` covers.
@@ -150,6 +169,11 @@ impl Wishes {
             },
             scale_bits: self.scale_bits,
             log_n: self.log_n,
+            objective: match self.optimize {
+                Optimize::Latency => Objective::Latency,
+                Optimize::Memory => Objective::Memory,
+            },
+            max_key_bytes: self.max_key_size.map(|size| size.as_u64()),
             costs,
         })
     }

@@ -25,8 +25,21 @@ pub struct Options {
     pub scale_bits: Option<u32>,
     /// Ring dimension as a base-2 logarithm; chosen by the compiler when absent.
     pub log_n: Option<u32>,
+    /// What a plan is to be best at.
+    pub objective: Objective,
+    /// The most that all evaluation keys may take, in bytes.
+    pub max_key_bytes: Option<u64>,
     /// What operations cost; by default the stored costs, so that every machine makes the same plan.
     pub costs: Costs,
+}
+
+/// What a plan is to be best at, among those that reach what else is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// The time of one run, with a moderate price for keys.
+    Latency,
+    /// Small keys, at no more than twice the time.
+    Memory,
 }
 
 /// How ranges come from calibration values.
@@ -61,6 +74,8 @@ impl Options {
             method: Method::LeastSquares,
             scale_bits: None,
             log_n: None,
+            objective: Objective::Latency,
+            max_key_bytes: None,
             costs: Costs::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! What a compilation tells its user.
 
+use crate::cost::Cost;
 use crate::judge::Tensors;
 
 /// One approximated function.
@@ -115,6 +116,25 @@ fn largest(scores: &[f64]) -> Option<usize> {
     scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i)
 }
 
+/// A plan that was weighed: what it costs in time and in keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trade {
+    /// Predicted seconds of one run on one thread, with encoding and reading of keys.
+    pub seconds: f64,
+    /// Predicted size of the evaluation keys in bytes.
+    pub key_bytes: u64,
+    /// Whether this is the plan that the report is about.
+    pub chosen: bool,
+}
+
+impl Trade {
+    /// A plan of this cost, not chosen.
+    pub(crate) fn of(cost: &Cost) -> Self {
+        let seconds = cost.seconds + cost.encode_seconds + cost.expand_seconds;
+        Self { seconds, key_bytes: cost.key_bytes, chosen: false }
+    }
+}
+
 /// The report of a compilation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -146,6 +166,8 @@ pub struct Report {
     pub first_seconds: f64,
     /// Predicted peak memory of one run in bytes.
     pub peak_bytes: u64,
+    /// Plans with smaller keys that take longer, fastest first, this one among them.
+    pub trades: Vec<Trade>,
     /// The approximated functions.
     pub functions: Vec<FunctionReport>,
     /// Of approximation alone, in the clear.

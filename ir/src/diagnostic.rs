@@ -71,6 +71,8 @@ codes! {
     Costs = "E0405",
     /// No secure parameter set carries the computation.
     TooDeep = "E0501",
+    /// No plan has evaluation keys as small as asked for.
+    KeysTooLarge = "E0502",
 }
 
 impl fmt::Display for Code {

@@ -1,12 +1,13 @@
 //! The one order of passes, from an imported model to a plan.
 //!
-//! Two searches wrap the straight way down: over rings and scales (`search`), and, when the
-//! finished plan agrees too rarely with the float model, over stricter approximations
-//! ([`compile`]).
+//! Three searches wrap the straight way down: over rings and scales (`search`), over time against
+//! bytes of keys (`trade`), and, when the finished plan agrees too rarely with the float model, over
+//! stricter approximations ([`compile`]).
 
 pub mod observer;
 mod search;
 mod tensors;
+mod trade;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::max_log_qp;
@@ -16,7 +17,7 @@ use heplan_ir::tensor;
 use crate::data::Samples;
 use crate::judge::{Judge, Refusal};
 use crate::options::Options;
-use crate::report::{Quality, Report};
+use crate::report::{Quality, Report, Trade};
 use observer::{Observer, Stage};
 use search::Lowered;
 use tensors::Real;
@@ -104,9 +105,10 @@ pub fn compile(
         observer.progress("approximating the functions");
         let real = tensors::lower(imported, samples, &options, observer)?;
         let bits = bearable(&real, precision_bits);
-        let lowered = search::search(&real, bits, &options, judge, observer)?;
+        let (ring, usual) = search::search(&real, bits, &options, judge, observer)?;
+        let (lowered, trades) = trade::settle(&ring, usual, bits, &options, observer)?;
         observer.progress("checking the plan on the calibration set");
-        let report = report(&real, &lowered, judge)?;
+        let report = report(&real, &lowered, trades, judge)?;
         let agreement = report.simulation.agreement.unwrap_or(1.0);
         if agreement >= options.min_agreement {
             let mut plan = lowered.plan;
@@ -136,7 +138,12 @@ fn bearable(real: &Real, asked: f64) -> f64 {
 }
 
 /// Simulates the finished plan and gathers what there is to tell.
-fn report(real: &Real, lowered: &Lowered, judge: &dyn Judge) -> Result<Report, CompileError> {
+fn report(
+    real: &Real,
+    lowered: &Lowered,
+    trades: Vec<Trade>,
+    judge: &dyn Judge,
+) -> Result<Report, CompileError> {
     let plan = &lowered.plan;
     let count = real.samples.len().min(FINAL_SAMPLES);
     let simulated =
@@ -168,6 +175,7 @@ fn report(real: &Real, lowered: &Lowered, judge: &dyn Judge) -> Result<Report, C
         seconds: cost.seconds,
         first_seconds: cost.seconds + cost.encode_seconds + cost.expand_seconds,
         peak_bytes: cost.peak_bytes,
+        trades,
         functions: real.functions.clone(),
         approximation: Quality::within(&real.approximated, &real.float, &real.spans),
         simulation: Quality::within(&simulated, &real.float[..count], &real.spans),

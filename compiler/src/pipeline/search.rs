@@ -16,7 +16,7 @@ use heplan_ir::{ckks, slots};
 use super::observer::{Observer, Stage};
 use super::tensors::Real;
 use super::{CompileError, watch};
-use crate::cost::{self, Cost};
+use crate::cost::{self, Cost, Work};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::passes;
@@ -32,15 +32,29 @@ const PROBES: usize = 4;
 /// Bits that a probe must show beyond those asked for: the other samples may be worse.
 const RESERVE_BITS: f64 = 1.5;
 
-/// What carrying one limb of a key is worth, in NTTs of a limb.
-const KEY_PRICE: f64 = 2.0;
-
 /// A plan under the parameters that were chosen.
+#[derive(Clone)]
 pub(super) struct Lowered {
     pub(super) plan: Plan,
     pub(super) cost: Cost,
     pub(super) scale_bits: u32,
 }
+
+/// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
+/// stored, sent and read.
+pub(super) const USUAL_KEY_PRICE: f64 = 1.5e-9;
+
+/// Lays the tensors of `real` out in a ring.
+fn lay_out(real: &Real, log_n: u32, options: &Options, key_price: f64) -> passes::slots::Lowered {
+    let n = 1 << log_n;
+    let limb = options.costs.seconds(&Work::transforms(n, 1));
+    let read = options.costs.expand * n as f64;
+    let carried = key_price * (n * PRIME_BITS / 8) as f64;
+    passes::slots::lower(&real.graph, &real.ports, n / 2, (read + carried) / limb)
+}
+
+/// Bits of a typical prime.
+const PRIME_BITS: usize = 30;
 
 /// A plan with the precision that simulation found.
 struct Probed {
@@ -48,14 +62,15 @@ struct Probed {
     bits: f64,
 }
 
-/// Finds the cheapest plan for `real` whose noise leaves `precision_bits`.
-pub(super) fn search(
-    real: &Real,
+/// Finds the cheapest plan for `real` whose noise leaves `precision_bits`, with the ring that it
+/// is for.
+pub(super) fn search<'a>(
+    real: &'a Real,
     precision_bits: f64,
-    options: &Options,
-    judge: &dyn Judge,
+    options: &'a Options,
+    judge: &'a dyn Judge,
     observer: &mut dyn Observer,
-) -> Result<Lowered, CompileError> {
+) -> Result<(Ring<'a>, Lowered), CompileError> {
     let depth = real.depth();
     let rings: Vec<u32> = LOG_N
         .filter(|&n| options.log_n.is_none_or(|wish| wish == n))
@@ -66,7 +81,7 @@ pub(super) fn search(
     }
     let lay_out = |&log_n: &u32, observer: &mut dyn Observer| {
         observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
-        Ring::new(real, log_n, depth, options, judge)
+        Ring::new(real, log_n, options, judge)
     };
     let mut rest = rings.iter();
     let mut queue: Vec<Ring<'_>> = Vec::new();
@@ -78,7 +93,7 @@ pub(super) fn search(
     let mut best = (rings[0], f64::NEG_INFINITY);
     while let Some(ring) = queue.pop().or_else(|| rest.next().map(|n| lay_out(n, observer))) {
         match ring.search(precision_bits, observer)? {
-            Ok(lowered) => return Ok(lowered),
+            Ok(lowered) => return Ok((ring, lowered)),
             Err(bits) if bits > best.1 => best = (ring.log_n, bits),
             Err(_) => {}
         }
@@ -120,34 +135,34 @@ fn too_deep(depth: usize, options: &Options) -> Diagnostic {
     }
 }
 
-/// What one byte of keys is worth beside the seconds of a run: keys are stored, sent, read and
-/// expanded.
-const SECONDS_PER_KEY_BYTE: f64 = 4e-9;
-
-fn weight(cost: &Cost) -> f64 {
-    cost.seconds + cost.encode_seconds + SECONDS_PER_KEY_BYTE * cost.key_bytes as f64
-}
-
 /// A ring with the layouts chosen for it.
-struct Ring<'a> {
+pub(super) struct Ring<'a> {
     real: &'a Real,
     log_n: u32,
     depth: usize,
     options: &'a Options,
     judge: &'a dyn Judge,
+    /// What one byte of keys is worth beside the seconds of a run.
+    key_price: f64,
     lowered: passes::slots::Lowered,
 }
 
 impl<'a> Ring<'a> {
-    fn new(
-        real: &'a Real,
-        log_n: u32,
-        depth: usize,
-        options: &'a Options,
-        judge: &'a dyn Judge,
-    ) -> Self {
-        let lowered = passes::slots::lower(&real.graph, &real.ports, 1 << (log_n - 1), KEY_PRICE);
-        Self { real, log_n, depth, options, judge, lowered }
+    fn new(real: &'a Real, log_n: u32, options: &'a Options, judge: &'a dyn Judge) -> Self {
+        let key_price = USUAL_KEY_PRICE;
+        let lowered = lay_out(real, log_n, options, key_price);
+        Self { real, log_n, depth: real.depth(), options, judge, key_price, lowered }
+    }
+
+    /// The same ring with other layouts and steps, for which bytes of keys have another price.
+    pub(super) fn at_price(&self, key_price: f64) -> Self {
+        let lowered = lay_out(self.real, self.log_n, self.options, key_price);
+        Self { key_price, lowered, ..*self }
+    }
+
+    /// The price of a byte of keys.
+    pub(super) fn key_price(&self) -> f64 {
+        self.key_price
     }
 
     /// Whether some tensor does not fit one ciphertext.
@@ -167,17 +182,16 @@ impl<'a> Ring<'a> {
     }
 
     /// The plan of this ring, or the bits that it reaches at most.
-    fn search(
+    pub(super) fn search(
         &self,
         precision_bits: f64,
         observer: &mut dyn Observer,
     ) -> Result<Result<Lowered, f64>, CompileError> {
-        let graph = &self.lowered.graph;
-        watch("assign-layouts", Stage::Slots(graph), observer)?;
+        watch("assign-layouts", Stage::Slots(&self.lowered.graph), observer)?;
         let wanted = precision_bits + RESERVE_BITS;
         let mut feasible: Vec<u32> = scales(self.log_n, self.depth, self.options).collect();
         let Some(&largest) = feasible.first() else { return Ok(Err(f64::NEG_INFINITY)) };
-        let mut best = self.probe(graph, largest, observer)?;
+        let mut best = self.probe(largest, observer)?;
         if best.bits < wanted {
             return Ok(Err(best.bits - RESERVE_BITS));
         }
@@ -185,7 +199,7 @@ impl<'a> Ring<'a> {
         let spare = (best.bits - wanted).floor().max(0.0) as u32;
         feasible.reverse();
         for s in feasible.into_iter().filter(|&s| s < largest && s + spare >= largest) {
-            let probed = self.probe(graph, s, observer)?;
+            let probed = self.probe(s, observer)?;
             if probed.bits >= wanted {
                 best = probed;
                 break;
@@ -194,24 +208,28 @@ impl<'a> Ring<'a> {
         Ok(Ok(best.lowered))
     }
 
-    /// Lowers at one scale and measures the bits that noise leaves.
-    fn probe(
-        &self,
-        graph: &slots::Graph,
-        scale_bits: u32,
-        observer: &mut dyn Observer,
-    ) -> Result<Probed, CompileError> {
-        observer.progress(&format!("trying ring 2^{} at scale 2^{scale_bits}", self.log_n));
+    /// Lowers at one scale under the parameters that make it cheapest.
+    pub(super) fn cheapest(&self, scale_bits: u32) -> Result<(Cost, ckks::Graph), CompileError> {
+        let weight = |cost: &Cost| {
+            let once = cost.encode_seconds + cost.expand_seconds;
+            cost.seconds + once + self.key_price * cost.key_bytes as f64
+        };
         let mut cheapest: Option<(Cost, ckks::Graph)> = None;
         for parameters in candidates(self.log_n, self.depth, scale_bits) {
-            let lowered = passes::ckks::lower(graph, &parameters, scale_bits)
+            let lowered = passes::ckks::lower(&self.lowered.graph, &parameters, scale_bits)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
             let cost = cost::plan_cost(&lowered, &self.options.costs);
             if cheapest.as_ref().is_none_or(|c| weight(&cost) < weight(&c.0)) {
                 cheapest = Some((cost, lowered));
             }
         }
-        let (cost, lowered) = cheapest.expect("a feasible scale has a candidate");
+        Ok(cheapest.expect("a feasible scale has a candidate"))
+    }
+
+    /// Lowers at one scale and measures the bits that noise leaves.
+    fn probe(&self, scale_bits: u32, observer: &mut dyn Observer) -> Result<Probed, CompileError> {
+        observer.progress(&format!("trying ring 2^{} at scale 2^{scale_bits}", self.log_n));
+        let (cost, lowered) = self.cheapest(scale_bits)?;
         watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
         let plan =
             passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;

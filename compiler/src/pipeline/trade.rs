@@ -1,0 +1,90 @@
+//! Time against bytes of keys: the same ring and scale with other layouts and steps.
+//!
+//! A ladder of prices for a byte of keys gives a few plans, each slower and with smaller keys than
+//! the one before. They are estimated without simulation; the one that the user's options ask for
+//! is then searched and simulated like any other.
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+
+use super::CompileError;
+use super::observer::Observer;
+use super::search::{Lowered, Ring};
+use crate::options::{Objective, Options};
+use crate::report::Trade;
+
+/// The prices that are tried, as multiples of the usual one.
+const LADDER: [f64; 6] = [4.0, 16.0, 40.0, 100.0, 250.0, 1000.0];
+/// Rungs that are looked at only to show them.
+const SHOWN: usize = 2;
+/// How much slower than the fastest plan one with small keys may be.
+const MEMORY_SLOWDOWN: f64 = 2.0;
+
+/// The plan that `options` ask for, and the plans that it was chosen from, fastest first.
+pub(super) fn settle(
+    ring: &Ring<'_>,
+    usual: Lowered,
+    precision_bits: f64,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<(Lowered, Vec<Trade>), CompileError> {
+    let asked = options.objective == Objective::Memory
+        || options.max_key_bytes.is_some_and(|most| usual.cost.key_bytes > most);
+    observer.progress("weighing time against keys");
+    let prices = &LADDER[..if asked { LADDER.len() } else { SHOWN }];
+    let rungs: Vec<(Ring<'_>, Trade)> = prices
+        .iter()
+        .map(|factor| {
+            let ring = ring.at_price(factor * ring.key_price());
+            let trade = Trade::of(&ring.cheapest(usual.scale_bits)?.0);
+            Ok((ring, trade))
+        })
+        .collect::<Result<_, CompileError>>()?;
+    let mut trades = vec![Trade::of(&usual.cost)];
+    let mut kept: Vec<Option<Ring<'_>>> = vec![None];
+    for (ring, trade) in rungs {
+        if trades.iter().all(|t| trade.key_bytes < t.key_bytes) {
+            trades.push(trade);
+            kept.push(Some(ring));
+        }
+    }
+    for at in wished(&trades, options) {
+        let lowered = match &kept[at] {
+            None => Some(usual.clone()),
+            Some(ring) => ring.search(precision_bits, observer)?.ok(),
+        };
+        // Precision may ask for another scale than the estimate was made at.
+        let fits = |l: &Lowered| {
+            options.max_key_bytes.is_none_or(|most| l.cost.key_bytes <= most)
+                && (at == 0 || l.cost.key_bytes < usual.cost.key_bytes)
+        };
+        if let Some(lowered) = lowered.filter(fits) {
+            trades[at] = Trade { chosen: true, ..Trade::of(&lowered.cost) };
+            return Ok((lowered, trades));
+        }
+    }
+    Err(too_large(&trades, options).into())
+}
+
+/// The rungs that options allow, the best first.
+fn wished(trades: &[Trade], options: &Options) -> Vec<usize> {
+    let all = 0..trades.len();
+    match options.objective {
+        Objective::Latency => all.collect(),
+        Objective::Memory => {
+            let slowest = MEMORY_SLOWDOWN * trades[0].seconds;
+            let (within, beyond): (Vec<_>, Vec<_>) =
+                all.partition(|&i| trades[i].seconds <= slowest);
+            within.into_iter().rev().chain(beyond).collect()
+        }
+    }
+}
+
+fn too_large(trades: &[Trade], options: &Options) -> Diagnostic {
+    let asked = options.max_key_bytes.unwrap_or(0);
+    let least = trades.iter().map(|t| t.key_bytes).min().unwrap_or(0);
+    Diagnostic::new(
+        Code::KeysTooLarge,
+        format!("keys of at most {asked} bytes are asked for, the plan needs {least}"),
+    )
+    .help("allow larger keys with --max-key-size, or fewer levels with a larger --max-error")
+}
