@@ -110,9 +110,9 @@ fn compare(found: &ArrayD<f32>, wanted: &ArrayD<f32>, labels: &[i64], kind: Kind
     let pairs = || found.iter().flatten().zip(wanted.iter().flatten());
     let error = pairs().map(|(f, w)| (f - w).abs()).fold(0.0, f64::max);
     assert!(error.is_finite(), "{name}");
-    if kind == Kind::Exact {
-        assert!(error <= range / 1024.0, "{name}: {error} in a range of {range}");
-    }
+    // Approximation may cost a few per cent in a single number where classes decide.
+    let bound = if kind == Kind::Exact { range / 1024.0 } else { range * 0.1 };
+    assert!(error <= bound, "{name}: {error} in a range of {range}");
     let right = |rows: &[Vec<f64>]| {
         rows.iter().zip(labels).filter(|(r, y)| argmax(r) as i64 == **y).count() as f64
     };
@@ -148,6 +148,27 @@ models! {
     mnist_mlp: Classes, 3;
     tab_mlp_breast_cancer: Classes, 3;
     ts_conv1d_italy: Classes, 3;
+}
+
+#[test]
+fn keys_as_small_as_asked_for_give_the_same_answers() {
+    let folder = root().join("tests/models/cryptonets");
+    one(&folder, &folder.join("model.onnx"), Kind::Exact, 1, &["--max-key-size", "9MB"]);
+    let lab = Lab::new();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let model = [path("model.onnx"), path("calibration.npz")];
+    let keys = |options: &[&str]| {
+        let base = ["compile", "--json", "-m", &model[0], "-c", &model[1], "-o", "model.plan"];
+        let report = lab.heplan([&base[..], options].concat()).fine().json();
+        lab.sh("keygen -i model.keyparams").fine();
+        let bytes = fs::metadata(lab.path("client.key.pub")).expect("keys").len();
+        (report, bytes)
+    };
+    let (usual, usual_bytes) = keys(&[]);
+    let (small, small_bytes) = keys(&["--max-key-size", "9MB"]);
+    assert!(small_bytes < 9_050_000 && small_bytes * 2 < usual_bytes, "{small_bytes} bytes");
+    let seconds = |report: &Value| report["predicted_seconds"].as_f64().expect("a time");
+    assert!(seconds(&small) > seconds(&usual), "the fastest plan is the default");
 }
 
 #[test]
