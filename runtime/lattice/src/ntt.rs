@@ -95,6 +95,17 @@ impl NttTable {
         self.twiddles.forward(self.modulus, a);
     }
 
+    /// `a = (b - forward(a)) * s`, all residues in `[0, q)`: the end of a division by primes,
+    /// without another pass over the limb.
+    ///
+    /// # Panics
+    /// If `a` or `b` has not N elements.
+    pub fn forward_sub_from_mul_scalar(&self, a: &mut [u64], b: &[u64], s: u64) {
+        assert_eq!(a.len(), 1 << self.log_n, "a limb has N residues");
+        assert_eq!(b.len(), a.len(), "a limb has N residues");
+        self.twiddles.forward_sub_from_mul_scalar(self.modulus, a, b, s);
+    }
+
     /// Evaluations to coefficients, in place. Residues in `[0, q)` in and out.
     ///
     /// # Panics
@@ -102,6 +113,15 @@ impl NttTable {
     pub fn inverse(&self, a: &mut [u64]) {
         assert_eq!(a.len(), 1 << self.log_n, "a limb has N residues");
         self.twiddles.inverse(self.modulus, a);
+    }
+
+    /// `a = inverse(a) * s` for a residue `s`, at the price of [`Self::inverse`]: the factor comes with its `1/N`.
+    ///
+    /// # Panics
+    /// If `a` has not N elements.
+    pub fn inverse_scaled(&self, a: &mut [u64], s: u64) {
+        assert_eq!(a.len(), 1 << self.log_n, "a limb has N residues");
+        self.twiddles.inverse_scaled(self.modulus, a, s);
     }
 }
 

@@ -5,6 +5,8 @@
 //! Products are meant in evaluation form, where they are products of polynomials; nothing here transforms.
 //! Every function panics if ring, form or basis of an operand does not fit.
 
+use rayon::prelude::*;
+
 use crate::basis::{Basis, Prime};
 use crate::kernels;
 use crate::poly::{Form, Poly};
@@ -122,17 +124,47 @@ impl Poly {
     /// # Panics
     /// If an operand does not fit, the form of `self` is not evaluation, or there are more than 2^20 pairs.
     pub fn set_inner_product(&mut self, pairs: &[(&Self, &Self)]) {
-        self.assert_evaluation();
-        assert!(pairs.len() <= 1 << 20, "{} products overflow the accumulator", pairs.len());
-        for (a, b) in pairs {
-            self.assert_fits(a);
-            self.assert_fits(b);
-        }
+        self.assert_products(pairs.len(), pairs.iter().flat_map(|(a, b)| [*a, *b]));
         let isa = self.ring().isa();
         self.for_each_limb_mut(|q, prime, out| {
             let limbs: Vec<(&[u64], &[u64])> =
                 pairs.iter().map(|(a, b)| (a.limb_of(prime), b.limb_of(prime))).collect();
             kernels::inner_product(isa, q, out, &limbs);
+        });
+    }
+
+    /// `self += sum of a * b` over the pairs in evaluation form, each residue reduced once.
+    ///
+    /// # Panics
+    /// As [`Self::set_inner_product`].
+    pub fn add_inner_product(&mut self, pairs: &[(&Self, &Self)]) {
+        self.assert_products(pairs.len(), pairs.iter().flat_map(|(a, b)| [*a, *b]));
+        let isa = self.ring().isa();
+        self.for_each_limb_mut(|q, prime, out| {
+            let limbs: Vec<(&[u64], &[u64])> =
+                pairs.iter().map(|(a, b)| (a.limb_of(prime), b.limb_of(prime))).collect();
+            kernels::inner_product_add(isa, q, out, &limbs);
+        });
+    }
+
+    /// Two inner products with the same left factors, those of digits with both halves of a key:
+    /// `outs[i] = sum of a * b[i]`. As [`Self::set_inner_product`] twice, but every left factor is read once.
+    ///
+    /// # Panics
+    /// As [`Self::set_inner_product`], or if the outputs are of different rings or bases.
+    pub fn set_inner_products(outs: [&mut Self; 2], triples: &[(&Self, [&Self; 2])]) {
+        let [first, second] = outs;
+        first.assert_products(triples.len(), triples.iter().flat_map(|(a, b)| [*a, b[0], b[1]]));
+        first.assert_fits(second);
+        let (isa, basis) = (first.ring().isa(), first.basis());
+        let limbs: Vec<_> = first.limbs_mut().zip(second.limbs_mut()).enumerate().collect();
+        limbs.into_par_iter().for_each(|(i, ((q, first), (_, second)))| {
+            let prime = basis.prime(i);
+            let limbs: Vec<(&[u64], [&[u64]; 2])> = triples
+                .iter()
+                .map(|(a, b)| (a.limb_of(prime), b.map(|b| b.limb_of(prime))))
+                .collect();
+            kernels::inner_products(isa, q, [first, second], &limbs);
         });
     }
 
@@ -199,6 +231,13 @@ impl Poly {
         let reduced =
             residues.iter().zip(self.ring().moduli(self.basis())).all(|(&r, q)| r < q.value());
         assert!(reduced, "residues are reduced modulo their prime");
+    }
+
+    /// What every inner product asks of its operands.
+    fn assert_products<'a>(&self, count: usize, operands: impl Iterator<Item = &'a Self>) {
+        self.assert_evaluation();
+        assert!(count <= 1 << 20, "{count} products overflow the accumulator");
+        operands.for_each(|operand| self.assert_fits(operand));
     }
 
     fn assert_evaluation(&self) {

@@ -133,11 +133,12 @@ impl Poly {
         out.buffer_mut().mark_secret_if(secret);
         out.for_each_limb_mut(|q, prime, limb| {
             converter.convert_limb(ring, &prepared, prime, limb);
+            let (minuend, inverse) = (self.limb_of(prime), converter.inverse_product(prime));
             if evaluation {
-                ring.table(prime).forward(limb);
+                ring.table(prime).forward_sub_from_mul_scalar(limb, minuend, inverse);
+            } else {
+                kernels::sub_from_mul_scalar(isa, q, limb, minuend, inverse);
             }
-            let inverse = converter.inverse_product(prime);
-            kernels::sub_from_mul_scalar(isa, q, limb, self.limb_of(prime), inverse);
         });
         out
     }

@@ -37,6 +37,23 @@ pub(crate) enum Twiddles {
     Modelled(avx512ifma::Twiddles),
 }
 
+/// Dispatches a transform by the kind of its twiddle factors.
+macro_rules! transform {
+    ($twiddles:expr, $name:ident($q:ident, $($arg:ident),*)) => {
+        match $twiddles {
+            Self::Scalar(t) => scalar::$name($q, t, $($arg),*),
+            // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(t) => unsafe { avx2::$name($q, t, $($arg),*) },
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Ifma(t) => unsafe { avx512ifma::native::$name($q, t, $($arg),*) },
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Self::Modelled(t) => avx512ifma::modelled::$name($q, t, $($arg),*),
+        }
+    };
+}
+
 impl Twiddles {
     /// `roots[i] = psi^brv(i)` and `inverse_roots[i] = psi^-brv(i)` for the bit reversal of `log_n` bits.
     pub(crate) fn new(isa: Isa, q: Modulus, roots: &[u64], inverse_roots: &[u64]) -> Self {
@@ -58,32 +75,22 @@ impl Twiddles {
 
     /// In-place negacyclic transform: natural order in, bit-reversed order out.
     pub(crate) fn forward(&self, q: Modulus, a: &mut [u64]) {
-        match self {
-            Self::Scalar(t) => scalar::forward(q, t, a),
-            // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(t) => unsafe { avx2::forward(q, t, a) },
-            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Ifma(t) => unsafe { avx512ifma::native::forward(q, t, a) },
-            #[cfg(all(test, target_arch = "x86_64"))]
-            Self::Modelled(t) => avx512ifma::modelled::forward(q, t, a),
-        }
+        transform!(self, forward(q, a));
+    }
+
+    /// `a = (b - forward(a)) * s` for one residue `s`.
+    pub(crate) fn forward_sub_from_mul_scalar(&self, q: Modulus, a: &mut [u64], b: &[u64], s: u64) {
+        transform!(self, forward_sub_from_mul_scalar(q, a, b, s));
     }
 
     /// The inverse of [`Self::forward`].
     pub(crate) fn inverse(&self, q: Modulus, a: &mut [u64]) {
-        match self {
-            Self::Scalar(t) => scalar::inverse(q, t, a),
-            // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(t) => unsafe { avx2::inverse(q, t, a) },
-            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Ifma(t) => unsafe { avx512ifma::native::inverse(q, t, a) },
-            #[cfg(all(test, target_arch = "x86_64"))]
-            Self::Modelled(t) => avx512ifma::modelled::inverse(q, t, a),
-        }
+        transform!(self, inverse(q, a));
+    }
+
+    /// `a = inverse(a) * s` for one residue `s`.
+    pub(crate) fn inverse_scaled(&self, q: Modulus, a: &mut [u64], s: u64) {
+        transform!(self, inverse_scaled(q, a, s));
     }
 }
 
@@ -140,6 +147,12 @@ dispatch! {
 
     /// `out = sum of a * b` over the pairs, element by element. At most 2^20 pairs.
     fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
+
+    /// `out += sum of a * b` over the pairs, element by element. At most 2^20 pairs.
+    fn inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
+
+    /// `outs[i] = sum of a * b[i]` over the triples, element by element: each `a` is read once. At most 2^20 triples.
+    fn inner_products(q: Modulus, outs: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
 
     /// `out = sum of s * src` over the terms; each `s` a residue, each word of `src` any number below 2^50.
     /// At most 2^20 terms.

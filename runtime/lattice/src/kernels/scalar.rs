@@ -80,6 +80,22 @@ pub(crate) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
     }
 }
 
+pub(crate) fn forward_sub_from_mul_scalar(
+    q: Modulus,
+    twiddles: &Twiddles,
+    a: &mut [u64],
+    b: &[u64],
+    s: u64,
+) {
+    forward(q, twiddles, a);
+    sub_from_mul_scalar(q, a, b, s);
+}
+
+pub(crate) fn inverse_scaled(q: Modulus, twiddles: &Twiddles, a: &mut [u64], s: u64) {
+    inverse(q, twiddles, a);
+    mul_scalar_assign(q, a, s);
+}
+
 /// Maps `[0, 2 * bound)` to `[0, bound)`.
 #[inline]
 fn reduce_range(a: u64, bound: u64) -> u64 {
@@ -155,6 +171,22 @@ pub(crate) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64
         // Products stay below 2^100, so 2^28 of them fit.
         let sum = pairs.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i])).sum();
         *o = q.reduce_u128(sum);
+    }
+}
+
+pub(crate) fn inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    for (a, b) in pairs {
+        mul_add_assign(q, out, a, b);
+    }
+}
+
+pub(crate) fn inner_products(q: Modulus, outs: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]) {
+    for (half, out) in outs.into_iter().enumerate() {
+        for (i, o) in out.iter_mut().enumerate() {
+            let product =
+                |(a, b): &(&[u64], [&[u64]; 2])| u128::from(a[i]) * u128::from(b[half][i]);
+            *o = q.reduce_u128(triples.iter().map(product).sum());
+        }
     }
 }
 

@@ -76,6 +76,20 @@ proptest! {
         agree(&a, |isa, out| super::inner_product(isa, m, out, &cycle), |i| {
             cycle.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[i])).sum::<u128>() % q
         });
+        agree(&a, |isa, out| super::inner_product_add(isa, m, out, &cycle), |i| {
+            let sum: u128 = cycle.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[i])).sum();
+            (sum + u128::from(a[i])) % q
+        });
+        let triples: Vec<(&[u64], [&[u64]; 2])> = [(&a[..], [&b[..], &c[..]]), (&c, [&a, &b])].into_iter().cycle().take(terms).collect();
+        for half in 0..2 {
+            agree(&a, |isa, out| {
+                let mut other = out.to_vec();
+                let outs = if half == 0 { [out, &mut other[..]] } else { [&mut other[..], out] };
+                super::inner_products(isa, m, outs, &triples);
+            }, |i| {
+                triples.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[half][i])).sum::<u128>() % q
+            });
+        }
         let factors: Vec<(&[u64], u64)> = [(&wide[..], s), (&a, m.value() - 1), (&wide, m.value() - 1)].into_iter().cycle().take(terms).collect();
         agree(&a, |isa, out| super::linear_combination(isa, m, out, &factors), |i| {
             factors.iter().map(|(x, y)| u128::from(x[i]) * u128::from(*y)).sum::<u128>() % q
@@ -98,6 +112,54 @@ proptest! {
     }
 }
 
+/// Lengths below, at and beyond the blocks of the kernels, with the largest residues where sums are longest.
+#[test]
+fn every_length_agrees() {
+    let q = moduli()[0];
+    let from = moduli()[1];
+    for len in [16, 32, 48, 512, 528, 1 << 12, 1 << 16] {
+        let limb =
+            |k: u64| -> Vec<u64> { (0..len as u64).map(|i| q.value() - 1 - (i * k) % 7).collect() };
+        let (a, b, c) = (limb(0), limb(1), limb(2));
+        let other: Vec<u64> = a.iter().map(|x| x % from.value()).collect();
+        let pairs = [(&a[..], &b[..]); 13];
+        let triples = [(&a[..], [&b[..], &c[..]]); 13];
+        let terms = [(&a[..], q.value() - 1); 13];
+        let weights = [(&a[..], 0.01); 13];
+        let kernels: [Kernel<'_>; 17] = [
+            &|isa, out| super::add_assign(isa, q, out, &b),
+            &|isa, out| super::sub_assign(isa, q, out, &b),
+            &|isa, out| super::neg_assign(isa, q, out),
+            &|isa, out| super::add_scalar_assign(isa, q, out, 3),
+            &|isa, out| super::mul(isa, q, out, &a, &b),
+            &|isa, out| super::mul_assign(isa, q, out, &b),
+            &|isa, out| super::mul_add_assign(isa, q, out, &a, &b),
+            &|isa, out| super::mul_scalar_assign(isa, q, out, q.value() - 1),
+            &|isa, out| super::mul_scalar_add_assign(isa, q, out, &b, q.value() - 1),
+            &|isa, out| super::sub_from_mul_scalar(isa, q, out, &b, q.value() - 2),
+            &|isa, out| super::inner_product(isa, q, out, &pairs),
+            &|isa, out| super::inner_product_add(isa, q, out, &pairs),
+            &|isa, out| super::inner_products(isa, q, [out, &mut c.clone()], &triples),
+            &|isa, out| super::inner_products(isa, q, [&mut c.clone(), out], &triples),
+            &|isa, out| super::linear_combination(isa, q, out, &terms),
+            &|isa, out| super::reduce_centred(isa, from, q, out, &other),
+            &|isa, out| super::rounded_sum(isa, out, &weights),
+        ];
+        for (i, kernel) in kernels.into_iter().enumerate() {
+            let mut specified = c.clone();
+            kernel(Isa::SCALAR, &mut specified);
+            for isa in Isa::with_models() {
+                let mut out = c.clone();
+                kernel(isa, &mut out);
+                assert!(out == specified, "kernel {i} on {len} words on {isa}");
+            }
+        }
+    }
+}
+
+type Kernel<'a> = &'a dyn Fn(Isa, &mut [u64]);
+type Transform<'a> = &'a dyn Fn(&NttTable, &mut [u64]);
+
 #[test]
 fn transforms_agree_for_every_size_and_worst_inputs() {
     for log_n in 10..=17 {
@@ -118,13 +180,21 @@ fn transforms_agree_for_every_size_and_worst_inputs() {
                 (0..n).map(|i| if mixed(i) % 2 == 0 { q / 2 } else { q / 2 + 1 }).collect(),
             ];
             for input in inputs {
-                for transform in [NttTable::forward, NttTable::inverse] {
+                let other: Vec<u64> = (0..n).map(|i| mixed(i + 1)).collect();
+                let s = mixed(n);
+                let transforms: [Transform<'_>; 4] = [
+                    &NttTable::forward,
+                    &NttTable::inverse,
+                    &|table, a| table.forward_sub_from_mul_scalar(a, &other, s),
+                    &|table, a| table.inverse_scaled(a, s),
+                ];
+                for (i, transform) in transforms.into_iter().enumerate() {
                     let mut specified = input.clone();
                     transform(&tables[0], &mut specified);
                     for table in &tables[1..] {
                         let mut out = input.clone();
                         transform(table, &mut out);
-                        assert!(out == specified, "2^{log_n} modulo {q}");
+                        assert!(out == specified, "transform {i} of 2^{log_n} modulo {q}");
                     }
                 }
             }

@@ -12,9 +12,9 @@ mod arithmetic;
 mod ntt;
 mod pointwise;
 
-pub(super) use ntt::{Twiddles, forward, inverse};
+pub(super) use ntt::{Twiddles, forward, forward_sub_from_mul_scalar, inverse, inverse_scaled};
 pub(super) use pointwise::{
-    add_assign, add_scalar_assign, inner_product, linear_combination, mul, mul_add_assign,
-    mul_assign, mul_scalar_add_assign, mul_scalar_assign, neg_assign, reduce_centred, rounded_sum,
-    sub_assign, sub_from_mul_scalar,
+    add_assign, add_scalar_assign, inner_product, inner_product_add, inner_products,
+    linear_combination, mul, mul_add_assign, mul_assign, mul_scalar_add_assign, mul_scalar_assign,
+    neg_assign, reduce_centred, rounded_sum, sub_assign, sub_from_mul_scalar,
 };

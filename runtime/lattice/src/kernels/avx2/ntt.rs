@@ -13,6 +13,7 @@ use std::arch::x86_64::{
 use super::arithmetic::{
     Factor, Field, Words, centred_f64, load_bits, load_integers, quads_mut, store_bits,
 };
+use super::pointwise::sub_from_mul_scalar;
 use crate::modulus::Modulus;
 
 /// Quads in a quarter of a block that is transformed pass by pass: 16 KiB in all, half of the smallest nearest cache.
@@ -328,14 +329,42 @@ pub(in super::super) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) 
     }
 }
 
+/// `a = (b - transform of a) s`.
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn forward_sub_from_mul_scalar(
+    q: Modulus,
+    twiddles: &Twiddles,
+    a: &mut [u64],
+    b: &[u64],
+    s: u64,
+) {
+    forward(q, twiddles, a);
+    sub_from_mul_scalar(q, a, b, s);
+}
+
 /// In-place inverse transform; the specification is `scalar::inverse`.
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
+    inverse_with(q, twiddles, a, [twiddles.inverse_n, twiddles.inverse_n_root]);
+}
+
+/// In-place inverse transform times `s`, which comes with the `1/N` of the last stage.
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn inverse_scaled(q: Modulus, twiddles: &Twiddles, a: &mut [u64], s: u64) {
+    let scaled = |w: f64| centred_f64(q, q.mul(q.reduce_i64(w as i64), s));
+    let last = [scaled(twiddles.inverse_n), scaled(twiddles.inverse_n_root)];
+    inverse_with(q, twiddles, a, last);
+}
+
+/// In-place inverse transform with the given factors of the last stage.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn inverse_with(q: Modulus, twiddles: &Twiddles, a: &mut [u64], last_factors: [f64; 2]) {
     let f = Field::new(q);
     let t = Transform { f, half: &twiddles.inverse, reduces: &twiddles.inverse_reduces };
     // The outermost stage carries the factor 1/N.
-    let n = f.factor(_mm256_set1_pd(twiddles.inverse_n));
-    let w = f.factor(_mm256_set1_pd(twiddles.inverse_n_root));
+    let n = f.factor(_mm256_set1_pd(last_factors[0]));
+    let w = f.factor(_mm256_set1_pd(last_factors[1]));
     let a = quads_mut(a);
     let last = t.reduces.len() - 1;
     if a.len().trailing_zeros() % 2 == 1 {

@@ -123,12 +123,44 @@ pub(in super::super) fn sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u6
 
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    sum_of_products::<false>(q, out, pairs.iter().copied());
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    sum_of_products::<true>(q, out, pairs.iter().copied());
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn inner_products(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+) {
+    for (half, out) in outs.into_iter().enumerate() {
+        sum_of_products::<false>(q, out, triples.iter().map(|&(a, b)| (a, b[half])));
+    }
+}
+
+/// `out = sum of a * b`, or `out +=` it.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn sum_of_products<'a, const ADD: bool>(
+    q: Modulus,
+    out: &mut [u64],
+    pairs: impl Iterator<Item = (&'a [u64], &'a [u64])> + Clone,
+) {
     let f = Field::new(q);
     for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
         let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
         let out = quads_mut(out);
-        clear(out);
-        for (i, (a, b)) in pairs.iter().enumerate() {
+        if ADD {
+            // As f64 and centred, like the sums that are carried over.
+            out.iter_mut().for_each(|o| store_bits(o, f.reduce(load_integers(o))));
+        } else {
+            clear(out);
+        }
+        for (i, (a, b)) in pairs.clone().enumerate() {
             let (a, b) = (quads(&a[range.clone()]), quads(&b[range.clone()]));
             for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
                 let product = f.mul(load_integers(x), load_integers(y));

@@ -23,7 +23,12 @@ pub(super) const fn inverse_modulo_2_52(q: u64) -> u64 {
 
 /// The form of a fixed factor.
 pub(super) fn factor_words(q: Modulus, w: u64) -> FactorWords {
-    let w = q.mul(w, q.reduce_u64(1 << 52));
+    scaled_factor_words(q, [q.reduce_u64(1 << 52), 0], w)
+}
+
+/// The form of `s` times the factor of the given form.
+pub(super) fn scaled_factor_words(q: Modulus, words: FactorWords, s: u64) -> FactorWords {
+    let w = q.mul(words[0], s);
     [w, w.wrapping_mul(inverse_modulo_2_52(q.value())) & MASK]
 }
 

@@ -4,9 +4,9 @@
 //! [`Ranges`] lifts the values far enough above zero, and folds them back before they reach `2^52`.
 //! A pass works on blocks; blocks too large for the nearest cache are finished one after another, depth first.
 
-use super::field::{Factor, Field};
+use super::field::{Factor, Field, factor_words};
 use super::twiddles::{Half, Inner, Laziness, Twiddles};
-use super::vector::{Vector, Words, octets_mut};
+use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
 
 /// Registers in a block that is transformed pass by pass: 32 KiB, within the nearest cache.
@@ -64,6 +64,31 @@ impl<V: Vector> Ranges<V> {
 /// In-place transform; the specification is `scalar::forward`.
 #[inline(always)]
 pub(super) fn forward<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
+    transform::<V>(q, t, a, None);
+}
+
+/// `a = (b - transform of a) s`, without another pass over the limb.
+#[inline(always)]
+pub(super) fn forward_sub_from_mul_scalar<V: Vector>(
+    q: Modulus,
+    t: &Twiddles,
+    a: &mut [u64],
+    b: &[u64],
+    s: u64,
+) {
+    let s = Factor::splat(&factor_words(q, s));
+    transform::<V>(q, t, a, Some(Minuend { b: octets(b), s }));
+}
+
+/// What the transform is subtracted from, and the factor of the difference.
+#[derive(Clone, Copy)]
+struct Minuend<'a, V> {
+    b: &'a [Words],
+    s: Factor<V>,
+}
+
+#[inline(always)]
+fn transform<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64], minuend: Option<Minuend<'_, V>>) {
     use Before::{Fold, Nothing, Raise};
     let log_n = u64::from(a.len().trailing_zeros());
     let f = Field::<V>::new(q);
@@ -71,17 +96,17 @@ pub(super) fn forward<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
         // A stage for each bit of the length: from `[0, q)` within `[0, (2 log N + 1) q)`.
         Laziness::Never => {
             let ranges = Ranges::new(q, 0, log_n, [Raise, Nothing, Nothing]);
-            Transform { f, half: &t.forward, ranges }.run(a);
+            Transform { f, half: &t.forward, ranges, minuend }.run(a);
         }
         // From `[2q, 6q)` two stages lead to `[0, 8q)`.
         Laziness::Pairs => {
             let ranges = Ranges::new(q, 4, 2, [Fold, Fold, Nothing]);
-            Transform { f, half: &t.forward, ranges }.run(a);
+            Transform { f, half: &t.forward, ranges, minuend }.run(a);
         }
         // From `[q, 3q)` one stage leads to `[0, 4q)`.
         Laziness::Each => {
             let ranges = Ranges::new(q, 2, 1, [Fold, Fold, Fold]);
-            Transform { f, half: &t.forward, ranges }.run(a);
+            Transform { f, half: &t.forward, ranges, minuend }.run(a);
         }
     }
 }
@@ -92,6 +117,7 @@ struct Transform<'a, V> {
     f: Field<V>,
     half: &'a Half,
     ranges: Ranges<V>,
+    minuend: Option<Minuend<'a, V>>,
 }
 
 impl<V: Vector> Transform<'_, V> {
@@ -164,8 +190,10 @@ impl<V: Vector> Transform<'_, V> {
         let (w16, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
         let factors = w32.iter().zip(w16).zip(&inners[first..]);
         let Ranges { outer, inner, .. } = self.ranges;
-        for ([a, b, c, d, e, f, g, h], ((w32, w16), [i, j, k, l])) in groups.iter_mut().zip(factors)
+        for (number, (group, ((w32, w16), [i, j, k, l]))) in
+            groups.iter_mut().zip(factors).enumerate()
         {
+            let [a, b, c, d, e, f, g, h] = group;
             let (mut p, mut q) = (
                 [V::load(a), V::load(b), V::load(c), V::load(d)],
                 [V::load(e), V::load(f), V::load(g), V::load(h)],
@@ -182,6 +210,7 @@ impl<V: Vector> Transform<'_, V> {
             self.cross_4(&mut p, &mut q, [v, v, w, w], before[0]);
             (p, q) = ([p[0], q[0], p[2], q[2]], [p[1], q[1], p[3], q[3]]);
             self.last_16(&mut p, &mut q, [i, j, k, l], before);
+            self.finish(&mut p, &mut q, start + 8 * number);
             for (word, x) in [a, c, e, g].into_iter().zip(p) {
                 x.store(word);
             }
@@ -191,7 +220,7 @@ impl<V: Vector> Transform<'_, V> {
         }
     }
 
-    /// The stages of half-lengths 8, 4, 2 and 1, and the reduction to `[0, q)`, on four runs of 16 words.
+    /// The stages of half-lengths 8, 4, 2 and 1 on four runs of 16 words.
     ///
     /// One interleaving before each stage within registers brings the partners into the same lanes of two,
     /// with the factors in the order of the table; a fourth one restores the order.
@@ -210,10 +239,25 @@ impl<V: Vector> Transform<'_, V> {
         interleave_4(x, y);
         let ones = [&i.ones, &j.ones, &k.ones, &l.ones];
         self.cross_4(x, y, each(ones, |w| f.factor(V::load(w))), before[4]);
-        for (x, y) in x.iter_mut().zip(&mut *y) {
-            (*x, *y) = (f.reduce(*x), f.reduce(*y));
-        }
         interleave_4(x, y);
+    }
+
+    /// From `[0, 2^52)` to what the caller wants in `[0, q)`, for the registers from number `first` on,
+    /// those with even numbers and those with odd ones.
+    #[inline(always)]
+    fn finish(self, x: &mut [V; 4], y: &mut [V; 4], first: usize) {
+        let f = self.f;
+        let Some(Minuend { b, s }) = self.minuend else {
+            for (x, y) in x.iter_mut().zip(y) {
+                (*x, *y) = (f.reduce(*x), f.reduce(*y));
+            }
+            return;
+        };
+        let (b, _) = b[first..first + 8].as_chunks::<2>();
+        for ((x, y), [low, high]) in x.iter_mut().zip(y).zip(b) {
+            let difference = |b: &Words, x: V| V::load(b).add(f.two_q).sub(f.reduce_lazy(x));
+            (*x, *y) = (f.mul(difference(low, *x), s), f.mul(difference(high, *y), s));
+        }
     }
 
     /// Four butterflies in lockstep.

@@ -7,7 +7,7 @@
 //! its difference has its operands exchanged, its factor in the table is negated.
 //! The first three stages, within registers, come before this arrangement and cost one operation more.
 
-use super::field::{Factor, FactorWords, Field};
+use super::field::{Factor, FactorWords, Field, scaled_factor_words};
 use super::forward::{BLOCK, Tail, each};
 use super::twiddles::{Half, Inner, Twiddles};
 use super::vector::{Vector, Words, octets_mut};
@@ -18,6 +18,14 @@ use crate::modulus::Modulus;
 pub(super) fn inverse<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
     let transform = Transform { f: Field::<V>::new(q), half: &t.inverse };
     transform.run(octets_mut(a), [&t.inverse_n, &t.inverse_n_root]);
+}
+
+/// In-place transform times `s`, which comes with the `1/N` of the last stage.
+#[inline(always)]
+pub(super) fn inverse_scaled<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64], s: u64) {
+    let transform = Transform { f: Field::<V>::new(q), half: &t.inverse };
+    let scaled = [t.inverse_n, t.inverse_n_root].map(|words| scaled_factor_words(q, words, s));
+    transform.run(octets_mut(a), [&scaled[0], &scaled[1]]);
 }
 
 /// Everything that an inverse transform needs but the limb.

@@ -32,7 +32,15 @@ macro_rules! entry_points {
 
             entry_points! { $vector $(, #[$feature])?;
                 forward::forward(q: Modulus, t: &Twiddles, a: &mut [u64]);
+                forward::forward_sub_from_mul_scalar(
+                    q: Modulus,
+                    t: &Twiddles,
+                    a: &mut [u64],
+                    b: &[u64],
+                    s: u64
+                );
                 inverse::inverse(q: Modulus, t: &Twiddles, a: &mut [u64]);
+                inverse::inverse_scaled(q: Modulus, t: &Twiddles, a: &mut [u64], s: u64);
                 pointwise::add_assign(q: Modulus, a: &mut [u64], b: &[u64]);
                 pointwise::sub_assign(q: Modulus, a: &mut [u64], b: &[u64]);
                 pointwise::neg_assign(q: Modulus, a: &mut [u64]);
@@ -45,6 +53,12 @@ macro_rules! entry_points {
                 pointwise::sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64);
                 pointwise::reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
                 sums::inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
+                sums::inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
+                sums::inner_products(
+                    q: Modulus,
+                    outs: [&mut [u64]; 2],
+                    triples: &[(&[u64], [&[u64]; 2])]
+                );
                 sums::linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]);
                 sums::rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
             }

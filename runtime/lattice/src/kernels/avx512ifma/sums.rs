@@ -2,6 +2,8 @@
 //!
 //! A product of two numbers below `2^50` has an upper half below `2^48` and a lower one below `2^52`.
 
+use std::ops::Range;
+
 use super::field::{Factor, Field, factor_words};
 use super::vector::{LANES, Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
@@ -16,20 +18,20 @@ const GROUP: usize = 6;
 /// 12 upper halves, and the carry of a reduced value and 12 lower ones, stay below `2^52`.
 const LAZY_GROUPS: usize = 2;
 
-/// A run of registers to be multiplied by something, register by register.
-trait Term<V>: Copy {
-    /// The two factors at register `i`.
-    fn factors(&self, i: usize) -> (V, V);
+/// A run of registers to be multiplied by M others, register by register.
+trait Term<V, const M: usize>: Copy {
+    /// The common factor at register `i` and the others.
+    fn factors(&self, i: usize) -> (V, [V; M]);
 }
 
-/// Two runs of registers.
+/// Runs of registers.
 #[derive(Clone, Copy)]
-struct Pair<'a>(&'a [Words], &'a [Words]);
+struct Shared<'a, const M: usize>(&'a [Words], [&'a [Words]; M]);
 
-impl<V: Vector> Term<V> for Pair<'_> {
+impl<V: Vector, const M: usize> Term<V, M> for Shared<'_, M> {
     #[inline(always)]
-    fn factors(&self, i: usize) -> (V, V) {
-        (V::load(&self.0[i]), V::load(&self.1[i]))
+    fn factors(&self, i: usize) -> (V, [V; M]) {
+        (V::load(&self.0[i]), self.1.map(|words| V::load(&words[i])))
     }
 }
 
@@ -37,17 +39,26 @@ impl<V: Vector> Term<V> for Pair<'_> {
 #[derive(Clone, Copy)]
 struct Scaled<'a, V>(&'a [Words], V);
 
-impl<V: Vector> Term<V> for Scaled<'_, V> {
+impl<V: Vector> Term<V, 1> for Scaled<'_, V> {
     #[inline(always)]
-    fn factors(&self, i: usize) -> (V, V) {
-        (V::load(&self.0[i]), self.1)
+    fn factors(&self, i: usize) -> (V, [V; 1]) {
+        (V::load(&self.0[i]), [self.1])
     }
 }
 
-/// Upper and lower halves of sums.
+/// Upper and lower halves of a block of sums.
+#[derive(Clone, Copy)]
 struct Halves {
     high: [Words; BLOCK],
     low: [Words; BLOCK],
+}
+
+/// What a sum begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Zero,
+    /// The residues that stand where the sum goes.
+    There,
 }
 
 /// A modulus and how to reduce sums by it.
@@ -64,40 +75,68 @@ impl<V: Vector> Sums<V> {
         Self { f: Field::new(q), two_52: Factor::splat(&two_52) }
     }
 
-    /// `out = sum of the terms`, which fit into one group.
+    /// M sums of the terms, which fit into one group.
     #[inline(always)]
-    fn direct<T: Term<V>, const K: usize>(self, out: &mut [Words], terms: [T; K]) {
-        for (i, out) in out.iter_mut().enumerate() {
-            let (mut high, mut low) = (self.f.zero, self.f.zero);
+    fn direct<T: Term<V, M>, const M: usize, const K: usize>(
+        self,
+        outs: &mut [&mut [Words]; M],
+        start: Start,
+        terms: [T; K],
+    ) {
+        let len = outs[0].len();
+        for i in 0..len {
+            let (mut high, mut low) = ([self.f.zero; M], [self.f.zero; M]);
+            if start == Start::There {
+                for (low, out) in low.iter_mut().zip(&*outs) {
+                    *low = V::load(&out[i]);
+                }
+            }
             for term in &terms {
                 let (a, b) = term.factors(i);
-                (high, low) = (high.madd_high(a, b), low.madd_low(a, b));
+                for m in 0..M {
+                    (high[m], low[m]) = (high[m].madd_high(a, b[m]), low[m].madd_low(a, b[m]));
+                }
             }
-            self.f.reduce_wide(high, low, self.two_52).store(out);
+            for (m, out) in outs.iter_mut().enumerate() {
+                self.f.reduce_wide(high[m], low[m], self.two_52).store(&mut out[i]);
+            }
         }
     }
 
     /// Adds the terms of one group to `sums`.
     #[inline(always)]
-    fn accumulate<T: Term<V>, const K: usize>(self, sums: &mut Halves, len: usize, terms: [T; K]) {
-        let (highs, lows) = (&mut sums.high[..len], &mut sums.low[..len]);
-        for i in 0..len {
-            let (mut high, mut low) = (V::load(&highs[i]), V::load(&lows[i]));
+    fn accumulate<T: Term<V, M>, const M: usize, const K: usize>(
+        self,
+        sums: &mut [Halves; M],
+        len: usize,
+        terms: [T; K],
+    ) {
+        for i in 0..len.min(BLOCK) {
+            let (mut high, mut low) = ([self.f.zero; M], [self.f.zero; M]);
+            for (m, sum) in sums.iter().enumerate() {
+                (high[m], low[m]) = (V::load(&sum.high[i]), V::load(&sum.low[i]));
+            }
             for term in &terms {
                 let (a, b) = term.factors(i);
-                (high, low) = (high.madd_high(a, b), low.madd_low(a, b));
+                for m in 0..M {
+                    (high[m], low[m]) = (high[m].madd_high(a, b[m]), low[m].madd_low(a, b[m]));
+                }
             }
-            high.store(&mut highs[i]);
-            low.store(&mut lows[i]);
+            for (m, sum) in sums.iter_mut().enumerate() {
+                high[m].store(&mut sum.high[i]);
+                low[m].store(&mut sum.low[i]);
+            }
         }
     }
 
     /// Reduces sums where they stand.
     #[inline(always)]
-    fn reduce(self, sums: &mut Halves, len: usize) {
-        for (high, low) in sums.high[..len].iter_mut().zip(&mut sums.low[..len]) {
-            self.f.reduce_wide(V::load(high), V::load(low), self.two_52).store(low);
-            self.f.zero.store(high);
+    fn reduce(self, sums: &mut [Halves], len: usize) {
+        for sum in sums {
+            for (high, low) in sum.high[..len].iter_mut().zip(&mut sum.low[..len]) {
+                self.f.reduce_wide(V::load(high), V::load(low), self.two_52).store(low);
+                self.f.zero.store(high);
+            }
         }
     }
 }
@@ -136,49 +175,83 @@ macro_rules! of_group {
     };
 }
 
-/// `out = sum of the terms`, where `$term` makes a [`Term`] of one of `$terms` and a range of registers.
+/// Adds up terms block by block, where `$term` makes a [`Term`] of one of `$terms` and a range of words.
 macro_rules! sum {
-    ($q:expr, $out:expr, $terms:expr, |$source:ident, $range:ident| $term:expr) => {
+    ($q:expr, $outs:expr, $start:expr, $terms:expr, |$source:ident, $range:ident| $term:expr) => {
         let sums = Sums::<V>::new($q);
-        let terms = $terms;
-        for (block, out) in octets_mut($out).chunks_mut(BLOCK).enumerate() {
-            let start = block * BLOCK * LANES;
-            let $range = start..start + out.len() * LANES;
+        let (mut outs, terms) = ($outs.map(octets_mut), $terms);
+        let len = outs[0].len();
+        for first in (0..len).step_by(BLOCK) {
+            let count = BLOCK.min(len - first);
+            let $range = first * LANES..(first + count) * LANES;
+            let mut outs = outs.each_mut().map(|out| &mut out[first..first + count]);
             if terms.len() <= GROUP {
-                if terms.is_empty() {
-                    out.fill([0; LANES]);
+                if terms.is_empty() && $start == Start::Zero {
+                    outs.iter_mut().for_each(|out| out.fill([0; LANES]));
                 }
-                of_group!(terms, |$source| $term, |group| sums.direct(out, group));
+                of_group!(terms, |$source| $term, |group| sums.direct(&mut outs, $start, group));
                 continue;
             }
-            let mut halves = Halves { high: [[0; LANES]; BLOCK], low: [[0; LANES]; BLOCK] };
+            let mut halves = outs.each_ref().map(|out| {
+                let mut halves = Halves { high: [[0; LANES]; BLOCK], low: [[0; LANES]; BLOCK] };
+                if $start == Start::There {
+                    halves.low[..count].copy_from_slice(out);
+                }
+                halves
+            });
             for (i, group) in terms.chunks(GROUP).enumerate() {
                 if i > 0 && i.is_multiple_of(LAZY_GROUPS) {
-                    sums.reduce(&mut halves, out.len());
+                    sums.reduce(&mut halves, count);
                 }
                 of_group!(group, |$source| $term, |group| {
-                    sums.accumulate(&mut halves, out.len(), group);
+                    sums.accumulate(&mut halves, count, group);
                 });
             }
-            sums.reduce(&mut halves, out.len());
-            out.copy_from_slice(&halves.low[..out.len()]);
+            sums.reduce(&mut halves, count);
+            for (out, halves) in outs.iter_mut().zip(&halves) {
+                out.copy_from_slice(&halves.low[..count]);
+            }
         }
     };
 }
 
+/// What [`inner_product`] and its relatives make of a pair of limbs.
+#[inline(always)]
+fn pair<'a>(&(a, b): &(&'a [u64], &'a [u64]), range: Range<usize>) -> Shared<'a, 1> {
+    Shared(octets(&a[range.clone()]), [octets(&b[range])])
+}
+
 #[inline(always)]
 pub(super) fn inner_product<V: Vector>(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    sum!(q, out, pairs, |pair, range| {
-        let (a, b): &(&[u64], &[u64]) = pair;
-        Pair(octets(&a[range.clone()]), octets(&b[range.clone()]))
+    sum!(q, [out], Start::Zero, pairs, |terms, range| pair(terms, range.clone()));
+}
+
+#[inline(always)]
+pub(super) fn inner_product_add<V: Vector>(
+    q: Modulus,
+    out: &mut [u64],
+    pairs: &[(&[u64], &[u64])],
+) {
+    sum!(q, [out], Start::There, pairs, |terms, range| pair(terms, range.clone()));
+}
+
+#[inline(always)]
+pub(super) fn inner_products<V: Vector>(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+) {
+    sum!(q, outs, Start::Zero, triples, |triple, range| {
+        let &(a, b): &(&[u64], [&[u64]; 2]) = triple;
+        Shared(octets(&a[range.clone()]), b.map(|b| octets(&b[range.clone()])))
     });
 }
 
 #[inline(always)]
 pub(super) fn linear_combination<V: Vector>(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
-    sum!(q, out, terms, |term, range| {
-        let (source, s): &(&[u64], u64) = term;
-        Scaled(octets(&source[range.clone()]), V::splat(*s))
+    sum!(q, [out], Start::Zero, terms, |term, range| {
+        let &(source, s): &(&[u64], u64) = term;
+        Scaled(octets(&source[range.clone()]), V::splat(s))
     });
 }
 
