@@ -1,13 +1,17 @@
 //! Times of the kernels on one thread, on every instruction set that this processor has.
 //!
-//! `cargo bench -p heplan-lattice -- ntt` runs one group; the whole takes about a minute.
+//! `cargo bench -p heplan-lattice -- ntt` runs one group; the whole takes a few minutes.
 
 use std::hint::black_box;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use heplan_lattice::{Basis, Form, Isa, NttTable, Poly, Ring, Seed, primes, sampling};
+
+/// The sizes of single limbs.
+const LOG_N: RangeInclusive<u32> = 12..=16;
 
 /// A ring with primes of 50 bits.
 fn ring(log_n: u32, q: usize, p: usize, isa: Isa) -> Arc<Ring> {
@@ -21,16 +25,24 @@ fn random(ring: &Arc<Ring>, basis: Basis, tag: u8) -> Poly {
 
 fn transforms(c: &mut Criterion) {
     let mut group = c.benchmark_group("ntt");
-    for log_n in 13..=16 {
-        let q = primes::ntt_primes_below(1 << 50, log_n).next().expect("there are such primes");
+    // Nearly 50 bits, where sums are reduced before every stage of the transform, and the size of most primes.
+    for (log_n, bits) in LOG_N.flat_map(|log_n| [(log_n, 50), (log_n, 45)]) {
+        let q = primes::ntt_primes_below(1 << bits, log_n).next().expect("there are such primes");
         for isa in Isa::available() {
             let table = NttTable::with_isa(q, log_n, isa).expect("the prime fits");
-            let mut limb: Vec<u64> = (0..1u64 << log_n).map(|i| i * i % q).collect();
-            group.bench_function(BenchmarkId::new(format!("forward/{isa}"), log_n), |b| {
-                b.iter(|| table.forward(black_box(&mut limb)));
+            let ring = Ring::with_isa(log_n, &[q], &[], isa).expect("the prime fits");
+            let minuend = random(&ring, Basis::q(1), 1);
+            let mut poly = random(&ring, Basis::q(1), 2);
+            let (_, limb) = poly.limbs_mut().next().expect("there is a limb");
+            let shape = format!("2^{log_n}, {bits} bits");
+            let id = |name: &str| BenchmarkId::new(format!("{name}/{isa}"), &shape);
+            group.bench_function(id("forward"), |b| b.iter(|| table.forward(black_box(limb))));
+            group.bench_function(id("inverse"), |b| b.iter(|| table.inverse(black_box(limb))));
+            group.bench_function(id("inverse_scaled"), |b| {
+                b.iter(|| table.inverse_scaled(black_box(limb), 3));
             });
-            group.bench_function(BenchmarkId::new(format!("inverse/{isa}"), log_n), |b| {
-                b.iter(|| table.inverse(black_box(&mut limb)));
+            group.bench_function(id("forward_sub_from_mul_scalar"), |b| {
+                b.iter(|| table.forward_sub_from_mul_scalar(black_box(limb), minuend.limb(0), 3));
             });
         }
     }
@@ -38,21 +50,55 @@ fn transforms(c: &mut Criterion) {
 }
 
 fn pointwise(c: &mut Criterion) {
-    let mut group = c.benchmark_group("limb of 2^14");
-    for isa in Isa::available() {
-        let ring = ring(14, 1, 0, isa);
+    let mut group = c.benchmark_group("limb");
+    for (log_n, isa) in
+        LOG_N.flat_map(|log_n| Isa::available().into_iter().map(move |i| (log_n, i)))
+    {
+        let ring = ring(log_n, 1, 0, isa);
         let [mut a, b, d] = [1, 2, 3].map(|tag| random(&ring, Basis::q(1), tag));
-        group.bench_function(format!("add/{isa}"), |t| t.iter(|| a.add_assign(black_box(&b))));
-        group.bench_function(format!("mul/{isa}"), |t| t.iter(|| a.set_mul(black_box(&b), &d)));
-        group.bench_function(format!("mul_add/{isa}"), |t| {
-            t.iter(|| a.mul_add_assign(black_box(&b), &d));
+        let mut other = d.clone();
+        let mut bench = |name: &str, f: &mut dyn FnMut(&mut Poly)| {
+            let id = BenchmarkId::new(format!("{name}/{isa}"), format!("2^{log_n}"));
+            group.bench_function(id, |t| t.iter(|| f(black_box(&mut a))));
+        };
+        bench("add", &mut |a| a.add_assign(&b));
+        bench("sub", &mut |a| a.sub_assign(&b));
+        bench("neg", &mut |a| a.neg_assign());
+        bench("add_scalar", &mut |a| a.add_integer_assign(3));
+        bench("mul", &mut |a| a.set_mul(&b, &d));
+        bench("mul_assign", &mut |a| a.mul_assign(&b));
+        bench("mul_add", &mut |a| a.mul_add_assign(&b, &d));
+        bench("mul_scalar", &mut |a| a.mul_integer_assign(3));
+        bench("mul_scalar_add", &mut |a| a.mul_integer_add_assign(&b, 3));
+        bench("inner_product of 4", &mut |a| a.set_inner_product(&[(&b, &d); 4]));
+        bench("inner_product_add of 4", &mut |a| a.add_inner_product(&[(&b, &d); 4]));
+        bench("inner_products of 4", &mut |a| {
+            Poly::set_inner_products([a, &mut other], &[(&b, [&d, &b]); 4]);
         });
-        group.bench_function(format!("inner product of 4/{isa}"), |t| {
-            t.iter(|| a.set_inner_product(black_box(&[(&b, &d); 4])));
-        });
-        group.bench_function(format!("automorphism/{isa}"), |t| {
-            t.iter(|| a.set_automorphism(black_box(&b), 5));
-        });
+        bench("automorphism", &mut |a| a.set_automorphism(&b, 5));
+    }
+    group.finish();
+}
+
+/// One limb converted to another prime, from one prime (`reduce_centred`) and from three
+/// (`mul_scalar` three times, `rounded_sum`, `linear_combination`).
+fn conversions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("convert");
+    for (log_n, isa) in
+        LOG_N.flat_map(|log_n| Isa::available().into_iter().map(move |i| (log_n, i)))
+    {
+        let ring = ring(log_n, 4, 0, isa);
+        for sources in [1, 3] {
+            let converter = ring.converter(Basis::q(sources), Basis::run(3..4, 0));
+            let source = random(&ring, Basis::q(sources), 1);
+            let source: Vec<&[u64]> = (0..sources).map(|i| source.limb(i)).collect();
+            let mut target = random(&ring, Basis::q(1), 2);
+            let (_, target) = target.limbs_mut().next().expect("there is a limb");
+            let id = BenchmarkId::new(format!("{sources} to 1/{isa}"), format!("2^{log_n}"));
+            group.bench_function(id, |b| {
+                b.iter(|| converter.convert(&ring, black_box(&source), &mut [&mut *target]));
+            });
+        }
     }
     group.finish();
 }
@@ -95,8 +141,8 @@ fn samplers(c: &mut Criterion) {
 fn short() -> Criterion {
     Criterion::default()
         .sample_size(20)
-        .warm_up_time(Duration::from_millis(100))
-        .measurement_time(Duration::from_millis(400))
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(200))
         .without_plots()
 }
 
@@ -108,6 +154,7 @@ fn all(c: &mut Criterion) {
         .expect("no other pool has been started");
     transforms(c);
     pointwise(c);
+    conversions(c);
     switching(c);
     samplers(c);
 }
