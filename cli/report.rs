@@ -28,7 +28,7 @@ pub(crate) fn words(report: &Report) -> String {
         format::bytes(report.key_bytes)
     ));
     lines.push(format!(
-        "  a run      about {} on one thread (predicted), the first {}; ciphertexts take up to {}",
+        "  a run      about {} on one thread (predicted), the first {}; it takes about {} of memory",
         seconds(report.seconds),
         seconds(report.first_seconds),
         format::bytes(report.peak_bytes)

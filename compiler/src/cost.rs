@@ -6,13 +6,13 @@
 
 mod file;
 mod fit;
+mod memory;
 mod work;
 
 use std::collections::BTreeSet;
 
 use heplan_ir::ckks::{Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
-use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec, required_keys};
 use heplan_ir::transform::{LinearTransform, Split};
@@ -145,7 +145,7 @@ pub struct Cost {
     pub expand_seconds: f64,
     /// Bytes of all evaluation keys in their file.
     pub key_bytes: u64,
-    /// Bytes of the ciphertexts that live at the same time, at most, in the graph's order.
+    /// Bytes that one run holds at most, in the graph's order.
     pub peak_bytes: u64,
     /// Rotations, baby and giant steps of linear maps included.
     pub rotations: usize,
@@ -170,7 +170,7 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
     let mut cost = Cost {
         key_bytes: key_bytes(&specs, &graph.parameters),
         rotation_keys: specs.iter().filter(|k| k.kind != KeyKind::Relinearise).count(),
-        peak_bytes: peak_bytes(graph),
+        peak_bytes: memory::peak_bytes(graph),
         ..Cost::default()
     };
     let key = |k: &KeySpec| Work::expand_key(&Place::of(&graph.parameters, k.level));
@@ -210,34 +210,6 @@ pub fn bytes_of_key(parameters: &Parameters, level: usize) -> u64 {
 }
 
 const SEED_BYTES: u64 = 32;
-
-fn peak_bytes(graph: &Graph) -> u64 {
-    let mut last: Vec<Option<usize>> = vec![None; graph.values];
-    for (i, inst) in graph.insts.iter().enumerate() {
-        inst.op.operands().iter().for_each(|x| last[x.index()] = Some(i));
-    }
-    graph.outputs.iter().flat_map(|o| &o.1).for_each(|v| last[v.index()] = None);
-    let kept: BTreeSet<ValueId> = graph.outputs.iter().flat_map(|o| o.1.clone()).collect();
-    let mut bytes_of = vec![0u64; graph.values];
-    let (mut live, mut peak) = (0u64, 0u64);
-    for (i, inst) in graph.insts.iter().enumerate() {
-        let place = Place::of(&graph.parameters, inst.ty.level);
-        for r in &inst.results {
-            bytes_of[r.index()] = place.ciphertext_bytes(inst.ty.degree);
-            live += bytes_of[r.index()];
-        }
-        peak = peak.max(live);
-        let dead: BTreeSet<ValueId> = inst
-            .op
-            .operands()
-            .into_iter()
-            .chain(inst.results.iter().copied())
-            .filter(|v| !kept.contains(v) && last[v.index()].is_none_or(|l| l == i))
-            .collect();
-        live -= dead.iter().map(|v| bytes_of[v.index()]).sum::<u64>();
-    }
-    peak
-}
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use heplan_ckks::measure::{Operation, Shape};
 
+use super::compile::Optimize;
 use crate::ui::{Outcome, Ui};
 use crate::writing;
 
@@ -74,12 +75,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", env = "HEPLAN_SAMPLES", hide_env_values = true)]
     #[arg(default_value = "4", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) samples: u32,
+
+    /// What the plans of whole models are to be best at [default: latency]
+    #[arg(long, value_enum, env = "HEPLAN_OPTIMIZE", hide_env_values = true)]
+    pub(crate) optimize: Option<Optimize>,
 }
 
 /// Measures what was asked for.
 pub(crate) fn run(options: &Options, threads: Option<usize>, ui: &Ui) -> anyhow::Result<Outcome> {
     if !options.models.is_empty() {
-        return models::run(&options.models, options.samples as usize, ui);
+        return models::run(&options.models, options.samples as usize, options.optimize, ui);
     }
     if let Some(path) = &options.costs {
         writing::check_target(path, &[])?;

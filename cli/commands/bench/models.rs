@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum as _;
 use heplan_compiler::data::{InputSpec, Samples};
 use heplan_compiler::judge::Tensors;
 use heplan_compiler::report::{Quality, spans};
@@ -19,7 +20,8 @@ use heplan_ir::slots::Port;
 use heplan_lattice::Isa;
 use serde_json::{Value, json};
 
-use crate::commands::{check, decrypt};
+use crate::commands::compile::Optimize;
+use crate::commands::{check, compile, decrypt};
 use crate::format::{self, Table};
 use crate::ui::{Outcome, Ui};
 use crate::{interrupt, system};
@@ -50,7 +52,12 @@ struct Row {
 }
 
 /// Measures every model and prints the tables.
-pub(super) fn run(paths: &[PathBuf], samples: usize, ui: &Ui) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    paths: &[PathBuf],
+    samples: usize,
+    optimize: Option<Optimize>,
+    ui: &Ui,
+) -> anyhow::Result<Outcome> {
     let models = find(paths)?;
     let processor = system::processor().unwrap_or_else(|| "unknown processor".to_owned());
     let isa = super::operations::isa()?;
@@ -61,7 +68,7 @@ pub(super) fn run(paths: &[PathBuf], samples: usize, ui: &Ui) -> anyhow::Result<
         interrupt::check()?;
         step.at(i as u64);
         let name = name(model);
-        let row = measure(model, samples, ui);
+        let row = measure(model, samples, optimize, ui);
         if let Err(error) = &row {
             interrupt::check()?;
             ui.warn(&format!("{name}: {error:#}"));
@@ -128,14 +135,19 @@ fn name(model: &Path) -> String {
 }
 
 /// Walks one model through every command.
-fn measure(model: &Path, count: usize, ui: &Ui) -> anyhow::Result<Row> {
+fn measure(model: &Path, count: usize, optimize: Option<Optimize>, ui: &Ui) -> anyhow::Result<Row> {
     let work = tempfile::tempdir()?;
     let at = |name: &str| work.path().join(name);
     let text = |path: &Path| path.display().to_string();
     let (plan, key, public) = (at("model.plan"), at("client.key"), at("client.key.pub"));
     let (m, c) = (text(model), text(&calibration(model)));
     let p = text(&plan);
-    let (compiled, compile) = child(&["compile", "-m", &m, "-c", &c, "-o", &p])?;
+    let mut arguments = vec!["compile", "-m", &m, "-c", &c, "-o", &p];
+    let wish = optimize.and_then(|o| o.to_possible_value());
+    if let Some(wish) = &wish {
+        arguments.extend(["--optimize", wish.get_name()]);
+    }
+    let (compiled, compile) = child(&arguments)?;
     let keyparams = at("model.keyparams");
     child(&["keygen", "-i", &text(&keyparams), "-o", &text(&key)])?;
     let (batch, wanted, ranges) = samples(model, &KeyParams::read(&keyparams)?, count)?;
@@ -192,7 +204,7 @@ fn samples(
     let file = if test.is_file() { test } else { calibration(model) };
     let spec = |p: &Port| InputSpec { name: p.name.clone(), shape: p.shape.clone() };
     let specs: Vec<InputSpec> = keyparams.inputs.iter().map(|(port, _)| spec(port)).collect();
-    let mut samples = Samples::read(&file, &specs).map_err(super::super::compile::about(&file))?;
+    let mut samples = Samples::read(&file, &specs).map_err(compile::about(&file))?;
     check::truncate(&mut samples, RANGE_SAMPLES.max(count));
     let mut wanted = check::float_answers(model, &specs, &samples)?;
     let ranges = spans(&wanted);
