@@ -77,7 +77,7 @@ pub(crate) struct Wishes {
     pub(crate) precision_bits: Option<u32>,
 
     /// Root mean square error of the outputs that approximation may cause, relative to their
-    /// range [default: 0.004]
+    /// range [default: 0.004, or 0.02 for class scores]
     #[arg(long, value_name = "SHARE", env = "HEPLAN_MAX_ERROR", hide_env_values = true)]
     #[arg(value_parser = share)]
     pub(crate) max_error: Option<f64>,
@@ -155,7 +155,7 @@ impl Wishes {
         };
         Ok(CompilerOptions {
             min_agreement: self.min_agreement.unwrap_or(default.min_agreement),
-            max_error: self.max_error.unwrap_or(default.max_error),
+            max_error: self.max_error,
             precision_bits: self.precision_bits.map_or(default.precision_bits, f64::from),
             degree: self.relu_mode.0,
             domain: match self.domain_mode {
@@ -310,6 +310,7 @@ fn dimension(text: &str) -> Result<(String, usize), String> {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
+    use heplan_compiler::options::{MAX_ERROR, MAX_ERROR_OF_SCORES};
 
     use super::*;
 
@@ -323,10 +324,10 @@ mod tests {
     fn the_defaults_that_the_help_names_are_the_compilers() {
         let default = CompilerOptions::recommended();
         for (flag, value) in [
-            ("precision_bits", default.precision_bits),
-            ("max_error", default.max_error),
-            ("min_agreement", default.min_agreement),
-            ("margin", default.margin),
+            ("precision_bits", default.precision_bits.to_string()),
+            ("max_error", format!("{MAX_ERROR}, or {MAX_ERROR_OF_SCORES} for class scores")),
+            ("min_agreement", default.min_agreement.to_string()),
+            ("margin", default.margin.to_string()),
         ] {
             let command = Only::command();
             let arg = command.get_arguments().find(|a| a.get_id() == flag).expect(flag);

@@ -2,6 +2,12 @@
 
 use crate::cost::Costs;
 
+/// The largest error of outputs unless another is asked for.
+pub const MAX_ERROR: f64 = 0.004;
+/// The same for outputs that look like class scores (a few elements of which one stands out), where
+/// agreement decides and the error is a second guard.
+pub const MAX_ERROR_OF_SCORES: f64 = 0.02;
+
 /// Options of [`compile`](crate::pipeline::compile).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -9,8 +15,8 @@ pub struct Options {
     /// float model finds it (classifiers only).
     pub min_agreement: f64,
     /// Largest root mean square error of the outputs that approximation may cause, relative to the
-    /// range of the outputs.
-    pub max_error: f64,
+    /// range of the outputs; [`MAX_ERROR`] or [`MAX_ERROR_OF_SCORES`] when absent.
+    pub max_error: Option<f64>,
     /// Bits that noise must leave of an output, relative to the output's range.
     pub precision_bits: f64,
     /// Forces this degree on every approximated function.
@@ -66,7 +72,7 @@ impl Options {
     pub fn recommended() -> Self {
         Self {
             min_agreement: 0.99,
-            max_error: 0.004,
+            max_error: None,
             precision_bits: 11.0,
             degree: None,
             domain: Domain::MinMax,

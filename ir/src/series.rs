@@ -55,9 +55,25 @@ impl PolynomialSet {
         self.series.iter().map(Series::degree).max().unwrap_or(0)
     }
 
-    /// Levels that evaluation consumes.
+    /// `m` where every series is `T_{2m}` plus terms of lower degree and `m` is a power of two.
+    ///
+    /// `T_{2m} = 2·T_m² - 1` then takes no coefficient, so that the set is evaluated in
+    /// `log2(2m)` levels, one less than others of its degree; in exchange its result has the scale
+    /// that the square gives, whatever is asked for.
+    pub fn monic(&self) -> Option<usize> {
+        let degree = self.degree();
+        let leads = |s: &Series| s.degree() == degree && s.coefficients[degree] == 1.0;
+        let fits = degree >= 2 && degree.is_power_of_two() && self.series.iter().all(leads);
+        fits.then_some(degree / 2)
+    }
+
+    /// Levels that evaluation consumes: `⌈log2(degree + 1)⌉`, or `log2(degree)` if
+    /// [`monic`](Self::monic).
     pub fn depth(&self) -> u32 {
-        self.series.iter().map(Series::depth).max().unwrap_or(0)
+        match self.monic() {
+            Some(half) => half.trailing_zeros() + 1,
+            None => self.series.iter().map(Series::depth).max().unwrap_or(0),
+        }
     }
 }
 
@@ -78,6 +94,16 @@ mod tests {
                 .sum();
             assert!((p.eval(x) - direct).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn a_leading_one_saves_a_level_at_powers_of_two() {
+        let of = |d: usize, lead: f64| {
+            let series = Series { coefficients: [vec![0.5; d], vec![lead]].concat() };
+            PolynomialSet { series: vec![series.clone(), series], class: vec![0, 1] }.depth()
+        };
+        assert_eq!([1, 2, 3, 4, 8, 9].map(|d| of(d, 1.0)), [1, 1, 2, 2, 3, 4]);
+        assert_eq!([2, 4, 8].map(|d| of(d, 0.5)), [2, 3, 4]);
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub fn compile(
             return Err(disagreement(&report, &options).into());
         }
         // Whichever of the two errors is to blame, the next round allows less of it.
-        options.max_error /= 3.0;
+        options.max_error = Some(report.approximation.rms_error / 2.0);
         precision_bits += 2.0;
     }
     unreachable!("the last round returns")

@@ -11,6 +11,8 @@
 //!
 //! A sum of several products at one level is relinearised and rescaled once, so the programme
 //! charges the first product of a sum for that and the others for their multiplication alone.
+//! A monic set of degree `2m` gives `2·T_m²` away first, which takes no coefficient and so one
+//! level less.
 //!
 //! Only shapes are decided here; levels and scales are [`super::polynomial`]'s.
 
@@ -47,6 +49,14 @@ impl Table {
     /// Which `T_i` occur.
     pub(super) fn support(&self) -> Support {
         trimmed((0..self.rows.len()).map(|i| self.has(i)).collect())
+    }
+
+    /// Takes `2·T_m²` off a monic set: its leading term `T_{2m}` goes, one leaves the constant.
+    pub(super) fn square_off(&mut self, m: usize) {
+        self.clear(2 * m);
+        if let Some(row) = self.rows.get_mut(0) {
+            row.iter_mut().for_each(|c| *c -= 1.0);
+        }
     }
 
     /// Removes the terms of `T_i`.
@@ -87,6 +97,8 @@ pub(super) enum Step {
     Term(usize),
     /// The quotient by `T_m`, evaluated by the inner steps, times `T_m`.
     Product(usize, Vec<Step>),
+    /// `2·T_m²`: the leading term of a monic set, without its constant.
+    Square(usize),
 }
 
 /// A way to evaluate a series.
@@ -115,13 +127,15 @@ fn depth(n: usize) -> u32 {
 
 impl Strategy {
     /// The cheapest strategy found for a support of degree at least 1 within `levels` levels,
-    /// which are at least the optimum `⌈log2(degree + 1)⌉`.
-    fn search(support: &Support, levels: u32) -> Self {
+    /// which are at least the optimum `⌈log2(degree + 1)⌉`. With `square` the sum holds
+    /// `2·T_square²` too.
+    fn search(support: &Support, levels: u32, square: Option<usize>) -> Self {
         let degree = support.len().saturating_sub(1);
         let candidates = (1..=degree.clamp(1, MAX_BABY)).filter_map(|baby| {
             let mut search = Search { baby, memo: BTreeMap::new() };
-            let tree = search.cost(support, levels, false)?;
-            let steps = search.steps(support.clone(), levels, false);
+            let tree = search.cost(support, levels, square.is_some())?;
+            let mut steps: Vec<Step> = square.map(Step::Square).into_iter().collect();
+            steps.extend(search.steps(support.clone(), levels, square.is_some()));
             let powers = power_recipes(&used_powers(&steps));
             let cost = tree + powers.len() as f64 * (RELINEARISE + MULTIPLY + RESCALE);
             Some((cost, Self { steps, powers }))
@@ -135,7 +149,7 @@ impl Strategy {
     pub(super) fn power_levels(&self, result: usize) -> BTreeMap<usize, usize> {
         fn visit(steps: &[Step], level: usize, needs: &mut BTreeMap<usize, usize>) {
             for step in steps {
-                let (Step::Term(n) | Step::Product(n, _)) = step;
+                let (Step::Term(n) | Step::Product(n, _) | Step::Square(n)) = step;
                 let need = needs.entry(*n).or_insert(level);
                 *need = (*need).max(level);
                 if let Step::Product(_, inner) = step {
@@ -159,14 +173,19 @@ impl Strategy {
 /// The strategies found so far: a model has many polynomials of few shapes.
 #[derive(Default)]
 pub(super) struct Strategies {
-    known: BTreeMap<(Support, u32), Strategy>,
+    known: BTreeMap<(Support, u32, Option<usize>), Strategy>,
 }
 
 impl Strategies {
     /// [`Strategy::search`], once per shape.
-    pub(super) fn get(&mut self, support: Vec<bool>, levels: u32) -> &Strategy {
-        let known = self.known.entry((support, levels));
-        known.or_insert_with_key(|(support, levels)| Strategy::search(support, *levels))
+    pub(super) fn get(
+        &mut self,
+        support: Vec<bool>,
+        levels: u32,
+        square: Option<usize>,
+    ) -> &Strategy {
+        let known = self.known.entry((support, levels, square));
+        known.or_insert_with_key(|(support, levels, m)| Strategy::search(support, *levels, *m))
     }
 }
 
@@ -234,7 +253,7 @@ impl Search {
                     support = without(&support, i);
                     steps.push(Step::Term(i));
                 }
-                Step::Product(m, _) => {
+                Step::Product(m, _) | Step::Square(m) => {
                     let (quotient, rest) = divided(&support, m);
                     let inner = self.steps(quotient, levels - 1, false);
                     steps.push(Step::Product(m, inner));
@@ -277,7 +296,7 @@ fn used_powers(steps: &[Step]) -> BTreeSet<usize> {
     let mut used = BTreeSet::new();
     for step in steps {
         match step {
-            Step::Term(n) => {
+            Step::Term(n) | Step::Square(n) => {
                 used.insert(*n);
             }
             Step::Product(n, inner) => {

@@ -20,7 +20,11 @@
 //! *Levels*: every power is made at the lowest level at which it is read. Constants are added
 //! after rescales, where they are encoded at about the waterline scale.
 //!
-//! *Depth and cost*: `⌈log2(degree + 1)⌉` levels; the products are chosen by
+//! *Monic sets* (`PolynomialSet::monic`): the leading term is a square without a coefficient, so its
+//! scale is what it is, and all other summands are brought to it; the result has the scale of that
+//! square, rescaled, which the linear map behind it takes as it is.
+//!
+//! *Depth and cost*: `⌈log2(degree + 1)⌉` levels, `log2(degree)` for monic sets; the products are chosen by
 //! the strategies of `chebyshev`, where the papers are named.
 
 use std::collections::BTreeMap;
@@ -37,6 +41,7 @@ use super::chebyshev::{Step, Strategies, Strategy, Table};
 /// Evaluates `set` on `x`: a value at level and scale `target`, from `x` at any level that is at
 /// least `target.0 + set.depth()`.
 ///
+/// The result of a monic set has the scale of its leading square instead.
 /// A set of constants has depth 0 and leaves the scale of `x` as it is: its result is `x - x` plus
 /// the constants, at the scale of `x`.
 pub(super) fn evaluate(
@@ -46,7 +51,7 @@ pub(super) fn evaluate(
     set: &PolynomialSet,
     target: (usize, &Scale),
 ) -> Result<ValueId, LowerError> {
-    let table = Table::new(set);
+    let mut table = Table::new(set);
     let mut evaluation =
         Evaluation { builder, class: &set.class, powers: BTreeMap::from([(1, x)]) };
     if set.depth() == 0 {
@@ -54,7 +59,9 @@ pub(super) fn evaluate(
         let zero = evaluation.builder.sub(x, x)?;
         return Ok(evaluation.add_constant(zero, &table));
     }
-    let strategy = strategies.get(table.support(), set.depth());
+    let square = set.monic();
+    square.into_iter().for_each(|m| table.square_off(m));
+    let strategy = strategies.get(table.support(), set.depth(), square);
     evaluation.make_powers(strategy, target.0)?;
     evaluation.sum(table, &strategy.steps, target.0, target.1)
 }
@@ -99,7 +106,14 @@ impl Evaluation<'_> {
         level: usize,
         scale: &Scale,
     ) -> Result<ValueId, LowerError> {
-        let wide = scale.mul(&self.builder.prime(level + 1));
+        let wide = match steps.first() {
+            Some(Step::Square(m)) => {
+                let power = self.power(*m, level + 1)?;
+                let scale = self.builder.scale(power);
+                scale.mul(&scale)
+            }
+            _ => scale.mul(&self.builder.prime(level + 1)),
+        };
         let (mut products, mut terms) = (None, None);
         for step in steps {
             match step {
@@ -107,6 +121,12 @@ impl Evaluation<'_> {
                     let term = self.term(table.row(*i), *i, level + 1, &wide)?;
                     terms = self.builder.add_some(terms, Some(term))?;
                     table.clear(*i);
+                }
+                Step::Square(m) => {
+                    let power = self.power(*m, level + 1)?;
+                    let square = self.builder.mul(power, power)?;
+                    let double = self.builder.add(square, square)?;
+                    products = self.builder.add_some(products, Some(double))?;
                 }
                 Step::Product(m, inner) => {
                     let (quotient, rest) = table.divide(*m);

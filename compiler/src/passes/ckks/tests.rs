@@ -228,6 +228,32 @@ fn products_are_few() {
 }
 
 #[test]
+fn monic_sets_save_a_level() {
+    let parameters = series_parameters();
+    // Of a general monic quartic only T_2 and the sum of its products are relinearised.
+    for (degree, depth, counts) in [(2, 1, (1, 1)), (4, 2, (3, 2)), (8, 3, (6, 4)), (16, 4, (9, 7))]
+    {
+        let series = (1..=3).map(|k| {
+            let mut s = dense(degree, k);
+            s.coefficients[degree] = 1.0;
+            s
+        });
+        let class = (0..parameters.width() as u32).map(|t| t * 5 % 3).collect();
+        let set = PolynomialSet { series: series.collect(), class };
+        let (mut g, x) = graph(parameters.width(), 1);
+        let y = polynomial(&mut g, x[0], set);
+        let z = linear(&mut g, &[y], 0.5);
+        output(&mut g, z);
+        let lowered = check(&g, &parameters, 40);
+        let count = |f: fn(&Ct<ValueId>) -> bool| lowered.insts.iter().filter(|i| f(&i.op)).count();
+        assert_eq!(lowered.insts[0].ty.level, depth + 1, "degree {degree}");
+        let products = count(|op| matches!(op, Ct::Mul { .. }));
+        let relinearisations = count(|op| matches!(op, Ct::Relinearise { .. }));
+        assert!(products <= counts.0 && relinearisations <= counts.1, "degree {degree}");
+    }
+}
+
+#[test]
 fn classes_of_slots_have_their_own_series() {
     let parameters = series_parameters();
     for degrees in [[3, 7, 2], [15, 1, 0], [5, 5, 5], [0, 0, 0]] {

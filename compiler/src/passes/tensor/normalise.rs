@@ -7,7 +7,8 @@
 //! It runs last on this level, when ranges of the final graph are known; after it one scale serves
 //! every ciphertext. Powers of two change no digit of any number, and since they move into
 //! matrices, coefficients and the client's own arithmetic, no level is spent, except where a
-//! product meets an operand of harmful magnitude that nothing can absorb.
+//! product meets an operand of harmful magnitude that nothing can absorb. Results of monic
+//! polynomials keep their magnitude, which the maps behind them absorb.
 
 use heplan_ir::entity::{OriginId, ValueId};
 use heplan_ir::matrix::SparseMatrix;
@@ -68,8 +69,10 @@ pub fn normalise(graph: &Graph, calibration: &Calibration) -> Normalised {
             }
             Op::Polynomial { x, .. } => {
                 let x = scaling.in_own_units(*x, graph.value(id).origin);
-                scaling.polynomial(id, x, wish(id));
-                wish(id)
+                // The leading coefficient of a monic set stays one.
+                let k = if is_monic(graph, id) { 0 } else { wish(id) };
+                scaling.polynomial(id, x, k);
+                k
             }
         };
         scaling.exponents[id.index()] = k;
@@ -89,6 +92,15 @@ fn pinned(graph: &Graph) -> Vec<bool> {
         }
     }
     pinned
+}
+
+fn is_monic(graph: &Graph, id: ValueId) -> bool {
+    match graph.value(id).op {
+        Op::Polynomial { polynomials, .. } => {
+            graph.consts.polynomials(polynomials).monic().is_some()
+        }
+        _ => false,
+    }
 }
 
 /// The smallest `k` with `magnitude ≤ 2^k`; 0 for a value that is always zero.

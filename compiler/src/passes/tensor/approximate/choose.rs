@@ -2,30 +2,50 @@
 //!
 //! The effect of each function alone, at each depth, is measured once; errors of different
 //! functions are taken to add like independent noise, which gives a first choice; that choice is
-//! measured as a whole, tightened until it is good enough, then loosened while it stays so.
+//! measured as a whole, tightened until it is good enough, then loosened while it stays so; at last
+//! one function is made deeper where that lets others become shallower by more.
 
 use std::collections::BTreeMap;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::function::Function;
 
-use super::fit::{self, Fit};
+use super::fit::{self, Fit, Wish};
 use super::judge::{Judge, Score};
 use super::window::Window;
 use super::{MAX_DEGREE, accepts};
 use crate::options::Options;
 
-/// Least depth: degree 3.
-const MIN_DEPTH: u32 = 2;
 /// Largest depth.
 const MAX_DEPTH: u32 = usize::BITS - MAX_DEGREE.leading_zeros();
+/// Functions among which depths are exchanged, at most.
+const EXCHANGED: usize = 12;
+/// Degrees up to this one are not trimmed: it would save plaintext products only.
+const UNTRIMMED: usize = 4;
 
 /// A function to be replaced.
 pub(super) struct Candidate<'g> {
     pub(super) id: ValueId,
     pub(super) function: &'g Function,
-    pub(super) window: Window,
+    /// The window of a shared polynomial.
+    pub(super) shared: Window,
+    /// The window of polynomials per channel, where they are possible.
+    pub(super) own: Option<Window>,
+    /// Whether affine maps behind the function can take factors.
+    pub(super) undone: bool,
     pub(super) values: &'g [(u32, f64)],
+}
+
+impl Candidate<'_> {
+    /// Degree 1 is no replacement, so the least depth is that of degree 2.
+    fn min_depth(&self) -> u32 {
+        if self.undone { 1 } else { 2 }
+    }
+
+    /// The largest degree within a depth; monic where a factor can be undone.
+    fn degree(&self, depth: u32) -> usize {
+        (1 << depth) - usize::from(!self.undone)
+    }
 }
 
 /// The choice and what it does.
@@ -63,20 +83,21 @@ impl<'a> Chooser<'a> {
         if let Some(degree) = self.options.degree {
             return self.conclude(&vec![degree; self.candidates.len()], true);
         }
-        let mut depths = vec![MIN_DEPTH; self.candidates.len()];
-        let mut target = self.options.max_error;
+        let mut depths: Vec<u32> = self.candidates.iter().map(Candidate::min_depth).collect();
+        let mut target = self.judge.bound(self.options);
         loop {
             self.raise(&mut depths, target);
-            if self.accepts(&degrees(&depths)) {
+            if self.accepts(&self.degrees(&depths)) {
                 break;
             }
             if depths.iter().all(|&d| d >= MAX_DEPTH) {
-                return self.conclude(&degrees(&depths), false);
+                return self.conclude(&self.degrees(&depths), false);
             }
             target *= 0.8;
         }
         self.lower(&mut depths);
-        let mut degrees = degrees(&depths);
+        self.exchange(&mut depths);
+        let mut degrees = self.degrees(&depths);
         self.trim(&mut degrees);
         self.conclude(&degrees, true)
     }
@@ -123,13 +144,13 @@ impl<'a> Chooser<'a> {
         loop {
             // Cheapest predicted loss first.
             let mut order: Vec<(f64, usize)> = (0..depths.len())
-                .filter(|&i| depths[i] > MIN_DEPTH)
+                .filter(|&i| depths[i] > self.candidates[i].min_depth())
                 .map(|i| (self.alone(i, depths[i] - 1), i))
                 .collect();
             order.sort_by(|a, b| a.0.total_cmp(&b.0));
             let lowered = order.into_iter().any(|(_, i)| {
                 depths[i] -= 1;
-                let fine = self.accepts(&degrees(depths));
+                let fine = self.accepts(&self.degrees(depths));
                 if !fine {
                     depths[i] += 1;
                 }
@@ -141,12 +162,40 @@ impl<'a> Chooser<'a> {
         }
     }
 
+    /// Makes one function a level deeper where others then lose more than that.
+    fn exchange(&mut self, depths: &mut Vec<u32>) {
+        if depths.len() > EXCHANGED {
+            return;
+        }
+        let mut i = 0;
+        while i < depths.len() {
+            let mut other = depths.clone();
+            other[i] += 1;
+            i += 1;
+            if other[i - 1] > MAX_DEPTH || !self.accepts(&self.degrees(&other)) {
+                continue;
+            }
+            self.lower(&mut other);
+            if other.iter().sum::<u32>() < depths.iter().sum() {
+                *depths = other;
+                i = 0;
+            }
+        }
+    }
+
+    fn degrees(&self, depths: &[u32]) -> Vec<usize> {
+        self.candidates.iter().zip(depths).map(|(c, &d)| c.degree(d)).collect()
+    }
+
     /// Lowers degrees within their depth: fewer products, no level.
     fn trim(&mut self, degrees: &mut [usize]) {
         for i in 0..degrees.len() {
             let top = degrees[i];
+            if top <= UNTRIMMED {
+                continue;
+            }
             // The least degree of the same depth, and those between by bisection.
-            let (mut low, mut high) = (top.div_ceil(2), top);
+            let (mut low, mut high) = (top / 2 + 1, top);
             while low < high {
                 degrees[i] = usize::midpoint(low, high);
                 if self.accepts(degrees) {
@@ -161,7 +210,7 @@ impl<'a> Chooser<'a> {
 
     fn accepts(&mut self, degrees: &[usize]) -> bool {
         let near = (0..degrees.len()).all(|i| self.fit(i, degrees[i]).is_some_and(|f| f.near));
-        near && self.score(degrees).is_some_and(|s| accepts(self.options, &s))
+        near && self.score(degrees).is_some_and(|s| accepts(self.options, self.judge, &s))
     }
 
     fn score(&mut self, degrees: &[usize]) -> Option<Score> {
@@ -178,11 +227,16 @@ impl<'a> Chooser<'a> {
 
     fn fit(&mut self, i: usize, degree: usize) -> Option<&Fit> {
         let c = &self.candidates[i];
-        let method = self.options.method;
-        self.fits
-            .entry((i, degree))
-            .or_insert_with(|| fit::of_degree(c.function, &c.window, c.values, degree, method))
-            .as_ref()
+        let wish = Wish {
+            function: c.function,
+            shared: &c.shared,
+            own: c.own.as_ref(),
+            values: c.values,
+            undone: c.undone,
+            degree,
+            method: self.options.method,
+        };
+        self.fits.entry((i, degree)).or_insert_with(|| fit::of_degree(&wish)).as_ref()
     }
 
     /// The output error if only function `i` is replaced, at this depth.
@@ -192,7 +246,8 @@ impl<'a> Chooser<'a> {
         }
         let id = self.candidates[i].id;
         let judge = self.judge;
-        let error = match self.fit(i, (1 << depth) - 1) {
+        let degree = self.candidates[i].degree(depth);
+        let error = match self.fit(i, degree) {
             Some(fit) => judge.score(&BTreeMap::from([(id, fit)])).rms,
             None => f64::INFINITY,
         };
@@ -201,8 +256,4 @@ impl<'a> Chooser<'a> {
         self.alone.insert((i, depth), error);
         error
     }
-}
-
-fn degrees(depths: &[u32]) -> Vec<usize> {
-    depths.iter().map(|&d| (1 << d) - 1).collect()
 }

@@ -1,12 +1,19 @@
-//! One polynomial for one function: density-weighted least squares with a guard, or minimax.
+//! Polynomials for one function: density-weighted least squares with a guard, or minimax.
 //!
 //! The weight of a place is the share of calibration values there plus a small share of the
 //! Chebyshev density over the whole window (the guard), so that the polynomial is best where
 //! values are and still stays near the function everywhere. If it does not, the guard grows.
+//! How near depends on the degree ([`near`]): a low degree errs by a bounded amount far out, a high
+//! one would explode.
+//!
+//! A polynomial of degree `2^k` may be *monic*: its leading coefficient becomes the factor of an
+//! affine map behind it, which saves a level. That coefficient must not vanish then, since the
+//! polynomial is divided by it.
 
 use heplan_ir::function::Function;
-use heplan_ir::series::Series;
+use heplan_ir::series::{PolynomialSet, Series};
 
+use super::own;
 use super::window::Window;
 use crate::numerics::chebyshev::Grid;
 use crate::options::Method;
@@ -15,12 +22,14 @@ use crate::options::Method;
 const POINTS: usize = 2048;
 /// Share of the guard in the weights to begin with.
 const GUARD: f64 = 1e-3;
-/// Largest error anywhere in the window, relative to the function's range there, that is still
-/// called near.
-const NEAR: f64 = 0.1;
 /// A fit that uses the function's symmetry (half of its coefficients are zero) may be this much
 /// worse.
 const SYMMETRY_BONUS: f64 = 1.25;
+/// Polynomials per channel must be this much better: every coefficient is a vector then.
+const OWN_BONUS: f64 = 1.15;
+/// The leading coefficient of a monic polynomial is at least this share of the function's largest
+/// magnitude: what it is divided by grows to at most the inverse.
+const LEAD: f64 = 1.0 / 256.0;
 
 /// `f(x) = constant + slope·x + g(x)` with `g` odd or even.
 struct Symmetry {
@@ -29,17 +38,41 @@ struct Symmetry {
     odd: bool,
 }
 
-/// A polynomial with its window.
+/// What is to be replaced, and by what kind of polynomial.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) function: &'a Function,
+    /// The window of a shared polynomial.
+    pub(super) shared: &'a Window,
+    /// The window of polynomials per channel, where they are possible.
+    pub(super) own: Option<&'a Window>,
+    /// Calibration values: element and value.
+    pub(super) values: &'a [(u32, f64)],
+    /// Whether affine maps behind the function can take factors.
+    pub(super) undone: bool,
+    pub(super) degree: usize,
+    pub(super) method: Method,
+}
+
+impl Wish<'_> {
+    /// Whether the polynomial is to be monic.
+    pub(super) fn monic(&self) -> bool {
+        self.undone && self.degree >= 2 && self.degree.is_power_of_two()
+    }
+}
+
+/// A polynomial, or one per channel, with its window.
 #[derive(Clone, Debug)]
 pub(super) struct Fit {
     pub(super) window: Window,
-    pub(super) series: Series,
-    /// Largest error on the window, in units of the function at `u`.
+    /// One, or one per channel of the window.
+    pub(super) series: Vec<Series>,
+    /// Factors of the series: one, or one per channel of the window.
+    pub(super) gain: Vec<f64>,
+    /// Largest error on the window of any channel.
     pub(super) max_error: f64,
-    /// Error over the calibration values, relative to the function's range.
+    /// Root mean square error over the calibration values.
     pub(super) rms: f64,
-    /// The function's range on the window, in its units at `u`.
-    pub(super) range: f64,
     /// Whether it is near the function everywhere in the window.
     pub(super) near: bool,
 }
@@ -47,29 +80,76 @@ pub(super) struct Fit {
 impl Fit {
     /// What the polynomial gives instead of `f(x)` for element `e`.
     pub(super) fn eval(&self, e: usize, x: f64) -> f64 {
-        self.window.scale_of(e) * self.series.eval(self.window.place(e, x))
+        let c = self.window.class_of(e);
+        let t = self.window.place(e, x);
+        self.gain_of(c) * self.series_of(c).eval(t)
+    }
+
+    pub(super) fn series_of(&self, c: usize) -> &Series {
+        self.series.get(c).unwrap_or(&self.series[0])
+    }
+
+    pub(super) fn gain_of(&self, c: usize) -> f64 {
+        self.gain.get(c).copied().unwrap_or(self.gain[0])
+    }
+
+    /// The polynomials as a node holds them, without their factors.
+    pub(super) fn set(&self) -> PolynomialSet {
+        let class = if self.series.len() > 1 { self.window.class.clone() } else { Vec::new() };
+        PolynomialSet { series: self.series.clone(), class }
     }
 }
 
-/// The better of the symmetric and the general fit, of degree at most `degree`.
-pub(super) fn of_degree(
-    function: &Function,
-    window: &Window,
-    values: &[(u32, f64)],
-    degree: usize,
-    method: Method,
-) -> Option<Fit> {
-    let general = fit(function, window, values, degree, None, method);
-    let Some(symmetry) = symmetry(function) else { return general };
+/// The best fit that the wish allows: symmetric, general, or per channel.
+///
+/// A monic polynomial of a smooth function suffers from its leading coefficient, which is larger
+/// than it ought to be; then the general one of the next lower degree, which is as deep, is better.
+pub(super) fn of_degree(wish: &Wish<'_>) -> Option<Fit> {
+    let found = best(wish);
+    if !wish.monic() || wish.degree == 2 {
+        return found;
+    }
+    match (found, best(&Wish { degree: wish.degree - 1, ..*wish })) {
+        (Some(m), Some(g)) if m.rms <= g.rms && (m.near || !g.near) => Some(m),
+        (m, None) => m,
+        (_, g) => g,
+    }
+}
+
+fn best(wish: &Wish<'_>) -> Option<Fit> {
+    let shared = shared(wish);
+    let own = wish.own.filter(|_| wish.method == Method::LeastSquares);
+    let own = own.and_then(|window| own::fit(wish, window));
+    match (own, shared) {
+        (Some(o), Some(s)) if o.near && (!s.near || OWN_BONUS * o.rms < s.rms) => Some(o),
+        (o, None) => o,
+        (_, s) => s,
+    }
+}
+
+/// The better of the symmetric and the general fit.
+fn shared(wish: &Wish<'_>) -> Option<Fit> {
+    let window = wish.shared;
+    let general = fit(wish, window, None);
+    let Some(symmetry) = symmetry(wish.function) else { return general };
     // A window far from zero is not worth widening.
     if window.symmetric().half() > 2.0 * window.half() {
         return general;
     }
-    let even = fit(function, &window.symmetric(), values, degree, Some(&symmetry), method);
-    match (even, general) {
+    match (fit(wish, &window.symmetric(), Some(&symmetry)), general) {
         (Some(e), Some(g)) if e.rms <= SYMMETRY_BONUS * g.rms && (e.near || !g.near) => Some(e),
         (e, None) => e,
         (_, g) => g,
+    }
+}
+
+/// The largest error on the window, relative to the function's range there, that is still called
+/// near.
+pub(super) fn near(degree: usize) -> f64 {
+    match degree {
+        0..=4 => 1.0,
+        5..=8 => 0.5,
+        _ => 0.1,
     }
 }
 
@@ -96,24 +176,22 @@ fn symmetry(function: &Function) -> Option<Symmetry> {
     Some(Symmetry { constant, slope, odd })
 }
 
-fn fit(
-    function: &Function,
-    window: &Window,
-    values: &[(u32, f64)],
-    degree: usize,
-    symmetry: Option<&Symmetry>,
-    method: Method,
-) -> Option<Fit> {
+/// One polynomial for all elements.
+fn fit(wish: &Wish<'_>, window: &Window, symmetry: Option<&Symmetry>) -> Option<Fit> {
     let grid = Grid::new(POINTS);
-    let exact: Vec<f64> = grid.points.iter().map(|&t| function.eval(window.unplace(t))).collect();
+    let exact: Vec<f64> =
+        grid.points.iter().map(|&t| wish.function.eval(window.unplace(t))).collect();
     let (constant, slope) = symmetry.map_or((0.0, 0.0), |s| (s.constant, s.slope * window.half()));
     let target: Vec<f64> =
         grid.points.iter().zip(&exact).map(|(t, f)| f - constant - slope * t).collect();
     let basis: Vec<usize> = match symmetry {
-        Some(s) => (usize::from(s.odd)..=degree).step_by(2).collect(),
-        None => (0..=degree).collect(),
+        Some(s) => (usize::from(s.odd)..=wish.degree).step_by(2).collect(),
+        None => (0..=wish.degree).collect(),
     };
-    let mut density = density(&grid, window, values);
+    // An odd polynomial has no leading term of degree 2^k.
+    let monic = wish.monic() && basis.last() == Some(&wish.degree);
+    let floor = monic.then(|| least_lead(&exact));
+    let (mut density, squares) = density(&grid, window, wish.values);
     if symmetry.is_some() {
         let mirrored: Vec<f64> = density.iter().rev().copied().collect();
         density.iter_mut().zip(mirrored).for_each(|(d, m)| *d = f64::midpoint(*d, m));
@@ -122,16 +200,28 @@ fn fit(
         series.coefficients.resize(series.coefficients.len().max(2), 0.0);
         series.coefficients[0] += constant;
         series.coefficients[1] += slope;
-        measured(window, &grid, &exact, &density, series)
+        let quality = measured(&grid, &exact, &density, &series, wish.degree);
+        let largest = window.scale.iter().copied().fold(0.0, f64::max);
+        let lead = if monic { make_monic(&mut series) } else { 1.0 };
+        Fit {
+            window: window.clone(),
+            series: vec![series],
+            gain: window.scale.iter().map(|s| s * lead).collect(),
+            max_error: quality.max_error * largest,
+            rms: (quality.square * squares).sqrt(),
+            near: quality.near,
+        }
     };
-    if method == Method::Minimax {
-        return grid.minimax(&target, &basis).map(finish);
+    if wish.method == Method::Minimax {
+        return grid.minimax(&target, &basis).map(|s| {
+            let held = floor.is_none_or(|f| s.coefficients[wish.degree].abs() >= f);
+            finish(if held { s } else { led(s, wish.degree, floor) })
+        });
     }
     let mut guard = GUARD;
     loop {
-        let weights: Vec<f64> =
-            density.iter().map(|d| (1.0 - guard) * d + guard / POINTS as f64).collect();
-        let found = finish(grid.least_squares(&weights, &target, &basis)?);
+        let weights = guarded(&density, guard);
+        let found = finish(solve(&grid, &weights, &target, &basis, floor)?);
         if found.near || guard >= 1.0 {
             return Some(found);
         }
@@ -139,9 +229,66 @@ fn fit(
     }
 }
 
+/// The least leading coefficient of a monic polynomial.
+pub(super) fn least_lead(exact: &[f64]) -> f64 {
+    LEAD * exact.iter().fold(f64::MIN_POSITIVE, |m, f| m.max(f.abs()))
+}
+
+/// Weights with a share of the Chebyshev density.
+pub(super) fn guarded(density: &[f64], guard: f64) -> Vec<f64> {
+    let even = guard / density.len() as f64;
+    density.iter().map(|d| (1.0 - guard) * d + even).collect()
+}
+
+/// Least squares with a leading coefficient of at least `floor` in magnitude, where one is given.
+pub(super) fn solve(
+    grid: &Grid,
+    weights: &[f64],
+    target: &[f64],
+    basis: &[usize],
+    floor: Option<f64>,
+) -> Option<Series> {
+    let free = grid.least_squares(weights, target, basis)?;
+    let (Some(floor), Some((&degree, lower))) = (floor, basis.split_last()) else {
+        return Some(free);
+    };
+    let lead = free.coefficients[degree];
+    if lead.abs() >= floor {
+        return Some(free);
+    }
+    let lead = floor.copysign(lead);
+    let rest: Vec<f64> = grid
+        .points
+        .iter()
+        .zip(target)
+        .map(|(t, f)| f - lead * (degree as f64 * t.acos()).cos())
+        .collect();
+    let mut series = grid.least_squares(weights, &rest, lower)?;
+    series.coefficients.resize(degree + 1, 0.0);
+    series.coefficients[degree] = lead;
+    Some(series)
+}
+
+/// The series with the least leading coefficient instead of its own.
+fn led(mut series: Series, degree: usize, floor: Option<f64>) -> Series {
+    if let Some(floor) = floor {
+        series.coefficients[degree] = floor.copysign(series.coefficients[degree]);
+    }
+    series
+}
+
+/// Divides by the leading coefficient, which is returned.
+pub(super) fn make_monic(series: &mut Series) -> f64 {
+    let degree = series.degree();
+    let lead = series.coefficients[degree];
+    series.coefficients.iter_mut().for_each(|c| *c /= lead);
+    series.coefficients[degree] = 1.0;
+    lead
+}
+
 /// The share of the calibration values in each cell, weighted by the square of their scale, which
-/// multiplies the error.
-fn density(grid: &Grid, window: &Window, values: &[(u32, f64)]) -> Vec<f64> {
+/// multiplies the error; and the mean of those squares.
+fn density(grid: &Grid, window: &Window, values: &[(u32, f64)]) -> (Vec<f64>, f64) {
     let mut density = vec![0.0; grid.points.len()];
     let mut total = 0.0;
     for &(e, x) in values {
@@ -155,10 +302,24 @@ fn density(grid: &Grid, window: &Window, values: &[(u32, f64)]) -> Vec<f64> {
     if total > 0.0 {
         density.iter_mut().for_each(|d| *d /= total);
     }
-    density
+    (density, total / values.len().max(1) as f64)
 }
 
-fn measured(window: &Window, grid: &Grid, exact: &[f64], density: &[f64], series: Series) -> Fit {
+/// How good a series is on a grid.
+pub(super) struct Quality {
+    pub(super) max_error: f64,
+    /// Mean square error under the density.
+    pub(super) square: f64,
+    pub(super) near: bool,
+}
+
+pub(super) fn measured(
+    grid: &Grid,
+    exact: &[f64],
+    density: &[f64],
+    series: &Series,
+    degree: usize,
+) -> Quality {
     let (low, high) = extremes(exact);
     let range = (high - low).max(f64::MIN_POSITIVE);
     let (mut max_error, mut square) = (0f64, 0.0);
@@ -167,26 +328,32 @@ fn measured(window: &Window, grid: &Grid, exact: &[f64], density: &[f64], series
         max_error = max_error.max(error);
         square += d * error * error;
     }
-    let near = max_error <= NEAR * range;
-    Fit { window: window.clone(), series, max_error, rms: square.sqrt() / range, range, near }
+    Quality { max_error, square, near: max_error <= near(degree) * range }
 }
 
 pub(super) fn extremes(values: &[f64]) -> (f64, f64) {
     values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)))
 }
 
-/// The widest interval around the window, in units of `u`, on which the polynomial stays below
-/// twice the function's largest magnitude on the window.
+/// The widest interval around the window, in places, on which every channel's polynomial stays
+/// below twice the function's largest magnitude on the window.
 pub(super) fn tame(function: &Function, fit: &Fit) -> (f64, f64) {
-    let grid = Grid::new(POINTS);
-    let largest = |v: f64| function.eval(fit.window.unplace(v)).abs();
-    let bound = 2.0 * grid.points.iter().map(|&t| largest(t)).fold(0.0, f64::max);
-    let reach = |sign: f64| {
+    let grid = Grid::new(POINTS / 8);
+    // A shared polynomial is of `u`, and its channels differ by the scale of `u` alone.
+    let own = fit.series.len() > 1;
+    let channels = if own { fit.series.len() } else { 1 };
+    let reach = |c: usize, sign: f64| {
+        let exact = |t: f64| match own {
+            true => function.eval(fit.window.value(c, t)),
+            false => function.eval(fit.window.unplace(t)) * fit.window.scale[c],
+        };
+        let bound = 2.0 * grid.points.iter().map(|&t| exact(t).abs()).fold(0.0, f64::max);
+        let found = |t: f64| (fit.gain_of(c) * fit.series_of(c).eval(sign * t)).abs();
         let steps = (1..=400).map(|i| 1.0 + f64::from(i) / 200.0);
-        let held = steps.take_while(|t| fit.series.eval(sign * t).abs() <= bound);
-        fit.window.unplace(sign * held.last().unwrap_or(1.0))
+        steps.take_while(|&t| found(t) <= bound).last().unwrap_or(1.0)
     };
-    (reach(-1.0), reach(1.0))
+    let least = |sign| (0..channels).map(|c| reach(c, sign)).fold(f64::INFINITY, f64::min);
+    (-least(-1.0), least(1.0))
 }
 
 #[cfg(test)]
@@ -194,7 +361,18 @@ mod tests {
     use super::*;
 
     fn window(low: f64, high: f64) -> Window {
-        Window { scale: vec![1.0], class: Vec::new(), low, high }
+        Window { centre: vec![0.0], scale: vec![1.0], class: Vec::new(), low, high }
+    }
+
+    fn of_degree(
+        function: &Function,
+        shared: &Window,
+        values: &[(u32, f64)],
+        degree: usize,
+        method: Method,
+    ) -> Option<Fit> {
+        let wish = Wish { function, shared, own: None, values, undone: false, degree, method };
+        super::of_degree(&wish)
     }
 
     /// Values of a normal distribution, by their quantiles at a fine grid.
@@ -226,10 +404,10 @@ mod tests {
             Method::LeastSquares,
         )
         .unwrap();
-        assert_eq!((fit.window.low, fit.series.degree()), (-3.0, 6));
-        let odd: Vec<f64> = fit.series.coefficients.iter().skip(3).step_by(2).copied().collect();
-        assert!(odd.iter().all(|&c| c == 0.0), "{:?}", fit.series);
-        assert!((fit.series.coefficients[1] - 1.5).abs() < 1e-12);
+        assert_eq!((fit.window.low, fit.series[0].degree()), (-3.0, 6));
+        let odd: Vec<f64> = fit.series[0].coefficients.iter().skip(3).step_by(2).copied().collect();
+        assert!(odd.iter().all(|&c| c == 0.0), "{:?}", fit.series[0]);
+        assert!((fit.series[0].coefficients[1] - 1.5).abs() < 1e-12);
     }
 
     #[test]
@@ -255,5 +433,27 @@ mod tests {
             .unwrap();
             assert!(fit.near && fit.max_error <= 0.4, "degree {degree}: {}", fit.max_error);
         }
+    }
+
+    #[test]
+    fn monic_fits_are_the_free_ones_where_the_lead_is_large() {
+        let (shared, values) = (window(-3.0, 3.0), values(0.3, 0.4));
+        let fit = |function, degree, undone| {
+            let (shared, values) = (&shared, &values[..]);
+            let method = Method::LeastSquares;
+            super::of_degree(&Wish { function, shared, own: None, values, undone, degree, method })
+                .unwrap()
+        };
+        for degree in [2, 4, 8] {
+            let (monic, free) =
+                (fit(&Function::Relu, degree, true), fit(&Function::Relu, degree, false));
+            assert_eq!(monic.set().depth() + 1, free.set().depth());
+            assert!(monic.gain[0].abs() >= LEAD * 3.0 * 0.999 && monic.near);
+            assert!((monic.rms - free.rms).abs() < 1e-9, "{} {}", monic.rms, free.rms);
+        }
+        // The leading coefficients of a smooth function vanish, and no lead is forced on it.
+        let smooth = fit(&Function::Exp, 8, true);
+        assert_eq!((smooth.set().degree(), smooth.set().depth()), (7, 3));
+        assert!(smooth.rms < 1e-3, "{}", smooth.rms);
     }
 }

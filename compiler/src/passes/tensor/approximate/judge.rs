@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::fit::{Fit, extremes};
 use crate::data::Samples;
+use crate::options::{MAX_ERROR, MAX_ERROR_OF_SCORES, Options};
 use crate::reference::{Block, Executor, LANES, Substitute};
 
 /// Multiplications that one judgement may cost, about.
@@ -25,6 +26,9 @@ const CLASSES: usize = 4096;
 /// looks like class scores.
 const DECIDED: f64 = 0.02;
 
+/// How many times its error an answer must bear.
+const FIRM: f64 = 1.5;
+
 /// The effect of approximations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
@@ -34,8 +38,9 @@ pub struct Score {
     pub worst: f64,
     /// Share of samples with the float model's argmax, where outputs look like class scores.
     pub agreement: Option<f64>,
-    /// The same if every error were twice as large: what there is in hand.
-    pub safe_agreement: Option<f64>,
+    /// The same if every error were [`FIRM`] times as large: samples to come are not those that the
+    /// polynomials were fitted to.
+    pub firm_agreement: Option<f64>,
 }
 
 /// Judges choices for one graph.
@@ -72,6 +77,14 @@ impl<'g> Judge<'g> {
         Self { executor, blocks, exact, ranges, classes }
     }
 
+    /// The largest root mean square error of the outputs, relative to their range: the one asked
+    /// for, or what suits the outputs.
+    pub(super) fn bound(&self, options: &Options) -> f64 {
+        let scores = !self.classes.is_empty() && self.classes.iter().all(|&c| c);
+        let default = if scores { MAX_ERROR_OF_SCORES } else { MAX_ERROR };
+        options.max_error.unwrap_or(default)
+    }
+
     /// The effect of replacing functions by these fits.
     pub(super) fn score(&self, fits: &BTreeMap<ValueId, &Fit>) -> Score {
         let outputs: Vec<Vec<Vec<f64>>> = self
@@ -100,16 +113,17 @@ impl<'g> Judge<'g> {
                         if error.is_nan() { f64::INFINITY } else { score.worst.max(error) };
                 }
                 n += exact.len();
-                let doubled: Vec<f64> = exact.iter().zip(found).map(|(x, y)| 2.0 * y - x).collect();
+                let worse = |(x, y): (&f64, &f64)| x + FIRM * (y - x);
+                let worse: Vec<f64> = exact.iter().zip(found).map(worse).collect();
                 agree += usize::from(argmax(exact) == argmax(found));
-                safe += usize::from(argmax(exact) == argmax(&doubled));
+                safe += usize::from(argmax(exact) == argmax(&worse));
             }
             let rms = (square / n.max(1) as f64).sqrt() / range;
             score.rms = if rms.is_finite() { score.rms.max(rms) } else { f64::INFINITY };
             if self.classes[o] {
                 let share = |count: usize| count as f64 / self.exact.len() as f64;
                 score.agreement = Some(score.agreement.unwrap_or(1.0).min(share(agree)));
-                score.safe_agreement = Some(score.safe_agreement.unwrap_or(1.0).min(share(safe)));
+                score.firm_agreement = Some(score.firm_agreement.unwrap_or(1.0).min(share(safe)));
             }
         }
         score

@@ -2,20 +2,21 @@
 //!
 //! Before: `%2 = relu %1`.
 //! After: `%2 = affine D·%1 + s; %3 = polynomial %2; %4 = affine R·%3`, where `D`, `s` bring each
-//! channel's range to [-1, 1] and `R` (only with scales per channel) undoes it; fusion then folds
-//! both into the neighbouring maps, so that neither costs a level.
+//! channel's range to [-1, 1] and `R` undoes scales per channel and holds the leading coefficients
+//! of monic polynomials; fusion then folds both into the neighbouring maps, so that neither costs a
+//! level.
 //! It runs after calibration, whose ranges it needs. Its degree is the largest choice that this
 //! level makes: each doubling costs a level for every function, each level a larger ring.
 
 mod choose;
 mod fit;
 mod judge;
+mod own;
 mod window;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::entity::ValueId;
 use heplan_ir::matrix::SparseMatrix;
-use heplan_ir::series::{PolynomialSet, Series};
 use heplan_ir::tensor::{Graph, Op};
 
 use super::calibrate::{Calibration, Tail};
@@ -27,18 +28,21 @@ use choose::{Candidate, Choice, Chooser};
 use fit::Fit;
 use judge::Judge;
 pub use judge::Score;
-use window::Window;
+use window::{Frame, Seen, Window};
 
 /// Largest degree that is tried.
-const MAX_DEGREE: usize = 127;
+const MAX_DEGREE: usize = 128;
 
 /// Whether an effect on the outputs is small enough: class scores by their root mean square error
-/// and by the classes that they would give even if every error were twice as large; other outputs
-/// must be twice as good, and nowhere worse than twice the wish.
-fn accepts(options: &Options, score: &Score) -> bool {
-    match score.safe_agreement {
-        Some(safe) => score.rms <= options.max_error && safe >= options.min_agreement,
-        None => score.rms <= options.max_error / 2.0 && score.worst <= 2.0 * options.max_error,
+/// and by the classes that they give, and would give even if every error were half as large again;
+/// other outputs must be twice as good, and nowhere worse than twice the wish.
+fn accepts(options: &Options, judge: &Judge<'_>, score: &Score) -> bool {
+    let bound = judge.bound(options);
+    match (score.agreement, score.firm_agreement) {
+        (Some(agreement), Some(firm)) => {
+            score.rms <= bound && agreement.min(firm) >= options.min_agreement
+        }
+        _ => score.rms <= bound / 2.0 && score.worst <= 2.0 * bound,
     }
 }
 
@@ -82,7 +86,8 @@ pub fn approximate(
     let describe = |i: usize| describe(graph, calibration, &candidates[i], &choice, i);
     let functions: Vec<FunctionReport> = (0..candidates.len()).map(describe).collect();
     if !choice.accepted {
-        return Err(vec![refusal(graph, &candidates, &functions, &choice, options)]);
+        let asked = (judge.bound(options), options.min_agreement);
+        return Err(vec![refusal(graph, &candidates, &functions, &choice, asked)]);
     }
     let graph = replace(graph, &candidates, &choice.fits);
     Ok(Approximated { graph, functions, score: choice.score })
@@ -107,12 +112,15 @@ fn candidates<'g>(
         let tail = calibration.extremes.get(&id).map_or(Tail::default(), |e| Tail::of(e));
         let domain = (options.domain, options.margin);
         let none = [Vec::new(), Vec::new()];
-        let reach = (tail, calibration.halves.get(&id).unwrap_or(&none));
-        let window = Window::of(function, &value.shape, elements, reach, undone, domain);
-        match window {
-            Ok(window) => {
+        let seen = Seen { elements, tail, halves: calibration.halves.get(&id).unwrap_or(&none) };
+        let frame = if undone { Frame::Scaled } else { Frame::Single };
+        let own = window::channels(&value.shape) > 1 && window::is_total(function);
+        let own = own.then(|| Window::of(function, &value.shape, seen, Frame::Own, domain).ok());
+        match Window::of(function, &value.shape, seen, frame, domain) {
+            Ok(shared) => {
                 let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);
-                found.push(Candidate { id, function, window, values });
+                let own = own.flatten();
+                found.push(Candidate { id, function, shared, own, undone, values });
             }
             Err(mut error) => {
                 error.node = graph.origins.nodes(value.origin).next().cloned();
@@ -134,8 +142,11 @@ fn describe(
     let value = graph.value(candidate.id);
     let x = value.op.operands()[0];
     let spread = calibration.spread(x);
-    let largest = fit.window.scale.iter().copied().fold(0.0, f64::max);
+    let scale = &fit.window.scale;
+    let widest = (0..scale.len()).max_by(|&a, &b| scale[a].total_cmp(&scale[b])).unwrap_or(0);
+    let at = |t: f64| fit.window.value(widest, t);
     let tame = fit::tame(candidate.function, fit);
+    let set = fit.set();
     let outside = candidate
         .values
         .iter()
@@ -145,13 +156,13 @@ fn describe(
         origin: graph.origins.label(value.origin),
         function: format!("{:?}", candidate.function),
         seen: (spread.min, spread.max),
-        range: (fit.window.low * largest, fit.window.high * largest),
-        tame: (tame.0 * largest, tame.1 * largest),
+        range: (at(-1.0), at(1.0)),
+        tame: (at(tame.0), at(tame.1)),
         channels: fit.window.scale.len(),
-        degree: fit.series.degree(),
-        depth: fit.series.depth(),
-        max_error: fit.max_error * largest,
-        rms_error: fit.rms * fit.range * largest,
+        degree: set.degree(),
+        depth: set.depth(),
+        max_error: fit.max_error,
+        rms_error: fit.rms,
         effect: choice.alone[i],
         outside: outside as f64 / candidate.values.len().max(1) as f64,
     }
@@ -163,7 +174,7 @@ fn refusal(
     candidates: &[Candidate<'_>],
     functions: &[FunctionReport],
     choice: &Choice,
-    options: &Options,
+    (max_error, min_agreement): (f64, f64),
 ) -> Diagnostic {
     let far = (0..candidates.len()).find(|&i| !choice.fits[i].near);
     let worst = (0..candidates.len()).max_by(|&a, &b| choice.alone[a].total_cmp(&choice.alone[b]));
@@ -180,8 +191,8 @@ fn refusal(
         );
         Diagnostic::new(Code::Approximation, message)
     } else {
-        let agreement = choice.score.safe_agreement.map_or(String::new(), |a| {
-            format!(", agreement with the float model with errors doubled {a:.4}")
+        let agreement = choice.score.firm_agreement.map_or(String::new(), |a| {
+            format!(", agreement with the float model with errors half as large again {a:.4}")
         });
         let message = format!(
             "approximations up to degree {} leave an output error of {:.2e}{agreement}",
@@ -189,7 +200,7 @@ fn refusal(
         );
         Diagnostic::new(Code::Precision, message).note(format!(
             "asked for: error at most {:.2e}, agreement at least {:.4}",
-            options.max_error, options.min_agreement
+            max_error, min_agreement
         ))
     };
     finding.node = graph.origins.nodes(graph.value(candidates[at].id).origin).next().cloned();
@@ -206,20 +217,23 @@ fn replace(graph: &Graph, candidates: &[Candidate<'_>], fits: &[Fit]) -> Graph {
         };
         let value = graph.value(id);
         let (x, n) = (editor.of(value.op.operands()[0]), value.elements());
-        let Fit { window, series, .. } = &fits[i];
-        let half = window.half();
-        let into: Vec<f64> = (0..n).map(|e| 1.0 / (window.scale_of(e) * half)).collect();
-        let shift = vec![-window.middle() / half; n];
+        let fit = &fits[i];
+        let (into, shift) =
+            (0..n).map(|e| fit.window.map_of(e)).unzip::<f64, f64, Vec<_>, Vec<_>>();
         let op = editor.affine(vec![(x, SparseMatrix::diagonal(&into))], Some(shift));
         let t = editor.push_like(id, op, value.origin);
-        // One scale for all goes into the coefficients, several into an affine map.
-        let single = if window.scale.len() == 1 { window.scale[0] } else { 1.0 };
-        let scaled = series.coefficients.iter().map(|c| c * single).collect();
-        let set = PolynomialSet::shared(Series { coefficients: scaled });
+        // One factor for all goes into the coefficients, several into an affine map, and so does
+        // that of a monic polynomial.
+        let mut set = fit.set();
+        let apart = fit.gain.len() > 1 || set.monic().is_some();
+        if !apart {
+            let all = set.series.iter_mut().flat_map(|s| &mut s.coefficients);
+            all.for_each(|c| *c *= fit.gain[0]);
+        }
         let op = editor.polynomial(t, set);
         let mut y = editor.push_like(id, op, value.origin);
-        if window.scale.len() > 1 {
-            let back: Vec<f64> = (0..n).map(|e| window.scale_of(e)).collect();
+        if apart {
+            let back: Vec<f64> = (0..n).map(|e| fit.gain_of(fit.window.class_of(e))).collect();
             let op = editor.affine(vec![(y, SparseMatrix::diagonal(&back))], None);
             y = editor.push_like(id, op, value.origin);
         }

@@ -129,7 +129,7 @@ fn a_wider_domain_shows_in_the_report() {
 
 #[test]
 fn what_cannot_be_reached_is_said_with_numbers() {
-    let options = Options { max_error: 1e-9, ..Options::recommended() };
+    let options = Options { max_error: Some(1e-9), ..Options::recommended() };
     let errors = run(&network(&Function::Relu), &options).unwrap_err();
     assert_eq!(errors[0].code, Code::Precision);
     assert!(errors[0].notes[0].contains("1.00e-9"), "{:?}", errors[0]);

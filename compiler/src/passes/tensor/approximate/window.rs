@@ -1,8 +1,12 @@
 //! The interval on which a function is approximated, and how its operand gets there.
 //!
-//! An element `x` of channel `c` becomes `u = x/scale_c`, and the interval `[low, high]` of `u`
-//! becomes `[-1, 1]`. Positively homogeneous functions (ReLU) have a scale per channel, since
-//! `f(x) = scale_c·f(u)`; all others have scale 1.
+//! An element `x` of channel `c` becomes `u = (x - centre_c)/scale_c`, and the interval
+//! `[low, high]` of `u` becomes `[-1, 1]`. There are two frames:
+//!
+//! - *shared*: one polynomial for all. Positively homogeneous functions (ReLU) have a scale per
+//!   channel, since `f(x) = scale_c·f(u)`; all others have scale 1; centres are zero.
+//! - *own*: a polynomial per channel. Centre and scale are the channel's mean and standard
+//!   deviation, so that the interval says how many deviations every channel is followed for.
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::function::Function;
@@ -13,9 +17,11 @@ use crate::passes::tensor::calibrate::{Spread, Tail};
 /// A channel's scale is at least this share of the largest: what was quiet in calibration may
 /// speak later.
 const QUIET: f64 = 1.0 / 16.0;
-/// A channel's scale covers this many standard deviations, since the extremes of few samples say
-/// little.
+/// A shared polynomial's scales cover this many standard deviations, since the extremes of few
+/// samples say little.
 const SIGMAS: f64 = 4.0;
+/// A channel with a polynomial of its own is followed for at least this many standard deviations.
+const OWN_SIGMAS: f64 = 4.5;
 
 /// Samples to come are many more than one half of the calibration set: they reach this many times
 /// as far beyond it as the other half does.
@@ -24,6 +30,8 @@ const BEYOND: f64 = 2.5;
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Window {
+    /// Per channel.
+    pub(super) centre: Vec<f64>,
     /// Per channel.
     pub(super) scale: Vec<f64>,
     /// Per element its channel; empty when there is one.
@@ -34,36 +42,49 @@ pub(super) struct Window {
     pub(super) high: f64,
 }
 
+/// How channels are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// One polynomial for all, with one scale.
+    Single,
+    /// One polynomial for all, with a scale per channel that an affine map undoes.
+    Scaled,
+    /// A polynomial per channel.
+    Own,
+}
+
+/// What calibration says of a function's operand.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'c> {
+    /// Per element.
+    pub(super) elements: &'c [Spread],
+    /// How far beyond the extremes values may go.
+    pub(super) tail: Tail,
+    /// Per element, in the even and in the odd samples.
+    pub(super) halves: &'c [Vec<Spread>; 2],
+}
+
 impl Window {
-    /// The window of a function's operand.
-    ///
-    /// `tail` and the `halves` of the calibration set say how far beyond the extremes values may go;
-    /// `per_channel` says whether a scale per channel can be undone for free behind it.
+    /// The window of a function's operand of this shape.
     pub(super) fn of(
         function: &Function,
         shape: &[usize],
-        elements: &[Spread],
-        (tail, halves): (Tail, &[Vec<Spread>; 2]),
-        per_channel: bool,
+        seen: Seen<'_>,
+        frame: Frame,
         (domain, margin): (Domain, f64),
     ) -> Result<Self, Box<Diagnostic>> {
-        let mut window = if function.is_positively_homogeneous() {
-            homogeneous(shape, elements, per_channel)
-        } else {
-            Self { scale: vec![1.0], class: Vec::new(), low: 0.0, high: 0.0 }
-        };
-        // Extremes and moments of u.
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        let (mut count, mut sum, mut square) = (0.0, 0.0, 0.0);
-        for (e, s) in elements.iter().enumerate() {
-            let scale = window.scale_of(e);
-            (low, high) = (low.min(s.min / scale), high.max(s.max / scale));
-            let (n, mean, std) = (s.count as f64, s.mean() / scale, s.std() / scale);
-            (count, sum, square) =
-                (count + n, sum + n * mean, square + n * (std * std + mean * mean));
-        }
+        let elements = seen.elements;
+        let mut window = Self::framed(function, shape, elements, frame);
+        let (mut low, mut high) = window.extremes(elements);
         let (least, most) = (low, high);
         if let Domain::MeanStd(sigmas) = domain {
+            let (mut count, mut sum, mut square) = (0.0, 0.0, 0.0);
+            for (e, s) in elements.iter().enumerate() {
+                let (n, mean, std) =
+                    (s.count as f64, window.unit(e, s.mean()), s.std() / window.scale_of(e));
+                (count, sum, square) =
+                    (count + n, sum + n * mean, square + n * (std * std + mean * mean));
+            }
             let mean = sum / count;
             let reach = sigmas * (square / count - mean * mean).max(0.0).sqrt();
             (low, high) = (mean - reach, mean + reach);
@@ -71,10 +92,13 @@ impl Window {
             let pad = margin * (high - low) / 2.0;
             let all = elements.iter().fold(Spread::default(), |a, b| a.merge(b));
             let unit = if all.max > all.min { (high - low) / (all.max - all.min) } else { 0.0 };
-            let unseen = Unseen::of(function, shape, halves, per_channel);
-            let below = pad.max(tail.below * unit).max(BEYOND * unseen.below * (high - low));
-            let above = pad.max(tail.above * unit).max(BEYOND * unseen.above * (high - low));
+            let unseen = Unseen::of(function, shape, seen.halves, frame);
+            let below = pad.max(seen.tail.below * unit).max(BEYOND * unseen.below * (high - low));
+            let above = pad.max(seen.tail.above * unit).max(BEYOND * unseen.above * (high - low));
             (low, high) = (low - below, high + above);
+            if frame == Frame::Own {
+                (low, high) = (low.min(-OWN_SIGMAS), high.max(OWN_SIGMAS));
+            }
         }
         if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-300) {
             let pad = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
@@ -84,15 +108,45 @@ impl Window {
         Ok(window)
     }
 
+    /// Centres, scales and classes, without an interval.
+    fn framed(function: &Function, shape: &[usize], elements: &[Spread], frame: Frame) -> Self {
+        let single =
+            Self { centre: vec![0.0], scale: vec![1.0], class: Vec::new(), low: 0.0, high: 0.0 };
+        let split = frame != Frame::Single && channels(shape) > 1;
+        match frame {
+            Frame::Own => own(shape, elements, split),
+            _ if function.is_positively_homogeneous() => homogeneous(shape, elements, split),
+            _ => single,
+        }
+    }
+
+    /// The smallest and largest `u`.
+    fn extremes(&self, elements: &[Spread]) -> (f64, f64) {
+        elements.iter().enumerate().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), (e, s)| {
+            (l.min(self.unit(e, s.min)), h.max(self.unit(e, s.max)))
+        })
+    }
+
     /// The window widened to be symmetric around zero.
     pub(super) fn symmetric(&self) -> Self {
         let reach = self.high.max(-self.low);
         Self { low: -reach, high: reach, ..self.clone() }
     }
 
+    /// The channel of element `e`.
+    pub(super) fn class_of(&self, e: usize) -> usize {
+        self.class.get(e).map_or(0, |&c| c as usize)
+    }
+
     /// The scale of element `e`.
     pub(super) fn scale_of(&self, e: usize) -> f64 {
-        self.scale[self.class.get(e).map_or(0, |&c| c as usize)]
+        self.scale[self.class_of(e)]
+    }
+
+    /// The `u` of the value `x` of element `e`.
+    fn unit(&self, e: usize, x: f64) -> f64 {
+        let c = self.class_of(e);
+        (x - self.centre[c]) / self.scale[c]
     }
 
     pub(super) fn middle(&self) -> f64 {
@@ -105,13 +159,38 @@ impl Window {
 
     /// Where the value `x` of element `e` comes to lie.
     pub(super) fn place(&self, e: usize, x: f64) -> f64 {
-        (x / self.scale_of(e) - self.middle()) / self.half()
+        (self.unit(e, x) - self.middle()) / self.half()
+    }
+
+    /// The factor and the summand that bring element `e` to its place.
+    pub(super) fn map_of(&self, e: usize) -> (f64, f64) {
+        let c = self.class_of(e);
+        let factor = 1.0 / (self.scale[c] * self.half());
+        (factor, -self.centre[c] * factor - self.middle() / self.half())
     }
 
     /// The `u` at the place `t`.
     pub(super) fn unplace(&self, t: f64) -> f64 {
         self.middle() + self.half() * t
     }
+
+    /// The value at the place `t` in channel `c`.
+    pub(super) fn value(&self, c: usize, t: f64) -> f64 {
+        self.centre[c] + self.scale[c] * self.unplace(t)
+    }
+}
+
+/// Channels of a tensor: the length of axis 1.
+pub(super) fn channels(shape: &[usize]) -> usize {
+    shape.get(1).copied().unwrap_or(1).max(1)
+}
+
+/// Whether a function has a value everywhere, so that any window may be widened.
+pub(super) fn is_total(function: &Function) -> bool {
+    !matches!(
+        function,
+        Function::Log | Function::Reciprocal | Function::Sqrt | Function::Pow { .. }
+    )
 }
 
 /// How far one half of the calibration set lies outside the window of the other, in widths of that
@@ -122,33 +201,14 @@ struct Unseen {
 }
 
 impl Unseen {
-    fn of(
-        function: &Function,
-        shape: &[usize],
-        halves: &[Vec<Spread>; 2],
-        per_channel: bool,
-    ) -> Self {
+    fn of(function: &Function, shape: &[usize], halves: &[Vec<Spread>; 2], frame: Frame) -> Self {
         let mut out = Self { below: 0.0, above: 0.0 };
         for (known, other) in [(&halves[0], &halves[1]), (&halves[1], &halves[0])] {
             if known.iter().chain(other).any(|s| s.count == 0) {
                 continue;
             }
-            let window = if function.is_positively_homogeneous() {
-                homogeneous(shape, known, per_channel)
-            } else {
-                Window { scale: vec![1.0], class: Vec::new(), low: 0.0, high: 0.0 }
-            };
-            let extremes = |elements: &[Spread]| {
-                elements.iter().enumerate().fold(
-                    (f64::INFINITY, f64::NEG_INFINITY),
-                    |(l, h), (e, s)| {
-                        let scale = window.scale_of(e);
-                        (l.min(s.min / scale), h.max(s.max / scale))
-                    },
-                )
-            };
-            let (low, high) = extremes(known);
-            let (least, most) = extremes(other);
+            let window = Window::framed(function, shape, known, frame);
+            let ((low, high), (least, most)) = (window.extremes(known), window.extremes(other));
             if high > low {
                 out.below = out.below.max((low - least) / (high - low));
                 out.above = out.above.max((most - high) / (high - low));
@@ -158,11 +218,10 @@ impl Unseen {
     }
 }
 
-/// Scales per channel (axis 1), or one for all.
-fn homogeneous(shape: &[usize], elements: &[Spread], per_channel: bool) -> Window {
-    let channels = shape.get(1).copied().unwrap_or(1).max(1);
+/// The class of every element and the spread of every class.
+fn classes(shape: &[usize], elements: &[Spread], split: bool) -> (Vec<u32>, Vec<Spread>) {
+    let channels = channels(shape);
     let area = shape.iter().skip(2).product::<usize>().max(1);
-    let split = per_channel && channels > 1;
     let class: Vec<u32> = if split {
         (0..elements.len()).map(|e| (e / area % channels) as u32).collect()
     } else {
@@ -173,15 +232,31 @@ fn homogeneous(shape: &[usize], elements: &[Spread], per_channel: bool) -> Windo
         let at = class.get(e).map_or(0, |&c| c as usize);
         spreads[at] = spreads[at].merge(s);
     }
+    (class, spreads)
+}
+
+/// Scales per channel, or one for all.
+fn homogeneous(shape: &[usize], elements: &[Spread], split: bool) -> Window {
+    let (class, spreads) = classes(shape, elements, split);
     let reach = |s: &Spread| s.magnitude().max(s.mean().abs() + SIGMAS * s.std());
-    let largest = spreads.iter().map(reach).fold(0.0, f64::max);
+    let scale = lifted(spreads.iter().map(reach).collect());
+    Window { centre: vec![0.0; scale.len()], scale, class, low: 0.0, high: 0.0 }
+}
+
+/// Mean and standard deviation per channel.
+fn own(shape: &[usize], elements: &[Spread], split: bool) -> Window {
+    let (class, spreads) = classes(shape, elements, split);
+    let scale = lifted(spreads.iter().map(Spread::std).collect());
+    let centre = spreads.iter().map(Spread::mean).collect();
+    Window { centre, scale, class, low: 0.0, high: 0.0 }
+}
+
+/// Scales of which none is too small beside the largest.
+fn lifted(mut scales: Vec<f64>) -> Vec<f64> {
+    let largest = scales.iter().copied().fold(0.0, f64::max);
     let largest = if largest > 0.0 { largest } else { 1.0 };
-    let scale = if split {
-        spreads.iter().map(|s| reach(s).max(QUIET * largest)).collect()
-    } else {
-        vec![largest]
-    };
-    Window { scale, class, low: 0.0, high: 0.0 }
+    scales.iter_mut().for_each(|s| *s = s.max(QUIET * largest));
+    scales
 }
 
 /// The padded interval cut to where the function has values.
