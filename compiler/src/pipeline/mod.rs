@@ -23,9 +23,9 @@ use search::Lowered;
 use tensors::Real;
 
 /// Samples that the finished plan is simulated on.
-const FINAL_SAMPLES: usize = 128;
+const FINAL_SAMPLES: usize = 256;
 /// How far below the error of approximation the largest error of noise has to stay.
-const NOISE_BELOW_BITS: f64 = 2.5;
+const NOISE_BELOW_BITS: f64 = 1.5;
 /// How often approximation may be made stricter before the compiler gives up.
 const ROUNDS: usize = 4;
 

@@ -30,7 +30,7 @@ const HEADROOM_BITS: u32 = 3;
 /// Samples that precision is measured on during the search.
 const PROBES: usize = 4;
 /// Bits that a probe must show beyond those asked for: the other samples may be worse.
-const RESERVE_BITS: f64 = 1.5;
+const RESERVE_BITS: f64 = 1.0;
 
 /// A plan under the parameters that were chosen.
 #[derive(Clone)]

@@ -6,8 +6,9 @@
 //! *How*: `q_0` holds the outputs with their headroom, the rescaling primes lie as near to the
 //! waterline scale as primes allow, alternating around it, so that scales drift least. For every
 //! digit size the special primes are the fewest of at most 50 bits that exceed the largest digit
-//! by two bits, which keeps the noise of a key switch below that of a rescale (hybrid key
-//! switching: Han and Ki, ePrint 2019/688).
+//! by two bits, and by up to six where they are not more for it and security allows: the noise of a
+//! key switch falls below that of a rescale (hybrid key switching: Han and Ki, ePrint 2019/688), so
+//! that the scale, which every level pays for, can be smaller.
 //!
 //! *Why at this place*: the depth is known once the slots graph is, and every later choice needs
 //! the primes. Security is not decided here: [`Parameters::new`] refuses what is not secure, and
@@ -24,8 +25,10 @@ use crate::cost::{Costs, Place, Work, bytes_of_key};
 /// Bits of headroom that suit a normalised graph: values stay below `2^3` in magnitude.
 pub const HEADROOM_BITS: u32 = 3;
 
-/// How many bits the special modulus exceeds the largest digit by.
+/// How many bits the special modulus exceeds the largest digit by, at least.
 const MARGIN_BITS: f64 = 2.0;
+/// And at most.
+const WIDE_MARGIN_BITS: f64 = 6.0;
 
 /// The largest digit size that is tried.
 const MAX_DIGIT_SIZE: usize = 6;
@@ -118,7 +121,11 @@ fn chain(log_n: u32, depth: usize, waterline_bits: u32, headroom_bits: u32) -> O
 fn special(log_n: u32, q: &[u64], digit_size: usize) -> Option<Vec<u64>> {
     let bits = |primes: &[u64]| primes.iter().map(|&q| (q as f64).log2()).sum::<f64>();
     let digit = q.chunks(digit_size).map(bits).fold(0.0, f64::max);
-    let needed = digit + MARGIN_BITS;
+    let fewest = ((digit + MARGIN_BITS - 0.05).ceil() as u32).div_ceil(MAX_PRIME_BITS);
+    // What neither security nor the number of primes has against.
+    let allowed = max_log_qp(log_n)? - bits(q) - 0.1;
+    let most = allowed.min(f64::from(fewest * MAX_PRIME_BITS)).floor();
+    let needed = (digit + WIDE_MARGIN_BITS).min(most).max(digit + MARGIN_BITS);
     let mut taken: BTreeSet<u64> = q.iter().copied().collect();
     // A hundredth of a bit is what primes near a power miss it by.
     let total = (needed - 0.05).ceil() as u32;
@@ -172,7 +179,7 @@ mod tests {
                     assert!(set.log_qp() <= max_log_qp(log_n).unwrap());
                     let digit = set.q().chunks(set.digit_size()).map(log2).fold(0.0, f64::max);
                     let margin = log2(set.p()) - digit;
-                    assert!((1.9..3.2).contains(&margin), "margin of {margin} bits");
+                    assert!((1.9..7.2).contains(&margin), "margin of {margin} bits");
                     assert!(set.q()[0] > 1 << (s + 3));
                     for level in 1..=depth {
                         let product = f64::from(s) + log2(&set.q()[level..=level]) + 3.0;

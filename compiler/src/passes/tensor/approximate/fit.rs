@@ -27,6 +27,9 @@ const GUARD: f64 = 1e-3;
 const SYMMETRY_BONUS: f64 = 1.25;
 /// Polynomials per channel must be this much better: every coefficient is a vector then.
 const OWN_BONUS: f64 = 1.15;
+/// Largest degree of polynomials per channel: beyond it a shared one does nearly as well, and is
+/// better behaved outside its window.
+const OWN_DEGREE: usize = 8;
 /// The leading coefficient of a monic polynomial is at least this share of the function's largest
 /// magnitude: what it is divided by grows to at most the inverse.
 const LEAD: f64 = 1.0 / 256.0;
@@ -118,7 +121,8 @@ pub(super) fn of_degree(wish: &Wish<'_>) -> Option<Fit> {
 
 fn best(wish: &Wish<'_>) -> Option<Fit> {
     let shared = shared(wish);
-    let own = wish.own.filter(|_| wish.method == Method::LeastSquares);
+    let low = wish.method == Method::LeastSquares && wish.degree <= OWN_DEGREE;
+    let own = wish.own.filter(|_| low);
     let own = own.and_then(|window| own::fit(wish, window));
     match (own, shared) {
         (Some(o), Some(s)) if o.near && (!s.near || OWN_BONUS * o.rms < s.rms) => Some(o),

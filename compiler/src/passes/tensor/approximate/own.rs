@@ -17,6 +17,8 @@ use crate::numerics::chebyshev::Grid;
 const NORMAL: f64 = 0.3;
 /// How much wider than the values the normal distribution is.
 const WIDER: f64 = 1.3;
+/// The least standard deviation that a channel is taken to have, in places.
+const NARROWEST: f64 = 0.05;
 /// Share of the guard in the weights to begin with.
 const GUARD: f64 = 1e-3;
 /// Channels whose function spans less than this share of the widest one's are measured by it: their
@@ -44,7 +46,7 @@ pub(super) fn fit(wish: &Wish<'_>, window: &Window) -> Option<Fit> {
                 grid: &grid,
                 exact: &exact[c],
                 seen: &densities[c],
-                density: smoothed(&grid, window, &densities[c]),
+                density: smoothed(&grid, &densities[c]),
                 bound: fit::near(wish.degree) * span(&exact[c]).max(SMALL * widest),
                 // A channel that hardly matters is divided by less.
                 floor: wish.monic().then(|| fit::least_lead(&exact[c]).max(least_lead / 16.0)),
@@ -87,22 +89,27 @@ fn densities(grid: &Grid, window: &Window, values: &[(u32, f64)]) -> (Vec<Vec<f6
     (all, counts)
 }
 
-/// A density with a share of a normal distribution: in units of `u` the mean is zero and the
-/// deviation one.
-fn smoothed(grid: &Grid, window: &Window, density: &[f64]) -> Vec<f64> {
+/// A density with a share of the normal distribution of its mean and deviation, widened.
+fn smoothed(grid: &Grid, density: &[f64]) -> Vec<f64> {
+    let total: f64 = density.iter().sum();
+    let moment = |f: &dyn Fn(f64) -> f64| {
+        grid.points.iter().zip(density).map(|(&t, d)| d * f(t)).sum::<f64>()
+    };
+    let mean = moment(&|t| t);
+    let std = if total > 0.0 { moment(&|t| (t - mean).powi(2)).sqrt() } else { 1.0 };
+    let std = WIDER * std.max(NARROWEST);
     // A cell's width is that of an equal angle.
     let normal: Vec<f64> = grid
         .points
         .iter()
         .map(|&t| {
-            let u = window.unplace(t) / WIDER;
+            let u = (t - mean) / std;
             (-u * u / 2.0).exp() * (1.0 - t * t).sqrt()
         })
         .collect();
-    let total: f64 = normal.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let seen = density.iter().any(|d| *d > 0.0);
-    let share = if seen { NORMAL } else { 1.0 };
-    density.iter().zip(normal).map(|(d, n)| (1.0 - share) * d + share * n / total).collect()
+    let sum: f64 = normal.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let share = if total > 0.0 { NORMAL } else { 1.0 };
+    density.iter().zip(normal).map(|(d, n)| (1.0 - share) * d + share * n / sum).collect()
 }
 
 /// One channel's problem.

@@ -5,8 +5,8 @@
 //!
 //! - *shared*: one polynomial for all. Positively homogeneous functions (ReLU) have a scale per
 //!   channel, since `f(x) = scale_c·f(u)`; all others have scale 1; centres are zero.
-//! - *own*: a polynomial per channel. Centre and scale are the channel's mean and standard
-//!   deviation, so that the interval says how many deviations every channel is followed for.
+//! - *own*: a polynomial per channel. Centre and scale are those of the range that the channel
+//!   reaches, and the interval is a little more than [-1, 1].
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::function::Function;
@@ -22,6 +22,11 @@ const QUIET: f64 = 1.0 / 16.0;
 const SIGMAS: f64 = 4.0;
 /// A channel with a polynomial of its own is followed for at least this many standard deviations.
 const OWN_SIGMAS: f64 = 4.5;
+/// Share of a channel's half-width that is added on either side at least.
+const OWN_PAD: f64 = 0.2;
+/// As [`BEYOND`], for channels with polynomials of their own: what lies outside concerns one
+/// channel, and those polynomials are of low degree.
+const OWN_BEYOND: f64 = 1.5;
 
 /// Samples to come are many more than one half of the calibration set: they reach this many times
 /// as far beyond it as the other half does.
@@ -73,33 +78,31 @@ impl Window {
         frame: Frame,
         (domain, margin): (Domain, f64),
     ) -> Result<Self, Box<Diagnostic>> {
-        let elements = seen.elements;
-        let mut window = Self::framed(function, shape, elements, frame);
-        let (mut low, mut high) = window.extremes(elements);
-        let (least, most) = (low, high);
-        if let Domain::MeanStd(sigmas) = domain {
-            let (mut count, mut sum, mut square) = (0.0, 0.0, 0.0);
-            for (e, s) in elements.iter().enumerate() {
-                let (n, mean, std) =
-                    (s.count as f64, window.unit(e, s.mean()), s.std() / window.scale_of(e));
-                (count, sum, square) =
-                    (count + n, sum + n * mean, square + n * (std * std + mean * mean));
+        let mut window = Self::framed(function, shape, seen.elements, frame, domain);
+        let (least, most) = window.extremes(seen.elements);
+        let (mut low, mut high) = match (frame, domain) {
+            (Frame::Own, Domain::MeanStd(_)) => (-1.0, 1.0),
+            (Frame::Own, Domain::MinMax) => {
+                let unseen = Unseen::of(function, shape, seen.halves, frame);
+                let pad = |unseen: f64| margin.max(OWN_PAD).max(2.0 * OWN_BEYOND * unseen);
+                (-1.0 - pad(unseen.below), 1.0 + pad(unseen.above))
             }
-            let mean = sum / count;
-            let reach = sigmas * (square / count - mean * mean).max(0.0).sqrt();
-            (low, high) = (mean - reach, mean + reach);
-        } else {
-            let pad = margin * (high - low) / 2.0;
-            let all = elements.iter().fold(Spread::default(), |a, b| a.merge(b));
-            let unit = if all.max > all.min { (high - low) / (all.max - all.min) } else { 0.0 };
-            let unseen = Unseen::of(function, shape, seen.halves, frame);
-            let below = pad.max(seen.tail.below * unit).max(BEYOND * unseen.below * (high - low));
-            let above = pad.max(seen.tail.above * unit).max(BEYOND * unseen.above * (high - low));
-            (low, high) = (low - below, high + above);
-            if frame == Frame::Own {
-                (low, high) = (low.min(-OWN_SIGMAS), high.max(OWN_SIGMAS));
+            (_, Domain::MeanStd(sigmas)) => window.deviations(seen.elements, sigmas),
+            (_, Domain::MinMax) => {
+                let (low, high) = (least, most);
+                let pad = margin * (high - low) / 2.0;
+                let all = seen.elements.iter().fold(Spread::default(), |a, b| a.merge(b));
+                let unit = if all.max > all.min { (high - low) / (all.max - all.min) } else { 0.0 };
+                let unseen = Unseen::of(function, shape, seen.halves, frame);
+                let reach = |tail: f64, unseen: f64| {
+                    pad.max(tail * unit).max(BEYOND * unseen * (high - low))
+                };
+                (
+                    low - reach(seen.tail.below, unseen.below),
+                    high + reach(seen.tail.above, unseen.above),
+                )
             }
-        }
+        };
         if high - low <= 1e-9 * low.abs().max(high.abs()).max(1e-300) {
             let pad = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
             (low, high) = (low - pad, high + pad);
@@ -108,13 +111,33 @@ impl Window {
         Ok(window)
     }
 
+    /// This many standard deviations of `u` around its mean.
+    fn deviations(&self, elements: &[Spread], sigmas: f64) -> (f64, f64) {
+        let (mut count, mut sum, mut square) = (0.0, 0.0, 0.0);
+        for (e, s) in elements.iter().enumerate() {
+            let (n, mean, std) =
+                (s.count as f64, self.unit(e, s.mean()), s.std() / self.scale_of(e));
+            (count, sum, square) =
+                (count + n, sum + n * mean, square + n * (std * std + mean * mean));
+        }
+        let mean = sum / count;
+        let reach = sigmas * (square / count - mean * mean).max(0.0).sqrt();
+        (mean - reach, mean + reach)
+    }
+
     /// Centres, scales and classes, without an interval.
-    fn framed(function: &Function, shape: &[usize], elements: &[Spread], frame: Frame) -> Self {
+    fn framed(
+        function: &Function,
+        shape: &[usize],
+        elements: &[Spread],
+        frame: Frame,
+        domain: Domain,
+    ) -> Self {
         let single =
             Self { centre: vec![0.0], scale: vec![1.0], class: Vec::new(), low: 0.0, high: 0.0 };
         let split = frame != Frame::Single && channels(shape) > 1;
         match frame {
-            Frame::Own => own(shape, elements, split),
+            Frame::Own => own(shape, elements, split, domain),
             _ if function.is_positively_homogeneous() => homogeneous(shape, elements, split),
             _ => single,
         }
@@ -207,7 +230,7 @@ impl Unseen {
             if known.iter().chain(other).any(|s| s.count == 0) {
                 continue;
             }
-            let window = Window::framed(function, shape, known, frame);
+            let window = Window::framed(function, shape, known, frame, Domain::MinMax);
             let ((low, high), (least, most)) = (window.extremes(known), window.extremes(other));
             if high > low {
                 out.below = out.below.max((low - least) / (high - low));
@@ -243,11 +266,19 @@ fn homogeneous(shape: &[usize], elements: &[Spread], split: bool) -> Window {
     Window { centre: vec![0.0; scale.len()], scale, class, low: 0.0, high: 0.0 }
 }
 
-/// Mean and standard deviation per channel.
-fn own(shape: &[usize], elements: &[Spread], split: bool) -> Window {
+/// What every channel reaches: its extremes, and [`OWN_SIGMAS`] standard deviations at least.
+fn own(shape: &[usize], elements: &[Spread], split: bool, domain: Domain) -> Window {
     let (class, spreads) = classes(shape, elements, split);
-    let scale = lifted(spreads.iter().map(Spread::std).collect());
-    let centre = spreads.iter().map(Spread::mean).collect();
+    let stds = lifted(spreads.iter().map(Spread::std).collect());
+    let reach = |(s, std): (&Spread, &f64)| match domain {
+        Domain::MinMax => {
+            (s.min.min(s.mean() - OWN_SIGMAS * std), s.max.max(s.mean() + OWN_SIGMAS * std))
+        }
+        Domain::MeanStd(sigmas) => (s.mean() - sigmas * std, s.mean() + sigmas * std),
+    };
+    let reaches: Vec<(f64, f64)> = spreads.iter().zip(&stds).map(reach).collect();
+    let centre = reaches.iter().map(|r| f64::midpoint(r.0, r.1)).collect();
+    let scale = reaches.iter().map(|r| (r.1 - r.0) / 2.0).collect();
     Window { centre, scale, class, low: 0.0, high: 0.0 }
 }
 
