@@ -98,6 +98,29 @@ pub enum Function {
     Cos,
     /// Arc tangent.
     Atan,
+    /// Tangent (between two poles).
+    Tan,
+    /// Hyperbolic sine.
+    Sinh,
+    /// Hyperbolic cosine.
+    Cosh,
+    /// Arc sine (`|x| ≤ 1`).
+    Asin,
+    /// Arc cosine (`|x| ≤ 1`).
+    Acos,
+    /// Area hyperbolic sine.
+    Asinh,
+    /// Area hyperbolic cosine (`x ≥ 1`).
+    Acosh,
+    /// Area hyperbolic tangent (`|x| < 1`).
+    Atanh,
+    /// `x + bias` below `-lambd`, `x - bias` above `lambd`, 0 between.
+    Shrink {
+        /// What the values outside are moved by.
+        bias: f64,
+        /// Where the values between end.
+        lambd: f64,
+    },
 }
 
 impl Function {
@@ -159,6 +182,23 @@ impl Function {
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
             Self::Atan => x.atan(),
+            Self::Tan => x.tan(),
+            Self::Sinh => x.sinh(),
+            Self::Cosh => x.cosh(),
+            Self::Asin => x.asin(),
+            Self::Acos => x.acos(),
+            Self::Asinh => x.asinh(),
+            Self::Acosh => x.acosh(),
+            Self::Atanh => x.atanh(),
+            Self::Shrink { bias, lambd } => {
+                if x < -lambd {
+                    x + bias
+                } else if x > lambd {
+                    x - bias
+                } else {
+                    0.0
+                }
+            }
         }
     }
 

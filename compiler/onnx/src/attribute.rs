@@ -157,6 +157,12 @@ impl Attributes {
     }
 }
 
+impl FromIterator<(String, AttributeValue)> for Attributes {
+    fn from_iter<I: IntoIterator<Item = (String, AttributeValue)>>(pairs: I) -> Self {
+        Self { values: pairs.into_iter().collect() }
+    }
+}
+
 /// What can be wrong while reading all attributes of a node.
 #[derive(Debug)]
 pub(crate) enum AttributesError {

@@ -20,7 +20,7 @@ use crate::tensor::Tensor;
 pub const IR_VERSIONS: RangeInclusive<i64> = 3..=14;
 
 /// Versions of the default operator set that are read.
-pub const OPSETS: RangeInclusive<i64> = 7..=28;
+pub const OPSETS: RangeInclusive<i64> = 6..=28;
 
 /// Versions of the operator set `ai.onnx.ml` that are read.
 pub const ML_OPSETS: RangeInclusive<i64> = 1..=5;

@@ -4,9 +4,7 @@ use heplan_ir::diagnostic::Code;
 use heplan_ir::function::Function;
 
 use super::array::{Array, Data, broadcast_shape, broadcast_source, elements};
-use super::context::{
-    Emitted, Fault, NodeCx, Operand, Secret, column, fault, fault_help, known, one,
-};
+use super::context::{Emitted, Fault, NodeCx, Operand, column, fault, known, one};
 use super::elementwise::{reciprocal_of, uniform};
 
 /// Every operator that is a function of one operand and perhaps attributes.
@@ -27,6 +25,7 @@ pub(super) fn unary(cx: &mut NodeCx<'_>) -> Emitted {
     let x = cx.secret(0)?;
     one(match function {
         Function::Reciprocal => reciprocal_of(cx, &x),
+        Function::Log => super::softmax::logarithm(cx, &x)?,
         function => cx.function(&x, function),
     })
 }
@@ -75,6 +74,15 @@ fn function_of(cx: &NodeCx<'_>) -> Result<Function, Fault> {
         "Sin" => Function::Sin,
         "Cos" => Function::Cos,
         "Atan" => Function::Atan,
+        "Tan" => Function::Tan,
+        "Sinh" => Function::Sinh,
+        "Cosh" => Function::Cosh,
+        "Asin" => Function::Asin,
+        "Acos" => Function::Acos,
+        "Asinh" => Function::Asinh,
+        "Acosh" => Function::Acosh,
+        "Atanh" => Function::Atanh,
+        "Shrink" => Function::Shrink { bias: float("bias", 0.0)?, lambd: float("lambd", 0.5)? },
         other => return Err(fault(Code::UnknownOperator, format!("{other} is no function here"))),
     })
 }
@@ -98,6 +106,12 @@ pub(super) fn clip(cx: &mut NodeCx<'_>) -> Emitted {
     };
     let min = bound(1, "min", f64::NEG_INFINITY)?;
     let max = bound(2, "max", f64::INFINITY)?;
+    if min > max {
+        // ONNX: min(max(x, min), max).
+        let shape = cx.shape(0)?;
+        let count = elements(&shape)?;
+        return known(Array { shape, data: Data::Float(vec![max; count]) });
+    }
     let clip = Function::Clip { min, max };
     if let Operand::Constant(c) = cx.operand(0)? {
         let data = match &c.data {
@@ -136,72 +150,4 @@ pub(super) fn p_relu(cx: &mut NodeCx<'_>) -> Emitted {
     let terms = vec![(x.id, diagonal(&|s| s)), (positive.id, diagonal(&|s| 1.0 - s))];
     let y = cx.affine(terms, None, x.shape.clone());
     one(y)
-}
-
-/// `Greater` and `GreaterOrEqual` with one constant bound: encrypted data cannot be compared
-/// cheaply, but exporters guard Softplus by such a comparison, which `Where` recognises.
-pub(super) fn greater(cx: &mut NodeCx<'_>) -> Emitted {
-    if let (Operand::Constant(a), Operand::Constant(b)) = (cx.operand(0)?, cx.operand(1)?) {
-        let or_equal = cx.node.op_type.ends_with("OrEqual");
-        return known(super::fold::compare(a, b, |o| o.is_gt() || or_equal && o.is_eq())?);
-    }
-    let comparison = || {
-        fault_help(
-            Code::UnsupportedMode,
-            "encrypted data is compared",
-            "replace the comparison by a smooth function, or compare after decryption",
-        )
-    };
-    let Ok(tensor) = cx.secret(0) else { return Err(comparison()) };
-    let Ok((_, bound)) = cx.weights(1) else { return Err(comparison()) };
-    let bound = uniform(&bound).ok_or_else(comparison)?;
-    Ok(vec![Operand::Above { tensor, bound }])
-}
-
-/// `Where`: with a constant condition a selection; with the guard that exporters put around
-/// Softplus (`x` itself above a bound at which the two are equal) Softplus alone.
-pub(super) fn select(cx: &mut NodeCx<'_>) -> Emitted {
-    if let Operand::Above { tensor, bound } = cx.operand(0)? {
-        let (tensor, bound) = (tensor.clone(), *bound);
-        let (yes, no) = (cx.secret(1)?, cx.secret(2)?);
-        if super::patterns::is_guarded_softplus(cx.graph, tensor.id, bound, yes.id, no.id) {
-            return one(no);
-        }
-        return Err(fault_help(
-            Code::UnsupportedMode,
-            "the choice depends on encrypted data",
-            "replace it by an activation such as Relu or Clip",
-        ));
-    }
-    let condition = cx.constant(0)?;
-    let Data::Bool(chosen) = &condition.data else {
-        return Err(fault(Code::BadNode, format!("condition is {}", condition.data.kind())));
-    };
-    if let (Operand::Constant(a), Operand::Constant(b)) = (cx.operand(1)?, cx.operand(2)?) {
-        return known(super::fold::select(&condition.shape, chosen, a, b)?);
-    }
-    let shape = broadcast_shape(&broadcast_shape(&condition.shape, &cx.shape(1)?)?, &cx.shape(2)?)?;
-    let count = elements(&shape)?;
-    let mask = broadcast_source(&shape, &condition.shape);
-    let mut bias = vec![0.0; count];
-    let mut terms = Vec::new();
-    for (operand, wanted) in [(1, true), (2, false)] {
-        let source = broadcast_source(&shape, &cx.shape(operand)?);
-        let here = |r: usize| chosen[mask[r]] == wanted;
-        match cx.operand(operand)? {
-            Operand::Secret(Secret { id, shape: own }) => {
-                let matrix = heplan_ir::matrix::SparseMatrix::gather(count, elements(own)?, |r| {
-                    here(r).then(|| source[r])
-                });
-                terms.push((*id, matrix));
-            }
-            _ => {
-                // Minus infinity is how exporters write an attention mask; only what is chosen counts.
-                let values = cx.constant(operand)?.floats();
-                (0..count).filter(|&r| here(r)).for_each(|r| bias[r] = values[source[r]]);
-            }
-        }
-    }
-    cx.finite(&bias, "the chosen constant", None)?;
-    one(cx.affine(terms, Some(bias), shape))
 }

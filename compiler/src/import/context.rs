@@ -11,7 +11,7 @@ use heplan_ir::entity::{OriginId, ValueId};
 use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::tensor::{Graph, Op};
-use heplan_onnx::{AttributeError, Node};
+use heplan_onnx::{AttributeError, DataType, Node};
 
 use super::array::{Array, Data, MAX_CONSTANT, constant_elements, elements};
 
@@ -50,12 +50,15 @@ pub(super) enum Operand {
     Secret(Secret),
     /// Known while compiling.
     Constant(Rc<Array>),
-    /// `tensor > bound`, element by element: exists only to be recognised in a `Where`.
+    /// `tensor > bound` or `tensor < bound`, element by element: exists only to be recognised in
+    /// a `Where`.
     Above {
         /// The compared tensor.
         tensor: Secret,
         /// The bound.
         bound: f64,
+        /// Whether above is meant.
+        above: bool,
     },
     /// A result that is left out, with the reason.
     LeftOut(&'static str),
@@ -68,6 +71,8 @@ pub(super) struct NodeCx<'a> {
     pub(super) node: &'a Node,
     pub(super) opset: i64,
     pub(super) operands: Vec<Option<Operand>>,
+    /// The element types in the file of those operands that are initialisers.
+    pub(super) data_types: Vec<Option<DataType>>,
     pub(super) graph: &'a mut Graph,
     pub(super) origin: OriginId,
     pub(super) notes: &'a mut Vec<String>,
@@ -97,8 +102,8 @@ impl NodeCx<'_> {
     /// Number of elements of a result that is encrypted where operand 0 is, else constant.
     pub(super) fn count(&self, shape: &[usize]) -> Result<usize, Fault> {
         match self.operand(0)? {
-            Operand::Constant(_) => constant_elements(shape),
-            _ => elements(shape),
+            Operand::Secret(_) if !shape.contains(&0) => elements(shape),
+            _ => constant_elements(shape),
         }
     }
 

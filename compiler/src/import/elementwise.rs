@@ -78,7 +78,10 @@ pub(super) fn sum(cx: &mut NodeCx<'_>, terms: &[Term]) -> Result<Operand, Fault>
         match &term.operand {
             Operand::Constant(c) => {
                 let values = c.floats();
-                cx.finite(&values, "a summand", None)?;
+                // Minus infinity is a mask, which only a softmax can take; the driver sees to it.
+                let finite: Vec<f64> =
+                    values.iter().copied().filter(|&v| v != f64::NEG_INFINITY).collect();
+                cx.finite(&finite, "a summand", None)?;
                 bias.iter_mut().zip(&source).for_each(|(b, &s)| *b += term.factor * values[s]);
             }
             Operand::Secret(x) => {
@@ -144,6 +147,10 @@ pub(super) fn div(cx: &mut NodeCx<'_>) -> Emitted {
         }
         _ => {
             let (a, b) = (cx.secret(0)?, cx.secret(1)?);
+            let shape = broadcast_shape(&a.shape, &b.shape)?;
+            if let Some(y) = super::softmax::written_out(cx, &a, &b, &shape)? {
+                return Ok(vec![y]);
+            }
             let inverse = reciprocal_of(cx, &b);
             one(product(cx, &a, &inverse)?)
         }
@@ -200,6 +207,9 @@ pub(super) fn expand(cx: &mut NodeCx<'_>, x: &Secret, shape: &[usize]) -> Result
 /// The largest exponent that is multiplied out.
 const MAX_POWER: i64 = 256;
 
+/// The largest exponent where several are given: the powers of all elements are of one size.
+const LARGEST_OF_SEVERAL: u8 = 8;
+
 /// `Pow`: whole exponents by repeated squaring, others as a function.
 pub(super) fn pow(cx: &mut NodeCx<'_>) -> Emitted {
     if let (Operand::Constant(a), Operand::Constant(b)) = (cx.operand(0)?, cx.operand(1)?) {
@@ -212,11 +222,7 @@ pub(super) fn pow(cx: &mut NodeCx<'_>) -> Emitted {
     let (e_shape, exponents) = cx.weights(1)?;
     let out = broadcast_shape(&x.shape, &e_shape)?;
     let Some(exponent) = uniform(&exponents) else {
-        return Err(fault_help(
-            Code::UnsupportedMode,
-            "the exponent differs between elements",
-            "split the tensor so that each part has one exponent",
-        ));
+        return several_powers(cx, &x, &e_shape, &exponents, out);
     };
     let x = expand(cx, &x, &out)?;
     if exponent.fract() != 0.0 {
@@ -233,6 +239,38 @@ pub(super) fn pow(cx: &mut NodeCx<'_>) -> Emitted {
     }
     let y = power(cx, &x, exponent.abs() as u32);
     one(if exponent < 0.0 { reciprocal_of(cx, &y) } else { y })
+}
+
+/// Whole exponents that differ between elements: a sum of powers, each where it is wanted.
+fn several_powers(
+    cx: &mut NodeCx<'_>,
+    x: &Secret,
+    e_shape: &[usize],
+    exponents: &[f64],
+    out: Vec<usize>,
+) -> Emitted {
+    let whole = |e: &f64| e.fract() == 0.0 && (0.0..=f64::from(LARGEST_OF_SEVERAL)).contains(e);
+    if !exponents.iter().all(whole) {
+        return Err(fault_help(
+            Code::UnsupportedMode,
+            format!("exponents differ and are not all whole, from 0 to {LARGEST_OF_SEVERAL}"),
+            "split the tensor so that each part has one exponent",
+        ));
+    }
+    let x = expand(cx, x, &out)?;
+    let count = elements(&out)?;
+    let source = broadcast_source(&out, e_shape);
+    let wanted = |r: usize| exponents[source[r]] as u32;
+    let mut found: Vec<u32> = exponents.iter().map(|&e| e as u32).collect();
+    found.sort_unstable();
+    found.dedup();
+    let mut terms = Vec::new();
+    for &n in found.iter().filter(|&&n| n > 0) {
+        let y = power(cx, &x, n);
+        terms.push((y.id, SparseMatrix::gather(count, count, |r| (wanted(r) == n).then_some(r))));
+    }
+    let ones = (0..count).map(|r| if wanted(r) == 0 { 1.0 } else { 0.0 }).collect();
+    one(cx.affine(terms, Some(ones), out))
 }
 
 /// `x^n` for `n ≥ 1` with the fewest levels: `x^(n/2)·x^(n - n/2)`.
@@ -282,12 +320,22 @@ pub(super) fn min(cx: &mut NodeCx<'_>) -> Emitted {
 }
 
 fn extremum(cx: &mut NodeCx<'_>, sign: f64) -> Emitted {
-    let mut best = cx.operand(0)?.clone();
-    for i in 1..cx.operands.len() {
-        let next = cx.operand(i)?.clone();
-        best = pair_extremum(cx, best, next, sign)?;
+    let all = (0..cx.operands.len().max(1)).map(|i| cx.operand(i).cloned());
+    let mut all = all.collect::<Result<Vec<_>, _>>()?;
+    // Constants among themselves first, then pairs: the depth is logarithmic.
+    all.sort_by_key(|o| !matches!(o, Operand::Constant(_)));
+    while all.len() > 1 {
+        let mut rest = all.into_iter();
+        let mut winners = Vec::new();
+        while let Some(a) = rest.next() {
+            winners.push(match rest.next() {
+                Some(b) => pair_extremum(cx, a, b, sign)?,
+                None => a,
+            });
+        }
+        all = winners;
     }
-    Ok(vec![best])
+    Ok(all)
 }
 
 /// With a constant `max(x, c) = relu(x - c) + c`; of two encrypted tensors

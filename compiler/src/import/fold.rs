@@ -216,8 +216,8 @@ pub(super) fn size(cx: &mut NodeCx<'_>) -> Emitted {
     known(Array { shape: Vec::new(), data: Data::Int(vec![count as i64]) })
 }
 
-/// `Equal`, `Less`, `LessOrEqual` of constants.
-pub(super) fn comparison(cx: &mut NodeCx<'_>) -> Emitted {
+/// `Equal` of constants.
+pub(super) fn equal(cx: &mut NodeCx<'_>) -> Emitted {
     if !matches!((cx.operand(0)?, cx.operand(1)?), (Operand::Constant(_), Operand::Constant(_))) {
         return Err(fault_help(
             Code::UnsupportedMode,
@@ -225,12 +225,7 @@ pub(super) fn comparison(cx: &mut NodeCx<'_>) -> Emitted {
             "replace the comparison by a smooth function, or compare after decryption",
         ));
     }
-    let (a, b) = (cx.constant(0)?, cx.constant(1)?);
-    known(match cx.node.op_type.as_str() {
-        "Equal" => compare(&a, &b, Ordering::is_eq)?,
-        "Less" => compare(&a, &b, Ordering::is_lt)?,
-        _ => compare(&a, &b, Ordering::is_le)?,
-    })
+    known(compare(&*cx.constant(0)?, &*cx.constant(1)?, Ordering::is_eq)?)
 }
 
 /// `And`, `Or`, `Xor`, `Not` of constants.
@@ -288,7 +283,21 @@ pub(super) fn modulo(cx: &mut NodeCx<'_>) -> Emitted {
 /// `Cast` and `CastLike`: encrypted data stays what it is between float types.
 pub(super) fn cast(cx: &mut NodeCx<'_>) -> Emitted {
     use heplan_onnx::{DataType, Kind};
-    let target = if cx.node.op_type == "CastLike" {
+    let wide = |t: DataType| {
+        !matches!(
+            t,
+            DataType::Float8E4M3Fn
+                | DataType::Float8E4M3Fnuz
+                | DataType::Float8E5M2
+                | DataType::Float8E5M2Fnuz
+        )
+    };
+    let number = i32::try_from(cx.attr_int("to", 0)?).unwrap_or(0);
+    let named = DataType::from_number(number);
+    let like = cx.data_types.get(1).copied().flatten().unwrap_or(DataType::Float);
+    let is_like = cx.node.op_type == "CastLike";
+    let narrow = !wide(if is_like { like } else { named });
+    let target = if is_like {
         match cx.operand(1)? {
             Operand::Constant(c) => match c.data {
                 Data::Float(_) => Kind::Float,
@@ -298,14 +307,16 @@ pub(super) fn cast(cx: &mut NodeCx<'_>) -> Emitted {
             _ => Kind::Float,
         }
     } else {
-        let number = i32::try_from(cx.attr_int("to", 0)?).unwrap_or(0);
-        DataType::from_number(number).kind()
+        named.kind()
     };
     let operand = cx.operand(0)?;
     let unsupported = |what: &str| {
-        let message = format!("{what} is cast to a type that is not a float");
+        let message = format!("{what} is cast to a type that is not a float of 16 bits or more");
         fault_help(Code::UnsupportedType, message, "keep the data in floats up to the output")
     };
+    if narrow {
+        return Err(unsupported("a value"));
+    }
     let Operand::Constant(c) = operand else {
         return if target == Kind::Float || matches!(operand, Operand::LeftOut(_)) {
             Ok(vec![operand.clone()])

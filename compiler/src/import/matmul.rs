@@ -2,6 +2,7 @@
 //! on both sides it is an element-wise product of the two, spread over `[…, m, n, k]`, and a sum.
 
 use heplan_ir::diagnostic::Code;
+use heplan_onnx::AttributeValue;
 
 use super::array::{broadcast_shape, broadcast_source, elements};
 use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, non_zeros, one};
@@ -29,6 +30,10 @@ pub(super) fn mat_mul(cx: &mut NodeCx<'_>) -> Emitted {
     if a_shape.is_empty() || b_shape.is_empty() {
         return Err(fault(Code::ShapeMismatch, "a scalar has no matrix product"));
     }
+    let constant = |i: usize| matches!(cx.optional(i), Some(Operand::Constant(_)));
+    if constant(0) && constant(1) {
+        return of_constants(cx, a_shape.len() == 1, b_shape.len() == 1);
+    }
     let a = side(0, &a_shape, false, a_shape.len() == 1);
     let mut b = side(1, &b_shape, false, false);
     if b_shape.len() == 1 {
@@ -50,6 +55,17 @@ pub(super) fn mat_mul(cx: &mut NodeCx<'_>) -> Emitted {
         shape.push(b.cols);
     }
     one(multiply(cx, &a, &b, &batch, shape, 1.0)?)
+}
+
+/// The product of two constants; vectors lack an axis.
+fn of_constants(cx: &mut NodeCx<'_>, left_vector: bool, right_vector: bool) -> Emitted {
+    let (left, row) = if left_vector { ("j", "") } else { ("...ij", "i") };
+    let (right, col) = if right_vector { ("j", "") } else { ("...jk", "k") };
+    let batch = if left_vector && right_vector { "" } else { "..." };
+    let equation = format!("{left},{right}->{batch}{row}{col}");
+    let equation = AttributeValue::Text(equation.into_bytes().into());
+    let (a, b) = (cx.operand(0)?.clone(), cx.operand(1)?.clone());
+    Ok(vec![cx.part("Einsum", &[&a, &b], &[("equation", equation)])?])
 }
 
 /// `Gemm`: `alpha·A·B + beta·C`.

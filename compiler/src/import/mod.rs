@@ -26,23 +26,35 @@ use context::{Emitted, NodeCx, Operand, Secret};
 
 mod activation;
 mod array;
+mod attention;
 mod bind;
+mod choice;
+mod compose;
 mod context;
 mod conv;
+mod einsum;
 mod elementwise;
+mod extremum;
 mod fold;
+mod legacy;
+mod loss;
 mod matmul;
 mod ml;
 mod norm;
 mod order;
 mod pad;
 mod patterns;
+mod places;
 mod pool;
 mod reduce;
 mod refused;
 pub mod registry;
+mod resize;
+mod sample;
 mod select;
 mod shape;
+mod softmax;
+mod statistics;
 mod sweep;
 mod window;
 
@@ -261,15 +273,17 @@ impl Driver<'_> {
         }
         let encrypted = operands.iter().flatten().any(|o| matches!(o, Operand::Secret(_)));
         let origin = self.graph.origins.node(origin_of(node));
+        let stored = |name: &String| self.initialisers.get(name.as_str()).map(|t| t.data_type());
         let mut cx = NodeCx {
             node,
             opset,
             operands,
+            data_types: node.inputs.iter().map(stored).collect(),
             graph: &mut self.graph,
             origin,
             notes: &mut self.notes,
         };
-        let results = (entry.import)(&mut cx);
+        let results = legacy::align(&mut cx).and_then(|()| (entry.import)(&mut cx));
         match (results, refused::explain(op)) {
             (Err(_), Some(explained)) if encrypted => Err(explained),
             (results, _) => results,
@@ -302,6 +316,7 @@ impl Driver<'_> {
     }
 
     fn bind_outputs(&mut self) {
+        let mut constant: Vec<String> = Vec::new();
         for output in &self.model.graph.outputs {
             let name = &output.name;
             match self.value(name) {
@@ -309,18 +324,21 @@ impl Driver<'_> {
                 Operand::LeftOut(why) => {
                     self.notes.push(format!("output {name:?} is left out: it is {why}"));
                 }
-                Operand::Constant(_) => self.findings.push(
-                    Diagnostic::new(
-                        Code::NoInput,
-                        format!("output {name:?} does not depend on any input"),
-                    )
-                    .help("drop the output from the export"),
-                ),
+                Operand::Constant(_) => constant.push(name.clone()),
                 Operand::Above { .. } => self.findings.push(Diagnostic::new(
                     Code::UnsupportedMode,
                     format!("output {name:?} is a comparison of encrypted data"),
                 )),
                 Operand::Unknown => {}
+            }
+        }
+        for name in constant {
+            let message = format!("output {name:?} does not depend on any input");
+            if self.graph.outputs.is_empty() {
+                let help = "drop the output from the export";
+                self.findings.push(Diagnostic::new(Code::NoInput, message).help(help));
+            } else {
+                self.notes.push(format!("{message}; it is left out"));
             }
         }
         if self.graph.outputs.is_empty() && self.findings.is_empty() {
@@ -334,10 +352,26 @@ impl Driver<'_> {
             return Err(self.findings);
         }
         let (graph, unread) = sweep::sweep(self.graph);
+        if let Some(finding) = left_mask(&graph) {
+            return Err(vec![finding]);
+        }
         let unread = unread.iter().map(|name| format!("input {name:?} is not read by any output"));
         self.notes.extend(unread);
         Ok(Import { graph, notes: self.notes })
     }
+}
+
+/// The finding about a mask of minus infinity that no softmax took.
+fn left_mask(graph: &Graph) -> Option<Diagnostic> {
+    let infinite = |value: &&heplan_ir::tensor::Value| match &value.op {
+        Op::Affine { bias: Some(b), .. } => graph.consts.vector(*b).iter().any(|v| v.is_infinite()),
+        _ => false,
+    };
+    let value = graph.values.iter().find(infinite)?;
+    let mut finding = Diagnostic::new(Code::BadTensor, "minus infinity is added to encrypted data")
+        .help("as a mask it is accepted in front of a Softmax only");
+    finding.node = graph.origins.nodes(value.origin).next().cloned();
+    Some(finding)
 }
 
 /// Why a node is passed over: an operand of it was left out.

@@ -63,6 +63,76 @@ pub(super) fn is_guarded_softplus(
         && argument >= 10.0
 }
 
+/// `scale·x + shift`, element by element.
+pub(super) struct Line {
+    pub(super) scale: Vec<f64>,
+    pub(super) shift: Vec<f64>,
+}
+
+impl Line {
+    /// The value of element `r` where `x` is this.
+    pub(super) fn at(&self, r: usize, x: f64) -> f64 {
+        self.scale[r] * x + self.shift[r]
+    }
+}
+
+/// How `id` comes from `base` if only element-wise scalings and shifts lie between, be they
+/// different for every element.
+pub(super) fn line(graph: &Graph, id: ValueId, base: ValueId) -> Option<Line> {
+    let count = graph.value(base).elements();
+    let mut line = Line { scale: vec![1.0; count], shift: vec![0.0; count] };
+    let mut at = id;
+    for _ in 0..MAX_CHAIN {
+        if at == base {
+            return Some(line);
+        }
+        let Op::Affine { terms, bias } = &graph.value(at).op else { return None };
+        let [(x, matrix)] = terms.as_slice() else { return None };
+        let matrix = graph.consts.matrix(*matrix);
+        if (matrix.rows, matrix.cols) != (count, count) || matrix.entries().any(|(r, c, _)| r != c)
+        {
+            return None;
+        }
+        if let Some(bias) = bias {
+            let bias = graph.consts.vector(*bias);
+            line.shift
+                .iter_mut()
+                .zip(&line.scale)
+                .zip(bias.iter())
+                .for_each(|((t, s), b)| *t += s * b);
+        }
+        let mut diagonal = vec![0.0; count];
+        matrix.entries().for_each(|(r, _, v)| diagonal[r] = v);
+        line.scale.iter_mut().zip(diagonal).for_each(|(s, d)| *s *= d);
+        at = *x;
+    }
+    None
+}
+
+/// `high` above zero and `low` below, if that is `γ·x` and `γ·α·(exp(x) - 1)` or their kin.
+pub(super) fn exponential_linear(
+    graph: &Graph,
+    x: ValueId,
+    high: ValueId,
+    low: ValueId,
+) -> Option<Function> {
+    let linear = link_to(graph, high, x).filter(|l| l.shift == 0.0 && l.scale > 0.0)?;
+    let (outer, Function::Exp, argument) = function_in(graph, low)? else { return None };
+    let inner = link_to(graph, argument, x).filter(|l| l.shift == 0.0)?;
+    if !near(outer.shift, -outer.scale) {
+        return None;
+    }
+    let (gamma, alpha) = (linear.scale, outer.scale / linear.scale);
+    if inner.scale == 1.0 {
+        return Some(if gamma == 1.0 {
+            Function::Elu { alpha }
+        } else {
+            Function::Selu { alpha, gamma }
+        });
+    }
+    (gamma == 1.0 && near(inner.scale * alpha, 1.0)).then_some(Function::Celu { alpha })
+}
+
 /// `a = s·x`, and `b` is made of a function of the same `x`.
 fn one_order(graph: &Graph, a: ValueId, b: ValueId) -> Option<(ValueId, Function, f64)> {
     if graph.value(a).shape != graph.value(b).shape {

@@ -6,37 +6,12 @@ use super::context::Fault;
 
 /// Operator, reason, way out.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("MaxPool", MAXIMUM, "replace it by AveragePool and train again"),
-    ("GlobalMaxPool", MAXIMUM, "replace it by GlobalAveragePool and train again"),
     ("MaxRoiPool", MAXIMUM, "replace it by an average"),
-    ("LpPool", "it takes roots of encrypted sums", "replace it by AveragePool"),
-    ("GlobalLpPool", "it takes roots of encrypted sums", "replace it by GlobalAveragePool"),
-    (
-        "Softmax",
-        QUOTIENT,
-        "drop it from the export where it is last; it does not change the argmax",
-    ),
-    (
-        "LogSoftmax",
-        QUOTIENT,
-        "drop it from the export where it is last; it does not change the argmax",
-    ),
     ("Hardmax", MAXIMUM, "drop it from the export and take the argmax after decryption"),
     ("ArgMax", MAXIMUM, "drop it from the export and take the argmax after decryption"),
     ("ArgMin", MAXIMUM, "drop it from the export and take the argmin after decryption"),
     ("TopK", MAXIMUM, "drop it from the export and sort after decryption"),
     ("NonMaxSuppression", MAXIMUM, "do it after decryption"),
-    ("ReduceMax", MAXIMUM, "replace it by ReduceMean and train again"),
-    ("ReduceMin", MAXIMUM, "replace it by ReduceMean and train again"),
-    ("ReduceProd", "it multiplies many encrypted values", "replace it by a sum of logarithms"),
-    ("ReduceLogSumExp", QUOTIENT, "do it after decryption"),
-    ("LayerNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
-    ("InstanceNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
-    ("GroupNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
-    ("RMSNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
-    ("LpNormalization", STATISTICS, "do it after decryption"),
-    ("MeanVarianceNormalization", STATISTICS, "replace it by BatchNormalization and train again"),
-    ("LRN", STATISTICS, "replace it by BatchNormalization and train again"),
     ("If", CONTROL, "export the branch that is used"),
     ("Loop", CONTROL, "unroll it in the export"),
     ("Scan", CONTROL, "unroll it in the export"),
@@ -53,10 +28,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("QLinearMatMul", STEP, "export the float model"),
     ("MatMulInteger", STEP, "export the float model"),
     ("ConvInteger", STEP, "export the float model"),
-    ("GatherElements", ADDRESS, "use constant positions with Gather"),
-    ("GatherND", ADDRESS, "use constant positions with Gather"),
-    ("ScatterND", ADDRESS, "use Concat of slices"),
-    ("ScatterElements", ADDRESS, "use Concat of slices"),
     ("NonZero", ADDRESS, "do it after decryption"),
     ("OneHot", ADDRESS, "let the client encode its input"),
     (
@@ -76,7 +47,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 const MAXIMUM: &str = "it compares encrypted values";
-const QUOTIENT: &str = "it divides by a sum of exponentials of encrypted values";
 const STATISTICS: &str = "it divides by statistics of encrypted values";
 const CONTROL: &str = "what it runs depends on data";
 const STEP: &str = "it is a step function, which no polynomial follows";

@@ -327,13 +327,13 @@ def errors():
     x = [("x", TensorProto.FLOAT, ["batch", 4])]
     image = [("x", TensorProto.FLOAT, ["batch", 2, 4, 4])]
     w = weight(4, 3).astype(np.float32)
-    bad("all_at_once", [n("MaxPool", "x", "p", kernel_shape=[2, 2]), n("Relu", "p", "r"), n("Softmax", "x", "s"),
+    bad("all_at_once", [n("Floor", "x", "p"), n("Relu", "p", "r"), n("Hardmax", "x", "s"),
                         helper.make_node("FusedGelu", ["x"], ["g"], domain="com.example"), n("Sum", "r,s,g")],
         image, domains=["com.example"])
     bad("bad_attribute", n("Flatten", "x", axis=7), x)
     bad("bad_shape", n("MatMul", "x,w"), x, consts=dict(w=w[:3]))
     bad("comparison", [n("Less", "x,x1", "l"), n("Where", "l,x,x1")], x + [("x1", TensorProto.FLOAT, ["batch", 4])])
-    bad("constant_output", [n("Relu", "x"), n("Identity", "w", "y1")], x, ("y", "y1"), dict(w=w))
+    bad("constant_output", n("Identity", "w"), x, consts=dict(w=w))
     bad("cycle", [n("Add", "x,b", "a"), n("Relu", "a", "b"), n("Neg", "b")], x)
     bad("defined_twice", [n("Relu", "x"), n("Neg", "x")], x)
     bad("dynamic_weight", n("Conv", "x,x1"), image + [("x1", TensorProto.FLOAT, [2, 2, 3, 3])])

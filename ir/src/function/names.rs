@@ -66,4 +66,13 @@ names! {
     Sin = "sin",
     Cos = "cos",
     Atan = "atan",
+    Tan = "tan",
+    Sinh = "sinh",
+    Cosh = "cosh",
+    Asin = "asin",
+    Acos = "acos",
+    Asinh = "asinh",
+    Acosh = "acosh",
+    Atanh = "atanh",
+    Shrink { bias, lambd } = "shrink",
 }

@@ -22,6 +22,8 @@ use crate::options::Method;
 const POINTS: usize = 2048;
 /// Share of the guard in the weights to begin with.
 const GUARD: f64 = 1e-3;
+/// Largest error, relative to the function's magnitude, that is called near whatever its range.
+const EXACT: f64 = 1e-9;
 /// A fit that uses the function's symmetry (half of its coefficients are zero) may be this much
 /// worse.
 const SYMMETRY_BONUS: f64 = 1.25;
@@ -165,11 +167,16 @@ fn symmetry(function: &Function) -> Option<Symmetry> {
         | Function::Softplus
         | Function::HardSwish => (0.0, 0.5, false),
         Function::LeakyRelu { alpha } => (0.0, f64::midpoint(1.0, alpha), false),
-        Function::Abs | Function::Cos => (0.0, 0.0, false),
+        Function::Abs | Function::Cos | Function::Cosh => (0.0, 0.0, false),
         Function::Tanh
         | Function::Erf
         | Function::Sin
         | Function::Atan
+        | Function::Sinh
+        | Function::Asin
+        | Function::Asinh
+        | Function::Atanh
+        | Function::Shrink { .. }
         | Function::Softsign
         | Function::Sign => (0.0, 0.0, true),
         Function::Sigmoid => (0.5, 0.0, true),
@@ -332,7 +339,10 @@ pub(super) fn measured(
         max_error = max_error.max(error);
         square += d * error * error;
     }
-    Quality { max_error, square, near: max_error <= near(degree) * range }
+    // A range as small as rounding errors says nothing about the fit.
+    let magnitude = low.abs().max(high.abs());
+    let near = max_error <= near(degree) * range || max_error <= EXACT * magnitude;
+    Quality { max_error, square, near }
 }
 
 pub(super) fn extremes(values: &[f64]) -> (f64, f64) {

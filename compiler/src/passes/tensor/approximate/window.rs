@@ -296,7 +296,12 @@ fn within_domain(
     (low, high): (f64, f64),
     (least, most): (f64, f64),
 ) -> Result<(f64, f64), Box<Diagnostic>> {
-    let open = matches!(function, Function::Log | Function::Reciprocal);
+    // Functions with a pole at zero, and those that end there.
+    let open = match function {
+        Function::Log | Function::Reciprocal => true,
+        Function::Pow { exponent } => *exponent < 0.0,
+        _ => false,
+    };
     let closed = matches!(function, Function::Sqrt | Function::Pow { .. });
     let below = matches!(function, Function::Reciprocal) && most < 0.0;
     if open && !below && least <= 0.0 {
@@ -309,10 +314,22 @@ fn within_domain(
                 .help("add a small constant to its operand, or clip it away from zero"),
         ));
     }
-    Ok(match (open, closed, below) {
-        (_, _, true) => (low, high.min(most / 2.0)),
-        (true, ..) => (low.max(least / 2.0), high),
-        (_, true, _) => (low.max(0.0), high),
+    Ok(match function {
+        Function::Asin | Function::Acos => (low.max(-1.0), high.min(1.0)),
+        Function::Acosh => (low.max(1.0), high),
+        // Half of the way from the extremes to the poles.
+        Function::Atanh => {
+            (low.max(f64::midpoint(least, -1.0)), high.min(f64::midpoint(most, 1.0)))
+        }
+        Function::Tan => {
+            let pole = std::f64::consts::FRAC_PI_2;
+            let period = ((least + pole) / (2.0 * pole)).floor();
+            let (left, right) = ((2.0 * period - 1.0) * pole, (2.0 * period + 1.0) * pole);
+            (low.max(f64::midpoint(least, left)), high.min(f64::midpoint(most, right)))
+        }
+        _ if below => (low, high.min(most / 2.0)),
+        _ if open => (low.max(least / 2.0), high),
+        _ if closed => (low.max(0.0), high),
         _ => (low, high),
     })
 }

@@ -1,0 +1,266 @@
+//! One case: compile, simulate, compare; and the same on real ciphertexts.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use heplan_ckks::backend::DEFAULT_CACHE_BYTES;
+use heplan_ckks::client::{Client, Sharing};
+use heplan_ckks::files::ciphertexts::CiphertextFile;
+use heplan_ckks::server::Server;
+use heplan_compiler::data::Samples;
+use heplan_compiler::import;
+use heplan_compiler::judge::{Judge, Refusal, Tensors};
+use heplan_compiler::options::Options;
+use heplan_compiler::pipeline::observer::{Observer, Stage};
+use heplan_compiler::pipeline::{CompileError, compile};
+use heplan_compiler::reference::Executor;
+use heplan_compiler::report::spans;
+use heplan_ir::diagnostic::Diagnostic;
+use heplan_ir::plan::Plan;
+use heplan_ir::tensor::{Op, Value};
+use heplan_lattice::Seed;
+use heplan_onnx::Model;
+use heplan_runtime::executor::Executor as Runner;
+use heplan_runtime::simulate::{Noise, simulate};
+
+use crate::case::{Case, Tensor};
+
+/// Calibration samples: the test's own input, and copies of it.
+const SAMPLES: usize = 24;
+/// The longest that a compilation may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The most elements of all values of a graph with functions, for the sake of time.
+const LARGEST: usize = 40_000;
+
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// Right, with the plan.
+    Passed(Box<Plan>),
+    /// Not compiled, for this reason: a diagnostic's code, and its text.
+    Refused(String, String),
+    /// A wrong answer, a panic or a breach.
+    Wrong(String),
+}
+
+struct Simulation;
+
+impl Judge for Simulation {
+    fn simulate(&self, plan: &Plan, samples: &[Tensors]) -> Result<Vec<Tensors>, Refusal> {
+        let found = simulate(plan, samples, Noise::Seeded(1)).map_err(|error| {
+            if error.is_overflow() {
+                Refusal::Overflow(error.to_string())
+            } else {
+                Refusal::Broken(error.to_string())
+            }
+        })?;
+        Ok(found.into_iter().map(|s| s.outputs).collect())
+    }
+}
+
+/// Ends a compilation that takes too long.
+struct Clock(Instant);
+
+/// What it unwinds with.
+struct TooLong;
+
+impl Observer for Clock {
+    fn after(&mut self, _: &'static str, _: Stage<'_>) {
+        self.progress("");
+    }
+
+    fn progress(&mut self, _: &str) {
+        if self.0.elapsed() > LIMIT {
+            resume_unwind(Box::new(TooLong));
+        }
+    }
+}
+
+/// The default wishes, but that outputs are no class scores.
+pub(crate) fn options() -> Options {
+    Options { min_agreement: 0.0, ..Options::recommended() }
+}
+
+/// Compiles and simulates a case.
+pub(crate) fn judge(case: &Case) -> Verdict {
+    match catch_unwind(AssertUnwindSafe(|| attempt(case))) {
+        Ok(Ok(plan)) => Verdict::Passed(Box::new(plan)),
+        Ok(Err(verdict)) => verdict,
+        Err(payload) if payload.is::<TooLong>() => {
+            Verdict::Refused("time".to_owned(), format!("longer than {LIMIT:?}"))
+        }
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Verdict::Wrong(format!("panicked: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+fn refused(findings: &[Diagnostic]) -> Verdict {
+    let codes = findings.iter().map(|d| d.code.as_str()).next().unwrap_or_default();
+    let texts: Vec<String> = findings
+        .iter()
+        .map(|d| {
+            let node = d.node.as_ref().map_or(String::new(), |n| format!("{}: ", n.op));
+            format!("{node}{}", d.message)
+        })
+        .collect();
+    Verdict::Refused(codes.to_owned(), texts.join("; "))
+}
+
+fn attempt(case: &Case) -> Result<Plan, Verdict> {
+    let model = Model::from_bytes(&case.name, Bytes::from(case.model.clone()));
+    let model = model.map_err(|e| refused(&[import::diagnose(&e)]))?;
+    let wishes = import::Options { name: "case".to_owned(), dimensions: BTreeMap::new() };
+    let imported = import::import(&model, &wishes).map_err(|found| refused(&found))?;
+    let samples = samples(case);
+    let executor = Executor::new(&imported.graph);
+    let float = executor.run_samples(&samples);
+    // What is not a number over the calibration set, the compiler has to refuse.
+    if float.iter().flatten().flatten().all(|x| x.is_finite()) {
+        compare(case, &imported.graph.outputs, &float[0], |wanted, found, tensor, _| {
+            meaning(wanted, found, tensor.bits)
+        })?;
+    }
+    let linear = |v: &Value| matches!(v.op, Op::Input { .. } | Op::Affine { .. });
+    let values = &imported.graph.values;
+    let size: usize = values.iter().map(Value::elements).sum();
+    if size > LARGEST && !values.iter().all(linear) {
+        return Err(Verdict::Refused("size".to_owned(), format!("{size} elements in all")));
+    }
+    let mut clock = Clock(Instant::now());
+    let compiled = compile(&imported.graph, &samples, &options(), &Simulation, &mut clock);
+    let plan = match compiled {
+        Ok(compiled) => compiled.plan,
+        Err(CompileError::Rejected(found)) => return Err(refused(&found)),
+        Err(broken @ CompileError::Broken { .. }) => {
+            return Err(Verdict::Wrong(broken.to_string()));
+        }
+    };
+    let test = [samples.sample(0)];
+    let found = Simulation.simulate(&plan, &test).map_err(|e| Verdict::Wrong(e.to_string()))?;
+    let reach = spans(&float);
+    compare(case, &imported.graph.outputs, &found[0], |wanted, found, _, o| {
+        promise(wanted, found, reach[o])
+    })?;
+    Ok(plan)
+}
+
+/// The test's own input first, then copies: every fourth as it is, the others shrunk towards the mean, shaken by a tenth of the
+/// standard deviation, and kept within the input's range, since functions have domains.
+fn samples(case: &Case) -> Samples {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1u64 << 31) as f64
+    };
+    let mut copies = |x: &Tensor| -> Vec<Vec<f64>> {
+        let n = x.data.len().max(1) as f64;
+        let mean = x.data.iter().sum::<f64>() / n;
+        let deviation = (x.data.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let (low, high) = x
+            .data
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+        let mut all = vec![x.data.clone()];
+        for s in 1..SAMPLES {
+            if s % 4 == 0 {
+                all.push(x.data.clone());
+                continue;
+            }
+            let scale = 0.7 + 0.3 * next();
+            let copy = |v: &f64| {
+                let shaken = mean + scale * (v - mean) + 0.2 * deviation * (next() - 0.5);
+                // NaN and infinity stay what they are, for the compiler to refuse.
+                if shaken.is_nan() { *v } else { shaken.max(low).min(high) }
+            };
+            all.push(x.data.iter().map(copy).collect());
+        }
+        all
+    };
+    Samples { inputs: case.inputs.iter().map(&mut copies).collect(), ..Samples::default() }
+}
+
+/// Whether the float model means what ONNX means; the tolerance of ONNX's own runner.
+fn meaning(wanted: &[f64], found: &[f64], bits: u32) -> Option<String> {
+    let relative = 1e-3_f64.max(2.0_f64.powi(1 - bits as i32));
+    let reach = wanted.iter().filter(|w| w.is_finite()).fold(0.0_f64, |m, w| m.max(w.abs()));
+    wanted.iter().zip(found).enumerate().find_map(|(i, (w, f))| {
+        let same = w == f || w.is_nan() && f.is_nan();
+        let near = (w - f).abs() <= relative * w.abs() + 1e-5 * reach + 1e-7;
+        (!same && !near).then(|| format!("the importer means {f} at {i}, ONNX {w}"))
+    })
+}
+
+/// Whether a plan keeps what was asked of it: a root mean square error within the wish, and noise
+/// below the bits asked for. The wish is about the calibration set; the test's own input lies at
+/// its edge and may have twice the error. `span` is the output's range over that set.
+fn promise(wanted: &[f64], found: &[f64], span: f64) -> Option<String> {
+    let bound = 2.0 * options().max_error + 2.0_f64.powf(-options().precision_bits);
+    let error = |(w, f): (&f64, &f64)| ((w - f) / span).powi(2);
+    let square: f64 = wanted.iter().zip(found).map(error).sum();
+    let rms = (square / wanted.len().max(1) as f64).sqrt();
+    (rms.is_nan() || rms > bound)
+        .then(|| format!("error {rms:.2e} of the range, asked for {bound:.2e}"))
+}
+
+/// Compares each output that the plan has with the test's.
+fn compare<K>(
+    case: &Case,
+    outputs: &[(String, K)],
+    found: &[Vec<f64>],
+    check: impl Fn(&[f64], &[f64], &Tensor, usize) -> Option<String>,
+) -> Result<(), Verdict> {
+    for (o, ((name, _), found)) in outputs.iter().zip(found).enumerate() {
+        let Some((_, wanted)) = case.outputs.iter().find(|w| w.0 == *name) else {
+            return Err(Verdict::Wrong(format!("output {name:?} is not compared")));
+        };
+        if wanted.data.len() != found.len() {
+            let (f, w) = (found.len(), &wanted.shape);
+            return Err(Verdict::Wrong(format!("{f} elements in output {name:?} of shape {w:?}")));
+        }
+        if let Some(text) = check(&wanted.data, found, wanted, o) {
+            return Err(Verdict::Wrong(format!("output {name:?}: {text}")));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a plan that passed on real ciphertexts.
+pub(crate) fn encrypted(case: &Case, plan: &Plan) -> Result<(), String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (keys, input, output) =
+        (folder.path().join("keys"), folder.path().join("in"), folder.path().join("out"));
+    let run = || -> Result<Vec<Vec<f64>>, Box<dyn std::error::Error>> {
+        let client = Client::new(plan.keyparams(), &Seed::new([7; 32]))?;
+        client.write_evaluation_keys(&keys, |_| {})?;
+        let sample = case.inputs.iter().map(|x| x.data.clone()).collect();
+        client.encrypt(&[sample], &Seed::new([8; 32]))?.write(&input)?;
+        let server = Server::open(plan, &plan.id(), &keys, DEFAULT_CACHE_BYTES)?;
+        let inputs = server.open_inputs(&input)?;
+        let parts = inputs.sample(server.context(), 0)?;
+        let answer = Runner::new(plan).run(server.backend(), parts, &mut ())?;
+        let request = inputs.header().request;
+        server.write_outputs(&output, plan, &request, &[answer])?;
+        let file = CiphertextFile::open(&output)?;
+        Ok(client.decrypt(&file, None, &Sharing::Private)?.remove(0))
+    };
+    let found = run().map_err(|e| e.to_string())?;
+    let names: Vec<(String, ())> =
+        plan.outputs.iter().map(|(port, _, _)| (port.name.clone(), ())).collect();
+    let reach = |o: usize| {
+        let (low, high) = plan.outputs[o].0.range;
+        if high > low { high - low } else { high.abs().max(f64::MIN_POSITIVE) }
+    };
+    let verdict =
+        compare(case, &names, &found, |wanted, found, _, o| promise(wanted, found, reach(o)));
+    match verdict {
+        Err(Verdict::Wrong(text)) => Err(text),
+        _ => Ok(()),
+    }
+}
