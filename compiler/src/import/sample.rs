@@ -97,10 +97,13 @@ fn along(given: f64, length: usize, reader: Reader) -> Vec<(usize, f64)> {
     } else {
         ((given + 1.0) * n - 1.0) / 2.0
     };
-    // Borders and mirrors act on the coordinate first, but for cubic, then on every neighbour.
+    // Borders and mirrors act on a coordinate beyond the outermost elements first, then on every
+    // neighbour.
+    let margin = if reader.align { 0.0 } else { 0.5 };
+    let beyond = x < -margin || x > n - 1.0 + margin;
     let x = match reader.padding {
-        _ if reader.reach == 2 => x,
-        Padding::Border => x.clamp(0.0, n - 1.0),
+        Padding::Border if beyond => x.clamp(0.0, n - 1.0),
+        Padding::Border => x,
         Padding::Reflection => mirrored(x, n, reader.align),
         Padding::Zeros => x,
     };

@@ -45,7 +45,12 @@ def normalisations():
     case("mean_variance", n("MeanVarianceNormalization", "x", axes=[0, 2]), x, dtype=np.float32)
     case("lp_norm_1", n("LpNormalization", "x", p=1, axis=1), x, truth=lambda x: [x / np.abs(x).sum(1, keepdims=True)])
     case("lp_norm_2", n("LpNormalization", "x"), x)
-    case("lrn", n("LRN", "x", size=3, alpha=0.5, beta=0.6, bias=1.5), (1, 5, 2, 2))
+
+    def response(x):
+        padded = np.pad(x ** 2, ((0, 0), (1, 1), (0, 0), (0, 0)))
+        sums = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+        return [x / (1.5 + 0.5 / 3 * sums) ** 0.6]
+    case("lrn", n("LRN", "x", size=3, alpha=0.5, beta=0.6, bias=1.5), (1, 5, 2, 2), truth=response)
     case("lp_pool", n("LpPool", "x", kernel_shape=[2, 2], strides=[1, 2], pads=[0, 1, 0, 1], p=2), (1, 2, 4, 4), low=0.2)
     case("lp_pool_3", n("LpPool", "x", kernel_shape=[2], p=3), (1, 2, 5), low=0.2)
     case("global_lp_pool", n("GlobalLpPool", "x", p=1), (1, 2, 3, 3), truth=lambda x: [np.abs(x).sum((2, 3), keepdims=True)])

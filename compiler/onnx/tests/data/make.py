@@ -126,7 +126,7 @@ def bad():
     x, y = [info("x", [1])], [info("y", [1])]
     folder = os.path.join(HERE, "bad")
     os.makedirs(folder, exist_ok=True)
-    save("bad/opset_6", [node], x, y, opsets=(("", 6),))
+    save("bad/opset_5", [node], x, y, opsets=(("", 5),))
     save("bad/opset_99", [node], x, y, opsets=(("", 99),))
     save("bad/opset_conflict", [node], x, y, opsets=(("", 13), ("ai.onnx", 14)))
     save("bad/ir_99", [node], x, y, ir=99)
