@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use heplan_ir::plan::{Plan, PlanId};
+use heplan_ir::ckks::Op;
+use heplan_ir::constants::Constant;
+use heplan_ir::plan::{KeyKind, Plan, PlanId};
 use heplan_lattice::RingError;
 use thiserror::Error;
 
@@ -38,6 +40,7 @@ pub struct Server {
     backend: CkksBackend,
     plan: PlanId,
     key: KeyId,
+    key_order: Vec<KeyKind>,
 }
 
 impl Server {
@@ -66,7 +69,7 @@ impl Server {
         let context = Context::new(&plan.parameters)?;
         let keys = EvaluationKeys::new(&context, file.into_source(&context)?);
         let backend = CkksBackend::new(Evaluator::new(Arc::new(keys)), cache_bytes);
-        Ok(Self { backend, plan: *id, key })
+        Ok(Self { backend, plan: *id, key, key_order: key_order(plan) })
     }
 
     /// What runs the plan.
@@ -79,13 +82,15 @@ impl Server {
         self.backend.evaluator().context()
     }
 
-    /// Opens a file of inputs, which must be for this plan and under the same key.
+    /// Opens a file of inputs, which must be for this plan and under the same key, and makes ready to run the plan on each
+    /// of its samples: keys are kept as long as those runs use them.
     ///
     /// # Errors
     /// If the file is of another kind, plan or key, or damaged.
     pub fn open_inputs(&self, path: &Path) -> Result<CiphertextFile, ServerError> {
         let file = CiphertextFile::open(path)?;
         file.check(Direction::Inputs, &self.plan, &self.key)?;
+        self.backend.evaluator().keys().expect(&self.key_order, file.header().samples);
         Ok(file)
     }
 
@@ -114,4 +119,23 @@ impl Server {
         write_ciphertexts(path, &header, |sample, port, part| &outputs[sample][port][part])?;
         Ok(())
     }
+}
+
+/// The keys in the order in which a run asks for them.
+fn key_order(plan: &Plan) -> Vec<KeyKind> {
+    let mut order = Vec::new();
+    for inst in &plan.insts {
+        match &inst.op {
+            Op::Relinearise { .. } => order.push(KeyKind::Relinearise),
+            Op::Rotate { by, .. } => order.push(KeyKind::Rotate(*by)),
+            Op::Linear { transform, split, .. } => {
+                if let Some(Constant::Transform(t)) = plan.consts.get(*transform) {
+                    let (babies, giants) = split.steps(t);
+                    order.extend(babies.into_iter().chain(giants).map(KeyKind::Rotate));
+                }
+            }
+            _ => {}
+        }
+    }
+    order
 }

@@ -12,7 +12,7 @@ use heplan_ckks::client::{Client, ClientError, Sharing};
 use heplan_ckks::evaluator::Evaluator;
 use heplan_ckks::files::FileError;
 use heplan_ckks::files::ciphertexts::{CiphertextFile, Direction};
-use heplan_ckks::files::evaluation_keys::EvaluationKeysFile;
+use heplan_ckks::files::evaluation_keys::{EvaluationKeysFile, key_bytes};
 use heplan_ckks::files::secret_key::SecretKeyFile;
 use heplan_ckks::keys::store::EvaluationKeys;
 use heplan_ckks::server::{Server, ServerError};
@@ -361,9 +361,22 @@ fn evicted_keys_are_read_again() {
     inputs.check(Direction::Inputs, &PLAN, &files.client.id()).unwrap();
     let x = inputs.sample(context, 0).unwrap().remove(0).remove(0);
     assert_eq!(keys.bytes(), 0);
+    // Packed when it is used once, expanded when it is used again: two digits of two halves over three primes.
     let first = evaluator.rotate(&x, 1).unwrap();
-    // Two digits of two halves over three primes.
+    let packed = key_bytes(context, 1);
+    assert_eq!(keys.bytes(), packed);
+    assert!(evaluator.rotate(&x, 1).unwrap() == first);
     assert_eq!(keys.bytes(), 2 * 2 * 3 * 4096 * 8);
+    // A budget that has no room for the expanded form keeps the packed one, or nothing.
+    keys.set_budget(packed);
+    assert_eq!(keys.bytes(), 0);
+    assert!(evaluator.rotate(&x, 1).unwrap() == first);
+    assert_eq!(keys.bytes(), packed);
+    // A schedule of one more use: nothing is kept after it.
+    keys.expect(&[KeyKind::Rotate(1)], 1);
+    assert!(evaluator.rotate(&x, 1).unwrap() == first);
+    assert_eq!(keys.bytes(), 0);
+    keys.set_budget(1 << 30);
     keys.evict_all();
     assert_eq!(keys.bytes(), 0);
     assert!(evaluator.rotate(&x, 1).unwrap() == first);

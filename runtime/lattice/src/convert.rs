@@ -127,22 +127,41 @@ impl BasisConverter {
         if let [single] = source {
             return Prepared::Single(single);
         }
-        let (isa, n) = (ring.isa(), ring.degree());
+        let n = ring.degree();
         let mut buffer = ring.pool().take((source.len() + 1) * n);
         buffer.mark_secret_if(secret);
         let (ys, u) = buffer.as_mut_slice().split_at_mut(source.len() * n);
         ys.par_chunks_exact_mut(n).enumerate().for_each(|(i, y)| {
             y.copy_from_slice(source[i]);
-            kernels::mul_scalar_assign(isa, self.from_moduli[i], y, self.inverse_cofactors[i]);
+            self.scale(ring, i, y);
         });
         let ys = &*ys;
         u.par_chunks_mut(ROUNDING_WORDS).enumerate().for_each(|(chunk, u)| {
             let range = chunk * ROUNDING_WORDS..chunk * ROUNDING_WORDS + u.len();
-            let limbs = ys.chunks_exact(n).map(|y| &y[range.clone()]);
-            let terms: Vec<(&[u64], f64)> = limbs.zip(self.weights.iter().copied()).collect();
-            kernels::rounded_sum(isa, u, &terms);
+            let limbs: Vec<&[u64]> = ys.chunks_exact(n).map(|y| &y[range.clone()]).collect();
+            self.overflow(ring, &limbs, u);
         });
         Prepared::Many(buffer)
+    }
+
+    /// Whether a conversion takes an overflow besides the scaled residues: with more than one source prime.
+    pub(crate) const fn overflows(&self) -> bool {
+        self.from_moduli.len() > 1
+    }
+
+    /// Residues of source prime number `i` to the `y_i`, in place; with one source prime they stay.
+    pub(crate) fn scale(&self, ring: &Ring, i: usize, limb: &mut [u64]) {
+        if self.overflows() {
+            let (q, factor) = (self.from_moduli[i], self.inverse_cofactors[i]);
+            kernels::mul_scalar_assign(ring.isa(), q, limb, factor);
+        }
+    }
+
+    /// The `u` of the given `y_i`.
+    pub(crate) fn overflow(&self, ring: &Ring, scaled: &[&[u64]], u: &mut [u64]) {
+        let weighted = scaled.iter().copied().zip(self.weights.iter().copied());
+        let terms: Vec<(&[u64], f64)> = weighted.collect();
+        kernels::rounded_sum(ring.isa(), u, &terms);
     }
 
     /// One target limb, in coefficient form.
@@ -153,18 +172,31 @@ impl BasisConverter {
         target: Prime,
         out: &mut [u64],
     ) {
+        match prepared {
+            Prepared::Single(source) => self.convert_scaled(ring, &[source], target, out),
+            Prepared::Many(buffer) => {
+                let limbs: Vec<&[u64]> = buffer.as_slice().chunks_exact(ring.degree()).collect();
+                self.convert_scaled(ring, &limbs, target, out);
+            }
+        }
+    }
+
+    /// One target limb, in coefficient form, from the `y_i` and, where the conversion [`Self::overflows`], `u` after them.
+    pub(crate) fn convert_scaled(
+        &self,
+        ring: &Ring,
+        scaled: &[&[u64]],
+        target: Prime,
+        out: &mut [u64],
+    ) {
         let j = self.to.position(target).expect("the target basis has the prime");
         let (isa, q) = (ring.isa(), self.to_moduli[j]);
-        match prepared {
-            Prepared::Single(source) => {
-                kernels::reduce_centred(isa, self.from_moduli[0], q, out, source);
-            }
-            Prepared::Many(buffer) => {
-                let limbs = buffer.as_slice().chunks_exact(ring.degree());
-                let terms: Vec<(&[u64], u64)> =
-                    limbs.zip(self.factors[j].iter().copied()).collect();
-                kernels::linear_combination(isa, q, out, &terms);
-            }
+        if let [single] = scaled {
+            kernels::reduce_centred(isa, self.from_moduli[0], q, out, single);
+        } else {
+            let factors = self.factors[j].iter().copied();
+            let terms: Vec<(&[u64], u64)> = scaled.iter().copied().zip(factors).collect();
+            kernels::linear_combination(isa, q, out, &terms);
         }
     }
 }

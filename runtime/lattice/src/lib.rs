@@ -5,6 +5,7 @@
 //! - A [`Basis`] names some of them; a [`Poly`] has one *limb*, N residues, for each prime of its basis, in one [`Form`].
 //! - A *level* l is the basis `q_0 .. q_l`; rescaling and ModDown ([`Poly::rescale`], [`Poly::mod_down`]) divide and leave fewer primes,
 //!   ModUp ([`Poly::mod_up_digit`], [`Poly::decompose`]) raises a *digit*, a run of primes, to more.
+//! - [`keyswitch`] and [`hoisting`] do both for a whole key switch, prime by prime, from [`Digits`].
 //!
 //! # What always holds
 //! - Residues lie in `[0, q)` between any two calls. Lazier ranges live inside kernels.
@@ -31,12 +32,16 @@
 //! ```
 
 pub mod basis;
+pub mod bits;
 pub mod convert;
 pub mod crt;
+pub mod digits;
 pub mod galois;
 pub mod gaussian;
+pub mod hoisting;
 #[allow(unsafe_code, reason = "vector intrinsics; each use states why it is sound")]
 mod kernels;
+pub mod keyswitch;
 pub mod modulus;
 pub mod ntt;
 mod ops;
@@ -49,6 +54,7 @@ pub mod switch;
 
 pub use basis::{Basis, Prime};
 pub use convert::BasisConverter;
+pub use digits::Digits;
 pub use galois::{conjugation_element, galois_element};
 pub use kernels::Isa;
 pub use modulus::Modulus;

@@ -141,6 +141,12 @@ impl Modulus {
         (residue & !sign) | (negated & sign)
     }
 
+    /// `a mod q` for `-q < a < q`.
+    #[inline]
+    pub const fn lift(self, a: i64) -> u64 {
+        (a as u64).wrapping_add(self.value & (a >> 63) as u64)
+    }
+
     /// `a mod q` in `[0, q)` for a signed `a`.
     #[inline]
     pub const fn reduce_i128(self, a: i128) -> u64 {
@@ -209,6 +215,9 @@ mod tests {
             }
             for a in [i64::MIN, -1, 0, 1, i64::MAX] {
                 assert_eq!(m.reduce_i64(a) as i128, i128::from(a).rem_euclid(i128::from(q)));
+            }
+            for a in [1 - q as i64, -1, 0, 1, q as i64 - 1] {
+                assert_eq!(i128::from(m.lift(a)), i128::from(a).rem_euclid(i128::from(q)));
             }
             for a in [i128::MIN, -1, 0, 1, i128::MAX] {
                 assert_eq!(i128::from(m.reduce_i128(a)), a.rem_euclid(i128::from(q)));

@@ -93,6 +93,21 @@ impl Poly {
         poly
     }
 
+    /// As [`Self::from_i64`], for magnitudes below every prime, which take no division.
+    ///
+    /// # Panics
+    /// As [`Self::from_i64`].
+    pub(crate) fn from_small(ring: &Arc<Ring>, basis: Basis, coefficients: &[i64]) -> Self {
+        assert_eq!(coefficients.len(), ring.degree(), "one integer per coefficient");
+        let mut poly = Self::scratch(ring, basis, Form::Coefficient);
+        poly.for_each_limb_pointwise(|q, _, limb| {
+            for (out, &c) in limb.iter_mut().zip(coefficients) {
+                *out = q.lift(c);
+            }
+        });
+        poly
+    }
+
     /// From now on the contents are wiped when the polynomial is dropped, and those of its clones.
     ///
     /// Results of operations on it are not marked by themselves.

@@ -1,18 +1,22 @@
 //! Random polynomials from seeds: uniform, ternary, and Gaussian error.
 //!
-//! A [`Seed`] is 32 bytes. Everything drawn from one comes from ChaCha20 streams keyed by seeds derived from it,
+//! A [`Seed`] is 32 bytes. Everything drawn from one comes from ChaCha streams keyed by seeds derived from it,
 //! so the same seed gives the same polynomial on every machine, whatever the number of threads.
+//! Secrets and errors come from 20 rounds. Public uniform polynomials come from 8, which no published attack distinguishes
+//! (the best reach 7; Aumasson, Fischer, Khazaei, Meier, Rechberger, FSE 2008, and their successors).
 //! The seed of a secret is a secret: it is wiped on drop and never shown.
 //! Secret samplers take a fixed number of stream words per coefficient and neither branch on them nor index by them.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rand_chacha::ChaCha20Rng;
+use chacha20::{ChaCha8Rng, ChaCha20Rng};
 use rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::basis::{Basis, Prime};
+use crate::bits;
 use crate::gaussian;
 use crate::modulus::Modulus;
 use crate::poly::{Form, Poly};
@@ -80,23 +84,37 @@ pub fn uniform(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
 
 /// The limb of `prime` of the polynomial that [`uniform`] gives for `seed`.
 ///
-/// 64-bit words of the stream are masked to the bit length of `q` and rejected unless below it.
+/// The stream is read as numbers of a fixed width ([`bits`]), in batches of [`WORDS`] that each begin at a byte.
+/// Numbers from the largest multiple of `q` on are rejected, the others reduced.
+/// The width is that of `q` and up to three bits more, where fewer would reject more than a fifth.
 pub fn uniform_limb(q: Modulus, prime: Prime, seed: &Seed, limb: &mut [u64]) {
     let (kind, index) = match prime {
         Prime::Q(i) => (0, i),
         Prime::P(i) => (1, i),
     };
-    let mut stream = seed.derive("uniform limb", &[kind, index as u64]).stream();
-    let mask = u64::MAX >> (64 - q.bits());
+    let seed = seed.derive("packed uniform limb", &[kind, index as u64]);
+    let mut stream = ChaCha8Rng::from_seed(seed.0);
+    let (width, bound) = uniform_draw(q);
+    let mut bytes = [0; bits::packed_len(WORDS, bits::MAX_WIDTH)];
+    let bytes = &mut bytes[..bits::packed_len(WORDS, width)];
     let mut words = [0; WORDS];
     let mut filled = 0;
     while filled < limb.len() {
-        fill(&mut stream, &mut words);
-        for word in &mut words {
-            *word &= mask;
-        }
-        filled += accept(q.value(), &words, &mut limb[filled..]);
+        stream.fill_bytes(bytes);
+        bits::unpack(bytes, width, &mut words);
+        filled += accept(bound, &words, &mut limb[filled..]);
     }
+    if width > q.bits() {
+        limb.iter_mut().for_each(|x| *x = q.reduce_u64(*x));
+    }
+}
+
+/// The width of the numbers that residues of `q` are drawn as, and the bound of those that are accepted.
+fn uniform_draw(q: Modulus) -> (u32, u64) {
+    let of_width = |width: u32| (width, (1 << width) / q.value() * q.value());
+    let wide_enough = |&(width, bound): &(u32, u64)| bound >= (1u64 << width) / 5 * 4;
+    let widest = q.bits() + 3;
+    (q.bits()..widest).map(of_width).find(wide_enough).unwrap_or_else(|| of_width(widest))
 }
 
 /// Copies the words below `bound`, in order, until `out` is full; gives their number.
@@ -121,12 +139,8 @@ fn accept(bound: u64, words: &[u64; WORDS], out: &mut [u64]) -> usize {
 /// Words that are drawn from a stream at once.
 const WORDS: usize = 512;
 
-/// The next words of a stream.
-fn fill(stream: &mut ChaCha20Rng, words: &mut [u64; WORDS]) {
-    for word in words {
-        *word = stream.next_u64();
-    }
-}
+/// Coefficients that come from one stream of a secret; the next have the next stream of the same key.
+const STREAM_WORDS: usize = 1 << 12;
 
 /// N coefficients, each uniform in `{-1, 0, 1}` up to a bias below `2^-63`.
 pub fn ternary_coefficients(n: usize, seed: &Seed) -> Zeroizing<Vec<i64>> {
@@ -141,16 +155,23 @@ pub fn gaussian_coefficients(n: usize, seed: &Seed) -> Zeroizing<Vec<i64>> {
     signed_coefficients(n, &seed.derive("gaussian", &[]), gaussian::sample)
 }
 
-fn signed_coefficients(n: usize, seed: &Seed, f: impl Fn(u64) -> i64) -> Zeroizing<Vec<i64>> {
-    let mut stream = seed.stream();
+fn signed_coefficients(
+    n: usize,
+    seed: &Seed,
+    f: impl Fn(u64) -> i64 + Sync,
+) -> Zeroizing<Vec<i64>> {
     let mut coefficients = Zeroizing::new(vec![0; n]);
-    let mut words = Zeroizing::new([0; WORDS]);
-    for chunk in coefficients.chunks_mut(WORDS) {
-        fill(&mut stream, &mut words);
-        for (coefficient, &word) in chunk.iter_mut().zip(words.iter()) {
-            *coefficient = f(word);
+    coefficients.par_chunks_mut(STREAM_WORDS).enumerate().for_each(|(i, run)| {
+        let mut stream = seed.stream();
+        stream.set_stream(i as u64);
+        let mut bytes = Zeroizing::new([0; WORDS * size_of::<u64>()]);
+        for chunk in run.chunks_mut(WORDS) {
+            stream.fill_bytes(&mut *bytes);
+            for (coefficient, word) in chunk.iter_mut().zip(bytes.as_chunks().0) {
+                *coefficient = f(u64::from_le_bytes(*word));
+            }
         }
-    }
+    });
     coefficients
 }
 
@@ -159,7 +180,7 @@ fn signed_coefficients(n: usize, seed: &Seed, f: impl Fn(u64) -> i64) -> Zeroizi
 /// # Panics
 /// If the ring lacks a prime of the basis.
 pub fn ternary(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
-    Poly::from_i64(ring, basis, &ternary_coefficients(ring.degree(), seed)).into_secret()
+    Poly::from_small(ring, basis, &ternary_coefficients(ring.degree(), seed)).into_secret()
 }
 
 /// A Gaussian error polynomial in coefficient form, marked secret.
@@ -167,7 +188,7 @@ pub fn ternary(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
 /// # Panics
 /// If the ring lacks a prime of the basis.
 pub fn gaussian(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
-    Poly::from_i64(ring, basis, &gaussian_coefficients(ring.degree(), seed)).into_secret()
+    Poly::from_small(ring, basis, &gaussian_coefficients(ring.degree(), seed)).into_secret()
 }
 
 /// A ternary polynomial with exactly `weight` non-zero coefficients, signs uniform, positions uniform, marked secret.

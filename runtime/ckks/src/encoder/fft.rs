@@ -42,43 +42,95 @@ impl SpecialFft {
         let n = re.len();
         let mut half = 1;
         while half < n {
-            let (cos, sin) = (&self.cos[half..2 * half], &self.sin[half..2 * half]);
+            let roots = self.roots(half);
             for (re, im) in re.chunks_exact_mut(2 * half).zip(im.chunks_exact_mut(2 * half)) {
-                let ((ar, br), (ai, bi)) = (re.split_at_mut(half), im.split_at_mut(half));
-                for j in 0..half {
-                    let vr = br[j] * cos[j] - bi[j] * sin[j];
-                    let vi = br[j] * sin[j] + bi[j] * cos[j];
-                    (br[j], bi[j]) = (ar[j] - vr, ai[j] - vi);
-                    (ar[j], ai[j]) = (ar[j] + vr, ai[j] + vi);
-                }
+                butterflies(half, re, im, roots, |[ar, ai], [br, bi], cos, sin| {
+                    let vr = br * cos - bi * sin;
+                    let vi = br * sin + bi * cos;
+                    [[ar + vr, ai + vi], [ar - vr, ai - vi]]
+                });
             }
             half *= 2;
         }
     }
 
-    /// `z` to `w`, in place.
-    pub(crate) fn inverse(&self, re: &mut [f64], im: &mut [f64]) {
+    /// `z` to `w`, times a factor: first all real parts, then all imaginary ones. What is left of `z` does not matter.
+    pub(crate) fn inverse(&self, re: &mut [f64], im: &mut [f64], factor: f64) -> Vec<f64> {
         let n = re.len();
         let mut half = n / 2;
-        while half >= 1 {
-            let (cos, sin) = (&self.cos[half..2 * half], &self.sin[half..2 * half]);
+        while half >= BLOCK {
             for (re, im) in re.chunks_exact_mut(2 * half).zip(im.chunks_exact_mut(2 * half)) {
-                let ((ar, br), (ai, bi)) = (re.split_at_mut(half), im.split_at_mut(half));
-                for j in 0..half {
-                    let (dr, di) = (ar[j] - br[j], ai[j] - bi[j]);
-                    (ar[j], ai[j]) = (ar[j] + br[j], ai[j] + bi[j]);
-                    br[j] = dr * cos[j] + di * sin[j];
-                    bi[j] = di * cos[j] - dr * sin[j];
-                }
+                butterflies(half, re, im, self.roots(half), inverse_butterfly);
             }
             half /= 2;
         }
-        bit_reverse(re);
-        bit_reverse(im);
-        let norm = 1.0 / n as f64;
-        for x in re.iter_mut().chain(im) {
-            *x *= norm;
+        if n >= BLOCK {
+            let (re, _) = re.as_chunks_mut::<BLOCK>();
+            let (im, _) = im.as_chunks_mut::<BLOCK>();
+            re.iter_mut().zip(im).for_each(|(re, im)| self.inverse_block(re, im));
+        } else {
+            self.inverse_small(re, im);
         }
+        let factor = factor / n as f64;
+        let reversed =
+            |i: usize| if n > 1 { i.reverse_bits() >> (usize::BITS - n.ilog2()) } else { i };
+        let part = |part: &[f64]| (0..n).map(|i| part[reversed(i)] * factor).collect::<Vec<f64>>();
+        let mut out = part(re);
+        out.append(&mut part(im));
+        out
+    }
+
+    /// The last stages, on a block that stays in registers.
+    fn inverse_block(&self, re: &mut [f64; BLOCK], im: &mut [f64; BLOCK]) {
+        // At a constant length the stages unroll.
+        self.inverse_small(re.as_mut_slice(), im.as_mut_slice());
+    }
+
+    /// All stages of a small size.
+    #[inline(always)]
+    fn inverse_small(&self, re: &mut [f64], im: &mut [f64]) {
+        let mut half = re.len() / 2;
+        while half >= 1 {
+            for (re, im) in re.chunks_exact_mut(2 * half).zip(im.chunks_exact_mut(2 * half)) {
+                butterflies(half, re, im, self.roots(half), inverse_butterfly);
+            }
+            half /= 2;
+        }
+    }
+
+    /// The roots of the stage whose butterflies lie `half` apart.
+    fn roots(&self, half: usize) -> (&[f64], &[f64]) {
+        (&self.cos[half..2 * half], &self.sin[half..2 * half])
+    }
+}
+
+/// Length of the blocks on which the last stages are done together.
+const BLOCK: usize = 8;
+
+/// `(a + b, (a - b) / ω)`.
+#[inline(always)]
+fn inverse_butterfly([ar, ai]: [f64; 2], [br, bi]: [f64; 2], cos: f64, sin: f64) -> [[f64; 2]; 2] {
+    let (dr, di) = (ar - br, ai - bi);
+    [[ar + br, ai + bi], [dr * cos + di * sin, di * cos - dr * sin]]
+}
+
+/// A butterfly on every pair of elements that lie `half` apart; slices of equal length let the loop vectorise.
+#[inline(always)]
+fn butterflies(
+    half: usize,
+    re: &mut [f64],
+    im: &mut [f64],
+    (cos, sin): (&[f64], &[f64]),
+    f: impl Fn([f64; 2], [f64; 2], f64, f64) -> [[f64; 2]; 2],
+) {
+    let (ar, br) = re.split_at_mut(half);
+    let (ai, bi) = im.split_at_mut(half);
+    let (ai, br, bi) = (&mut ai[..half], &mut br[..half], &mut bi[..half]);
+    let (cos, sin) = (&cos[..half], &sin[..half]);
+    for j in 0..half {
+        let [a, b] = f([ar[j], ai[j]], [br[j], bi[j]], cos[j], sin[j]);
+        [ar[j], ai[j]] = a;
+        [br[j], bi[j]] = b;
     }
 }
 
@@ -129,10 +181,9 @@ mod tests {
             for (j, (r, i)) in naive(&re, &im).into_iter().enumerate() {
                 assert!((a[j] - r).abs() < 1e-11 && (b[j] - i).abs() < 1e-11, "{n} {j}");
             }
-            fft.inverse(&mut a, &mut b);
-            for j in 0..n {
-                assert!((a[j] - re[j]).abs() < 1e-13 && (b[j] - im[j]).abs() < 1e-13, "{n} {j}");
-            }
+            let back = fft.inverse(&mut a, &mut b, 2.0);
+            let expected = re.iter().chain(&im);
+            assert!(back.iter().zip(expected).all(|(b, e)| (b / 2.0 - e).abs() < 1e-13), "{n}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use heplan_ir::scale::Scale;
 use heplan_lattice::ntt::MIN_LOG_N;
-use heplan_lattice::{Basis, Form, Modulus, Poly, Ring};
+use heplan_lattice::{Basis, Form, Modulus, Poly, Prime, Ring};
 use thiserror::Error;
 
 use fft::SpecialFft;
@@ -22,6 +22,9 @@ const COEFFICIENT_BOUND: f64 = heplan_lattice::crt::F64_BOUND;
 
 /// Coefficients below this magnitude are rounded by adding [`ROUNDING`], which leaves the integer in the low bits.
 const SHORT_BOUND: f64 = (1u64 << 51) as f64;
+
+/// Coefficients below this magnitude round to 32 bits.
+const TINY_BOUND: f64 = (1u64 << 31) as f64 - 1.0;
 
 /// `3·2^51`: the spacing of `f64` around it is one.
 const ROUNDING: f64 = (3u64 << 51) as f64;
@@ -62,6 +65,8 @@ pub struct Plaintext {
 /// `2P` integers.
 #[derive(Clone, PartialEq)]
 enum Coefficients {
+    /// Magnitudes below `2^31`.
+    Tiny(Vec<i32>),
     /// Magnitudes below [`SHORT_BOUND`].
     Short(Vec<i64>),
     /// Magnitudes below [`COEFFICIENT_BOUND`].
@@ -95,15 +100,15 @@ impl Encoder {
         }
         let mut re = shortest_period(values).to_vec();
         let mut im = vec![0.0; re.len()];
-        self.fft.inverse(&mut re, &mut im);
-        re.append(&mut im);
-        re.iter_mut().for_each(|c| *c *= scale);
+        let re = self.fft.inverse(&mut re, &mut im, scale);
         // Not the maximum alone, which would pass over what is not a number.
         let largest = re.iter().fold(0.0f64, |m, c| m.max(c.abs()));
         if re.iter().any(|c| !c.is_finite()) || largest >= COEFFICIENT_BOUND {
             return Err(EncodeError::Range { log_scale: scale.log2() });
         }
-        let coefficients = if largest < SHORT_BOUND {
+        let coefficients = if largest < TINY_BOUND {
+            Coefficients::Tiny(re.iter().map(|c| round_short(*c) as i32).collect())
+        } else if largest < SHORT_BOUND {
             Coefficients::Short(re.iter().map(|c| round_short(*c)).collect())
         } else {
             Coefficients::Long(re.iter().map(|c| c.round_ties_even()).collect())
@@ -134,11 +139,16 @@ impl Plaintext {
 
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
-        self.len() * size_of::<u64>()
+        match &self.coefficients {
+            Coefficients::Tiny(c) => size_of_val(c.as_slice()),
+            Coefficients::Short(c) => size_of_val(c.as_slice()),
+            Coefficients::Long(c) => size_of_val(c.as_slice()),
+        }
     }
 
     fn len(&self) -> usize {
         match &self.coefficients {
+            Coefficients::Tiny(c) => c.len(),
             Coefficients::Short(c) => c.len(),
             Coefficients::Long(c) => c.len(),
         }
@@ -154,27 +164,36 @@ impl Plaintext {
         poly
     }
 
-    /// The polynomial modulo the primes of a basis, in evaluation form: a transform of the size of its subring.
+    /// The polynomial modulo the primes of a basis, in evaluation form.
     ///
     /// # Panics
     /// As [`Self::to_coefficients`].
     pub fn to_evaluations(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
         let mut poly = Poly::scratch(ring, basis, Form::Evaluation);
-        let size = self.len().max(1 << MIN_LOG_N);
-        poly.for_each_limb_mut(|q, prime, limb| {
-            if size >= limb.len() {
-                self.residues(q, limb);
-                ring.table(prime).forward(limb);
-                return;
-            }
-            let mut small = vec![0; size];
-            self.residues(q, &mut small);
-            ring.subring_table(prime, size.trailing_zeros()).forward(&mut small);
-            for (run, &value) in limb.chunks_exact_mut(ring.degree() / size).zip(&small) {
-                run.fill(value);
-            }
-        });
+        poly.for_each_limb_mut(|_, prime, limb| self.evaluate(ring, prime, limb));
         poly
+    }
+
+    /// The polynomial modulo one prime, in evaluation form: a transform of the size of its subring.
+    ///
+    /// # Panics
+    /// As [`Self::to_coefficients`], or if the limb is none of the ring.
+    pub fn evaluate(&self, ring: &Ring, prime: Prime, limb: &mut [u64]) {
+        assert_eq!(limb.len(), ring.degree(), "a limb has N residues");
+        let (size, q) = (self.len().max(1 << MIN_LOG_N), ring.modulus(prime));
+        if size >= limb.len() {
+            self.residues(q, limb);
+            ring.table(prime).forward(limb);
+            return;
+        }
+        self.residues(q, &mut limb[..size]);
+        ring.subring_table(prime, size.trailing_zeros()).forward(&mut limb[..size]);
+        // From the last value on, so that none is overwritten before it is spread.
+        let gap = ring.degree() / size;
+        for i in (0..size).rev() {
+            let value = limb[i];
+            limb[i * gap..(i + 1) * gap].fill(value);
+        }
     }
 
     /// The coefficients modulo `q`, spread over a ring or subring of `limb.len()` coefficients.
@@ -184,24 +203,21 @@ impl Plaintext {
             limb.fill(0);
         }
         let out = limb.iter_mut().step_by(gap);
+        let small = self.largest < q.value() as f64 - 1.0;
         match &self.coefficients {
             // Loops without a step and without a reduction vectorise.
-            Coefficients::Short(c) if self.largest < q.value() as f64 - 1.0 && gap == 1 => {
-                limb.iter_mut().zip(c).for_each(|(o, &c)| *o = lift(q, c));
+            Coefficients::Tiny(c) if small && gap == 1 => {
+                limb.iter_mut().zip(c).for_each(|(o, &c)| *o = q.lift(c.into()));
             }
-            Coefficients::Short(c) if self.largest < q.value() as f64 - 1.0 => {
-                out.zip(c).for_each(|(o, &c)| *o = lift(q, c));
+            Coefficients::Short(c) if small && gap == 1 => {
+                limb.iter_mut().zip(c).for_each(|(o, &c)| *o = q.lift(c));
             }
+            Coefficients::Tiny(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i64(c.into())),
             Coefficients::Short(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i64(c)),
             // Exact: an f64 that is an integer below 2^119.
             Coefficients::Long(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i128(c as i128)),
         }
     }
-}
-
-/// The residue of an integer between `-q` and `q`.
-fn lift(q: Modulus, c: i64) -> u64 {
-    (c as u64).wrapping_add(q.value() & (c >> 63) as u64)
 }
 
 /// The nearest integer, ties to even, of a number below [`SHORT_BOUND`] in magnitude.
@@ -251,6 +267,7 @@ mod tests {
     fn spread(p: &Plaintext, n: usize) -> Vec<f64> {
         let mut out = vec![0.0; n];
         let coefficients: Vec<f64> = match &p.coefficients {
+            Coefficients::Tiny(c) => c.iter().map(|&c| f64::from(c)).collect(),
             Coefficients::Short(c) => c.iter().map(|&c| c as f64).collect(),
             Coefficients::Long(c) => c.clone(),
         };

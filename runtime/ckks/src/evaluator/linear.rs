@@ -1,19 +1,22 @@
 //! Linear maps between slots by baby and giant steps with double hoisting.
 //!
-//! Every operand is decomposed once; its baby rotations stay in the basis with the special primes, where encoded diagonals
-//! multiply them; the sums of one giant step are rotated by one key switch, again without leaving that basis; one
-//! ModDown per result ends it (Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux: ePrint 2020/1203, section 4.3).
+//! Every operand is cut into digits once; its baby rotations stay in the basis with the special primes, where encoded
+//! diagonals multiply them; the sums of one giant step are rotated by one key switch, again without leaving that basis;
+//! one ModDown per result ends it (Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux: ePrint 2020/1203, section 4.3).
 //!
-//! Diagonals are encoded as integer coefficients, which take a residue number system's worth less memory than their
-//! evaluations; those are made for one giant step at a time.
+//! The inner sums are taken prime by prime ([`heplan_lattice::hoisting`]): only the sums themselves exist at all primes,
+//! and a diagonal is evaluated where it is multiplied. What is encoded in advance are integer coefficients.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
-use heplan_lattice::{Basis, Form, Poly};
+use heplan_lattice::hoisting::{Rotated, Source, Weighted, weighted_sums};
+use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
+use heplan_lattice::{Digits, Form, Poly};
 use rayon::prelude::*;
 
 use super::{Evaluator, check_degree, check_level};
@@ -21,12 +24,11 @@ use crate::ciphertext::Ciphertext;
 use crate::context::Context;
 use crate::encoder::Plaintext;
 use crate::error::EvalError;
+use crate::keys::switching::SwitchingKey;
 
-/// Bytes of evaluated diagonals that one giant step holds at a time, where [`LEAST_TERMS`] of them do not take more.
-const EVALUATIONS_BYTES: usize = 64 << 20;
-
-/// The fewest diagonals that are evaluated at a time: an inner product over fewer reads its result too often.
-const LEAST_TERMS: usize = 8;
+/// Bytes of inner sums that are made at a time, as far as one result does not take more: the baby rotations are made
+/// again for the next.
+const SUMS_BYTES: usize = 1 << 29;
 
 /// A transform with its schedule, ready to be applied any number of times.
 pub struct PreparedTransform {
@@ -43,19 +45,9 @@ pub struct PreparedTransform {
 /// All diagonals of one output and one giant step.
 struct Giant {
     step: u32,
-    terms: Vec<Term>,
+    /// Babies and diagonals by index.
+    terms: Vec<Weighted>,
 }
-
-#[derive(Clone, Copy)]
-struct Term {
-    /// Index into the babies.
-    baby: usize,
-    /// Index into the diagonals.
-    diagonal: usize,
-}
-
-/// A rotated operand `P·rot(x)` over the basis with the special primes.
-type Extended = (Poly, Poly);
 
 impl PreparedTransform {
     /// Schedules a transform whose input `i` is multiplied by diagonals at `scales[i]`; encodes the diagonals in advance
@@ -75,18 +67,20 @@ impl PreparedTransform {
         let mut babies: Vec<(u32, u32)> = pairs.clone().map(|(d, (b, _))| (d.input, b)).collect();
         babies.sort_unstable();
         babies.dedup();
-        let mut steps: Vec<BTreeMap<u32, Vec<Term>>> = vec![BTreeMap::new(); transform.outputs];
+        let mut steps: Vec<BTreeMap<u32, Vec<Weighted>>> = vec![BTreeMap::new(); transform.outputs];
         for (diagonal, (d, (b, g))) in pairs.enumerate() {
-            let baby = babies.binary_search(&(d.input, b)).expect("every baby step is listed");
-            steps[d.output as usize].entry(g).or_default().push(Term { baby, diagonal });
+            let rotated = babies.binary_search(&(d.input, b)).expect("every baby step is listed");
+            let term = Weighted { rotated, weight: diagonal };
+            steps[d.output as usize].entry(g).or_default().push(term);
         }
-        let giants =
-            |m: BTreeMap<u32, Vec<Term>>| m.into_iter().map(|(step, terms)| Giant { step, terms });
+        let giants = |m: BTreeMap<u32, Vec<Weighted>>| {
+            m.into_iter().map(|(step, terms)| Giant { step, terms }).collect()
+        };
         let mut out = Self {
             transform: Arc::clone(transform),
             scales: scales.to_vec(),
             babies,
-            outputs: steps.into_iter().map(|m| giants(m).collect()).collect(),
+            outputs: steps.into_iter().map(giants).collect(),
             encoded: None,
         };
         if Self::most_bytes(transform) <= budget {
@@ -111,10 +105,11 @@ impl PreparedTransform {
         self.encoded.iter().flatten().map(Plaintext::bytes).sum()
     }
 
+    /// Every diagonal, encoded.
     fn encode_all(&self, context: &Context) -> Result<Vec<Plaintext>, EvalError> {
         let mut giant_of = vec![0; self.transform.diagonals.len()];
         for giant in self.outputs.iter().flatten() {
-            giant.terms.iter().for_each(|t| giant_of[t.diagonal] = giant.step);
+            giant.terms.iter().for_each(|t| giant_of[t.weight] = giant.step);
         }
         let encode = |(i, &step): (usize, &u32)| self.encode(context, i, step);
         giant_of.par_iter().enumerate().map(encode).collect()
@@ -136,33 +131,20 @@ impl PreparedTransform {
         Ok(context.encoder().encode(&values, &self.scales[d.input as usize])?)
     }
 
-    /// The evaluations of one term's diagonal over `basis`.
-    fn plain(
-        &self,
-        context: &Context,
-        term: Term,
-        giant: u32,
-        basis: Basis,
-    ) -> Result<Poly, EvalError> {
-        let ring = context.ring();
-        match &self.encoded {
-            Some(encoded) => Ok(encoded[term.diagonal].to_evaluations(ring, basis)),
-            None => Ok(self.encode(context, term.diagonal, giant)?.to_evaluations(ring, basis)),
-        }
-    }
-
-    /// The distinct steps that need a key.
-    fn steps(&self) -> BTreeSet<u32> {
-        let babies = self.babies.iter().map(|b| b.1);
-        let giants = self.outputs.iter().flatten().map(|g| g.step);
-        babies.chain(giants).filter(|&step| step != 0).collect()
+    /// The distinct baby steps that need a key.
+    fn baby_steps(&self) -> BTreeSet<u32> {
+        self.babies.iter().map(|b| b.1).filter(|&step| step != 0).collect()
     }
 
     /// Whether no step rotates, so that the ciphertext primes suffice.
     fn without_rotation(&self) -> bool {
-        self.steps().is_empty()
+        let giants = self.outputs.iter().flatten().map(|g| g.step);
+        self.babies.iter().map(|b| b.1).chain(giants).all(|step| step == 0)
     }
 }
+
+/// Keys by rotation.
+type Keys = BTreeMap<u32, Arc<SwitchingKey>>;
 
 impl Evaluator {
     /// Applies a linear map: one result per output, at the level of the operands, at the scale of an operand times that
@@ -178,121 +160,127 @@ impl Evaluator {
         let scale = check_operands(xs, prepared)?;
         let level = xs[0].level();
         let in_q = prepared.without_rotation();
-        // Keys that are read for the first time are read and expanded side by side.
-        let steps: Vec<u32> = prepared.steps().into_iter().collect();
-        steps.par_iter().try_for_each(|&by| self.keys.get(KeyKind::Rotate(by), level).map(drop))?;
         let basis = if in_q { self.context.basis_q(level) } else { self.context.basis_qp(level) };
-        let babies = if in_q {
-            let clone = |&(i, _): &(u32, u32)| {
-                let parts = &xs[i as usize].parts;
-                (parts[0].clone(), parts[1].clone())
-            };
-            prepared.babies.iter().map(clone).collect()
-        } else {
-            self.baby_steps(xs, prepared)?
+        let encoded = match &prepared.encoded {
+            Some(encoded) => Cow::Borrowed(encoded),
+            None => Cow::Owned(prepared.encode_all(&self.context)?),
         };
-        let zero = || Poly::zero(self.context.ring(), basis, Form::Evaluation);
-        let output = |giants: &Vec<Giant>| {
-            let mut sum = (zero(), zero());
-            for giant in giants {
-                let inner = self.giant_inner(prepared, giant, &babies, basis)?;
-                self.giant_step(&mut sum, inner, giant.step, level)?;
-            }
-            let parts = if in_q {
-                vec![sum.0, sum.1]
-            } else {
-                let (c0, c1) = rayon::join(|| sum.0.mod_down(), || sum.1.mod_down());
-                vec![c0, c1]
-            };
-            Ok(Ciphertext { parts, scale: scale.clone() })
-        };
-        prepared.outputs.iter().map(output).collect()
-    }
-
-    /// Every baby rotation of every operand that needs it.
-    fn baby_steps(
-        &self,
-        xs: &[&Ciphertext],
-        prepared: &PreparedTransform,
-    ) -> Result<Vec<Extended>, EvalError> {
-        let mut out = Vec::with_capacity(prepared.babies.len());
-        for steps in prepared.babies.chunk_by(|a, b| a.0 == b.0) {
-            let x = xs[steps[0].0 as usize];
-            let lifted = self.lift(&x.parts[0]);
-            let rotates = steps.iter().any(|s| s.1 != 0);
-            let digits = if rotates { self.decompose(&x.parts[1]) } else { Vec::new() };
-            let one = |&(_, by): &(u32, u32)| -> Result<Extended, EvalError> {
-                if by == 0 {
-                    return Ok((lifted.clone(), self.lift(&x.parts[1])));
-                }
-                let key = self.keys.get(KeyKind::Rotate(by), x.level())?;
-                let (mut u0, u1) = self.switch(&digits, &key);
-                u0.add_assign(&lifted);
-                let g = self.context.galois(by);
-                Ok((u0.automorphism(g), u1.automorphism(g)))
-            };
-            let rotated: Result<Vec<Extended>, EvalError> = steps.par_iter().map(one).collect();
-            out.extend(rotated?);
-        }
-        Ok(out)
-    }
-
-    /// `Σ diagonal ⊙ baby` over the terms of a giant step, a bounded number of diagonals at a time.
-    fn giant_inner(
-        &self,
-        prepared: &PreparedTransform,
-        giant: &Giant,
-        babies: &[Extended],
-        basis: Basis,
-    ) -> Result<Extended, EvalError> {
         let ring = self.context.ring();
-        let plain_bytes = basis.len() * ring.degree() * size_of::<u64>();
-        let mut sum: Option<Extended> = None;
-        for terms in giant.terms.chunks((EVALUATIONS_BYTES / plain_bytes).max(LEAST_TERMS)) {
-            let plain = |&t: &Term| prepared.plain(&self.context, t, giant.step, basis);
-            let plains: Result<Vec<Poly>, EvalError> = terms.par_iter().map(plain).collect();
-            let plains = plains?;
-            let half = |pick: fn(&Extended) -> &Poly| {
-                let pairs: Vec<(&Poly, &Poly)> =
-                    plains.iter().zip(terms).map(|(p, t)| (p, pick(&babies[t.baby]))).collect();
-                let mut out = Poly::scratch(ring, basis, Form::Evaluation);
-                out.set_inner_product(&pairs);
-                out
-            };
-            let part = rayon::join(|| half(|b| &b.0), || half(|b| &b.1));
-            match &mut sum {
-                None => sum = Some(part),
-                Some(sum) => {
-                    sum.0.add_assign(&part.0);
-                    sum.1.add_assign(&part.1);
-                }
-            }
+        let keys = self.rotation_keys(prepared.baby_steps(), level)?;
+        let sources = self.sources(xs, prepared);
+        let rotations: Vec<Rotated<'_, SwitchingKey>> = prepared
+            .babies
+            .iter()
+            .map(|&(input, by)| {
+                let permutation = || ring.permutation(self.context.galois(by));
+                let switch = keys.get(&by).map(|key| (&**key, permutation()));
+                Rotated { source: input as usize, switch }
+            })
+            .collect();
+        let mut out = Vec::with_capacity(prepared.outputs.len());
+        for outputs in groups(&prepared.outputs, 2 * basis.len() * ring.degree() * 8) {
+            let giants = outputs.iter().flatten();
+            let sums: Vec<&[Weighted]> = giants.map(|giant| giant.terms.as_slice()).collect();
+            let inner = weighted_sums(ring, basis, &sources, &rotations, &sums, |i, prime, out| {
+                encoded[i].evaluate(ring, prime, out);
+            });
+            out.extend(self.giant_steps(outputs, inner, in_q, level)?);
         }
-        Ok(sum.expect("a giant step has terms"))
+        let result = |parts: [Poly; 2]| Ciphertext { parts: parts.into(), scale: scale.clone() };
+        Ok(out.into_iter().map(result).collect())
     }
 
-    /// `sum += rot_step(inner)`; only the second half is divided by the special primes for the decomposition.
-    fn giant_step(
-        &self,
-        sum: &mut Extended,
-        inner: Extended,
-        step: u32,
-        level: usize,
-    ) -> Result<(), EvalError> {
-        if step == 0 {
-            sum.0.add_assign(&inner.0);
-            sum.1.add_assign(&inner.1);
-            return Ok(());
-        }
-        let key = self.keys.get(KeyKind::Rotate(step), level)?;
-        let digits = self.decompose(&inner.1.mod_down());
-        let (mut u0, u1) = self.switch(&digits, &key);
-        u0.add_assign(&inner.0);
-        let g = self.context.galois(step);
-        sum.0.add_assign(&u0.automorphism(g));
-        sum.1.add_assign(&u1.automorphism(g));
-        Ok(())
+    /// The keys of several rotations.
+    fn rotation_keys(&self, steps: BTreeSet<u32>, level: usize) -> Result<Keys, EvalError> {
+        let key = |by| Ok((by, self.keys.get(KeyKind::Rotate(by), level)?));
+        steps.into_iter().map(key).collect()
     }
+
+    /// The operands, with digits where a baby step rotates them.
+    fn sources<'a>(&self, xs: &[&'a Ciphertext], prepared: &PreparedTransform) -> Vec<Source<'a>> {
+        let rotates = |i: usize| prepared.babies.iter().any(|&(j, by)| j as usize == i && by != 0);
+        let source = |(i, x): (usize, &&'a Ciphertext)| {
+            let digits = rotates(i).then(|| self.digits(Cow::Borrowed(&x.parts[1])));
+            Source { parts: [&x.parts[0], &x.parts[1]], digits }
+        };
+        xs.iter().enumerate().map(source).collect()
+    }
+
+    /// For every output the sum of its inner sums (`inner`, those of all outputs in order), each rotated by its giant
+    /// step, divided by the special primes.
+    fn giant_steps(
+        &self,
+        outputs: &[Vec<Giant>],
+        inner: Vec<[Poly; 2]>,
+        in_q: bool,
+        level: usize,
+    ) -> Result<Vec<[Poly; 2]>, EvalError> {
+        let (ring, basis) = (self.context.ring(), self.context.basis_q(level));
+        if in_q {
+            // No step but zero: an output has one inner sum, or none if no diagonal reaches it.
+            let mut inner = inner.into_iter();
+            let zero = || [(); 2].map(|()| Poly::zero(ring, basis, Form::Evaluation));
+            let output = |giants: &Vec<Giant>| giants.first().and_then(|_| inner.next());
+            return Ok(outputs.iter().map(output).map(|sum| sum.unwrap_or_else(zero)).collect());
+        }
+        let steps: Vec<u32> = outputs.iter().flatten().map(|giant| giant.step).collect();
+        let rotating = steps.iter().copied().filter(|&step| step != 0).collect();
+        let keys = self.rotation_keys(rotating, level)?;
+        let inner: Vec<(Poly, Inner)> = inner
+            .into_par_iter()
+            .zip(&steps)
+            .map(|([first, second], &step)| {
+                let second = match step {
+                    0 => Inner::Plain(second),
+                    // Only the second half leaves the large basis for the decomposition.
+                    _ => Inner::Digits(self.digits(Cow::Owned(second.mod_down()))),
+                };
+                (first, second)
+            })
+            .collect();
+        let mut rest = inner.iter().zip(&steps);
+        let sum = |giants: &Vec<Giant>| {
+            let mut sum = Sum { switched: Vec::new(), plain: None };
+            for ((first, second), step) in rest.by_ref().take(giants.len()) {
+                match second {
+                    Inner::Plain(second) => sum.plain = Some([first, second]),
+                    Inner::Digits(digits) => sum.switched.push(Switched {
+                        digits,
+                        key: &*keys[step],
+                        add: [Some(Addend::Extended(first)), None],
+                        permutation: Some(ring.permutation(self.context.galois(*step))),
+                    }),
+                }
+            }
+            sum
+        };
+        let sums: Vec<Sum<'_, SwitchingKey>> = outputs.iter().map(sum).collect();
+        Ok(divided_sums(ring, self.context.basis_qp(level), basis, &sums))
+    }
+}
+
+/// The second half of an inner sum.
+enum Inner {
+    /// Not rotated any more.
+    Plain(Poly),
+    /// To be rotated.
+    Digits(Digits<'static>),
+}
+
+/// Runs of outputs whose inner sums, of `bytes` each, take at most [`SUMS_BYTES`], as far as one output does not take more.
+fn groups(outputs: &[Vec<Giant>], bytes: usize) -> Vec<&[Vec<Giant>]> {
+    let most = (SUMS_BYTES / bytes).max(1);
+    let mut runs = Vec::new();
+    let (mut start, mut sums) = (0, 0);
+    for (i, giants) in outputs.iter().enumerate() {
+        if i > start && sums + giants.len() > most {
+            runs.push(&outputs[start..i]);
+            (start, sums) = (i, 0);
+        }
+        sums += giants.len();
+    }
+    runs.push(&outputs[start..]);
+    runs
 }
 
 /// Whatever could index out of bounds later is refused here.

@@ -1,13 +1,16 @@
 //! Key switching: relinearisation and rotations, hoisted where several read one operand.
 //!
-//! The operand is decomposed into digits and raised to the basis with the special primes (ModUp), multiplied with the key
-//! there, and divided by the special primes (ModDown): Han and Ki, ePrint 2019/688.
-//! Rotation keys decrypt under the secret rotated back, so digits are never permuted: one permutation of two
-//! polynomials comes last, and one decomposition serves any number of rotations (Halevi and Shoup, ePrint 2018/244).
+//! The operand is cut into digits, raised to the basis with the special primes (ModUp), multiplied with the key there, and
+//! divided by the special primes (ModDown): Han and Ki, ePrint 2019/688; [`heplan_lattice::keyswitch`] does it prime by
+//! prime. Rotation keys decrypt under the secret rotated back, so digits are never permuted: one permutation of the two
+//! sums comes last, and one decomposition serves any number of rotations (Halevi and Shoup, ePrint 2018/244).
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
-use heplan_lattice::{Basis, Form, Poly};
-use rayon::prelude::*;
+use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
+use heplan_lattice::{Digits, Poly};
 
 use super::{Evaluator, check_degree};
 use crate::ciphertext::Ciphertext;
@@ -20,13 +23,34 @@ impl Evaluator {
     /// # Errors
     /// If the degree is not 2 or the key is missing.
     pub fn relinearise(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        let parts = self.relinearised(x, x.level())?;
+        Ok(Ciphertext { parts, scale: x.scale.clone() })
+    }
+
+    /// [`Self::relinearise`] and [`Self::rescale`] as one division, which rounds once and saves half the transforms of
+    /// the second.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn relinearise_and_rescale(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        if x.level() == 0 {
+            return Err(EvalError::NoSuchLevel { op: "rescaling", from: 0, to: -1 });
+        }
+        let parts = self.relinearised(x, x.level() - 1)?;
+        let last = self.context.parameters().q()[x.level()];
+        Ok(Ciphertext { parts, scale: x.scale.rescaled(last) })
+    }
+
+    /// The parts of the relinearised operand, divided by its primes above level `to`.
+    fn relinearised(&self, x: &Ciphertext, to: usize) -> Result<Vec<Poly>, EvalError> {
         check_degree("relinearisation", x, 2)?;
         let key = self.keys.get(KeyKind::Relinearise, x.level())?;
-        let (u0, u1) = self.switch(&self.decompose(&x.parts[2]), &key);
-        let (mut c0, mut c1) = rayon::join(|| u0.mod_down(), || u1.mod_down());
-        c0.add_assign(&x.parts[0]);
-        c1.add_assign(&x.parts[1]);
-        Ok(Ciphertext { parts: vec![c0, c1], scale: x.scale.clone() })
+        let digits = self.digits(Cow::Borrowed(&x.parts[2]));
+        let add = [0, 1].map(|i| Some(Addend::Lifted(&x.parts[i])));
+        let switched = vec![Switched { digits: &digits, key: &*key, add, permutation: None }];
+        let sums = [Sum { switched, plain: None }];
+        let (from, to) = (self.context.basis_qp(x.level()), self.context.basis_q(to));
+        Ok(divided_sums(self.context.ring(), from, to, &sums).into_iter().flatten().collect())
     }
 
     /// `y[t] = x[(t + by) mod width]`, for `0 < by < width`.
@@ -48,49 +72,29 @@ impl Evaluator {
         if let Some(&by) = by.iter().find(|&&by| by == 0 || by as usize >= width) {
             return Err(EvalError::Step { by, width });
         }
-        let digits = self.decompose(&x.parts[1]);
-        by.par_iter()
-            .map(|&by| {
-                let key = self.keys.get(KeyKind::Rotate(by), x.level())?;
-                let (u0, u1) = self.switch(&digits, &key);
-                let (mut c0, c1) = rayon::join(|| u0.mod_down(), || u1.mod_down());
-                c0.add_assign(&x.parts[0]);
-                let g = self.context.galois(by);
-                let parts = vec![c0.automorphism(g), c1.automorphism(g)];
-                Ok(Ciphertext { parts, scale: x.scale.clone() })
-            })
-            .collect()
-    }
-
-    /// The digits of a polynomial over `q_0 ⋯ q_ℓ`, raised to all primes of a key switch at that level.
-    pub(super) fn decompose(&self, poly: &Poly) -> Vec<Poly> {
-        let parameters = self.context.parameters();
-        poly.decompose(parameters.digit_size(), parameters.p().len())
-    }
-
-    /// `Σ digit · key`: an encryption of the special product times what the key switches, with the special primes.
-    pub(super) fn switch(&self, digits: &[Poly], key: &SwitchingKey) -> (Poly, Poly) {
-        let half = |pick: fn(&(Poly, Poly)) -> &Poly| {
-            let pairs: Vec<(&Poly, &Poly)> =
-                digits.iter().zip(key.digits()).map(|(d, k)| (d, pick(k))).collect();
-            let mut out = Poly::scratch(self.context.ring(), digits[0].basis(), Form::Evaluation);
-            out.set_inner_product(&pairs);
-            out
+        let keys = by.iter().map(|&by| self.keys.get(KeyKind::Rotate(by), x.level()));
+        let keys: Vec<Arc<SwitchingKey>> = keys.collect::<Result<_, _>>()?;
+        let digits = self.digits(Cow::Borrowed(&x.parts[1]));
+        let rotation = |(&by, key)| Sum {
+            switched: vec![Switched {
+                digits: &digits,
+                key,
+                add: [Some(Addend::Lifted(&x.parts[0])), None],
+                permutation: Some(self.context.ring().permutation(self.context.galois(by))),
+            }],
+            plain: None,
         };
-        rayon::join(|| half(|k| &k.0), || half(|k| &k.1))
+        let sums: Vec<Sum<'_, SwitchingKey>> =
+            by.iter().zip(keys.iter().map(|key| &**key)).map(rotation).collect();
+        let (from, to) = (self.context.basis_qp(x.level()), self.context.basis_q(x.level()));
+        let rotated = divided_sums(self.context.ring(), from, to, &sums).into_iter();
+        let scaled = |parts: [Poly; 2]| Ciphertext { parts: parts.into(), scale: x.scale.clone() };
+        Ok(rotated.map(scaled).collect())
     }
 
-    /// `P·x` over the ciphertext primes and the special ones, which turns a later ModDown into nothing.
-    pub(super) fn lift(&self, x: &Poly) -> Poly {
-        let level = x.limb_count() - 1;
-        let basis: Basis = self.context.basis_qp(level);
-        let mut out = Poly::scratch(self.context.ring(), basis, Form::Evaluation);
-        let product = self.context.special_product(level);
-        out.for_each_limb_mut(|_, prime, limb| match x.basis().position(prime) {
-            Some(i) => limb.copy_from_slice(x.limb(i)),
-            None => limb.fill(0),
-        });
-        out.mul_residues_assign(&product);
-        out
+    /// The digits of a polynomial over `q_0 ⋯ q_ℓ`, to be raised to all primes of a key switch at that level.
+    pub(super) fn digits<'a>(&self, poly: Cow<'a, Poly>) -> Digits<'a> {
+        let parameters = self.context.parameters();
+        Digits::new(poly, parameters.digit_size(), parameters.p().len())
     }
 }

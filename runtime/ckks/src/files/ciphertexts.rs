@@ -10,7 +10,7 @@ use heplan_lattice::Seed;
 use rayon::prelude::*;
 
 use super::pack::{pack, packed_len, unpack};
-use super::wire::{Reader, Writer, invalid};
+use super::wire::{Reader, STREAMS, Writer, invalid};
 use super::{FileError, Id};
 use crate::ciphertext::{Ciphertext, FreshCiphertext};
 use crate::context::Context;
@@ -262,6 +262,7 @@ fn parse_ciphertext(context: &Context, section: &[u8]) -> Result<Ciphertext, Pro
 
 fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
     let mut w = Writer::default();
+    w.u16(STREAMS);
     w.u8(match header.direction {
         Direction::Inputs => 0,
         Direction::Outputs => 1,
@@ -282,6 +283,7 @@ fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
 
 fn parse_header(section: &[u8]) -> Result<CiphertextHeader, Problem> {
     let mut r = Reader::new(section);
+    r.streams()?;
     let direction = match r.u8()? {
         0 => Direction::Inputs,
         1 => Direction::Outputs,

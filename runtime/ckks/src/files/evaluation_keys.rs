@@ -8,16 +8,13 @@ use std::sync::Arc;
 use heplan_ir::container::{self, Kind, Problem, SectionReader, SectionWriter};
 use heplan_ir::parameters::{Parameters, ParametersLiteral};
 use heplan_ir::plan::{KeyKind, KeySpec, PlanId};
-use heplan_lattice::Seed;
-use rayon::prelude::*;
 
-use super::pack::{pack, packed_len, unpack};
-use super::wire::{Reader, Writer, invalid};
+use super::wire::{Reader, STREAMS, Writer, invalid};
 use super::{FileError, Id};
 use crate::context::Context;
 use crate::keys::secret::KeyId;
 use crate::keys::store::KeySource;
-use crate::keys::switching::SeededKey;
+use crate::keys::switching::{PackedKey, SeededKey};
 
 const HEADER: u64 = 0;
 /// The key of index `i` is section `FIRST + i`.
@@ -102,13 +99,15 @@ impl KeySource for EvaluationKeysSource {
         self.file.header.keys.clone()
     }
 
-    fn load(&self, kind: KeyKind) -> Result<SeededKey, FileError> {
+    fn load(&self, kind: KeyKind) -> Result<PackedKey, FileError> {
         let keys = &self.file.header.keys;
         let at =
             keys.binary_search_by_key(&kind, |k| k.kind).map_err(|_| FileError::NoKey(kind))?;
         let section = self.file.sections.section(FIRST + at as u64)?;
-        parse_key(&self.context, keys[at], &section)
-            .map_err(|p| p.of(self.file.sections.path()).into())
+        PackedKey::new(&self.context, keys[at], section).ok_or_else(|| {
+            let problem = invalid("a key of the wrong length, or a residue not below its prime");
+            problem.of(self.file.sections.path()).into()
+        })
     }
 }
 
@@ -130,9 +129,7 @@ pub fn write_evaluation_keys(
         for (i, &spec) in header.keys.iter().enumerate() {
             let key = make(spec);
             assert_eq!((key.kind, key.level), (spec.kind, spec.level), "the key asked for");
-            let mut bytes = key.mask.as_bytes().to_vec();
-            key.digits.iter().for_each(|digit| pack(digit, &mut bytes));
-            sections.section(FIRST + i as u64, &bytes)?;
+            sections.section(FIRST + i as u64, &key.packed_bytes())?;
         }
         sections.finish().map(|_| ())
     })?;
@@ -141,27 +138,12 @@ pub fn write_evaluation_keys(
 
 /// Bytes of one key in the file.
 pub fn key_bytes(context: &Context, level: usize) -> usize {
-    let digit = packed_len(context.ring(), context.basis_qp(level));
-    32 + digit * context.parameters().digits(level)
-}
-
-fn parse_key(context: &Context, spec: KeySpec, section: &[u8]) -> Result<SeededKey, Problem> {
-    if section.len() != key_bytes(context, spec.level) {
-        return Err(invalid("a key of the wrong length"));
-    }
-    let mut r = Reader::new(section);
-    let mask = Seed::new(r.array()?);
-    let basis = context.basis_qp(spec.level);
-    let digits = r
-        .rest()
-        .par_chunks_exact(packed_len(context.ring(), basis))
-        .map(|bytes| unpack(context.ring(), basis, bytes))
-        .collect::<Result<_, _>>()?;
-    Ok(SeededKey { kind: spec.kind, level: spec.level, mask, digits })
+    PackedKey::len(context, level)
 }
 
 fn header_bytes(header: &EvaluationKeysHeader) -> Vec<u8> {
     let mut w = Writer::default();
+    w.u16(STREAMS);
     w.bytes(&header.plan);
     w.bytes(&header.key);
     let literal = header.parameters.literal();
@@ -184,6 +166,7 @@ fn header_bytes(header: &EvaluationKeysHeader) -> Vec<u8> {
 
 fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
     let mut r = Reader::new(section);
+    r.streams()?;
     let (plan, key) = (r.array()?, r.array()?);
     let log_n = r.u32()?;
     let (q, p) = (r.primes()?, r.primes()?);

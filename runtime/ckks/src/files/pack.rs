@@ -3,34 +3,20 @@
 use std::sync::Arc;
 
 use heplan_ir::container::Problem;
-use heplan_lattice::{Basis, Form, Poly, Ring};
+use heplan_lattice::{Basis, Form, Poly, Ring, bits};
 
 use super::wire::invalid;
 
 /// Bytes of a polynomial over a basis. A limb is a whole number of bytes, since N is a multiple of 8.
 pub(super) fn packed_len(ring: &Ring, basis: Basis) -> usize {
-    ring.moduli(basis).map(|q| limb_len(ring, q.bits())).sum()
-}
-
-fn limb_len(ring: &Ring, bits: u32) -> usize {
-    ring.degree() / 8 * bits as usize
+    ring.moduli(basis).map(|q| bits::packed_len(ring.degree(), q.bits())).sum()
 }
 
 /// Appends a polynomial.
 pub(super) fn pack(poly: &Poly, out: &mut Vec<u8>) {
     out.reserve(packed_len(poly.ring(), poly.basis()));
     for (limb, q) in poly.limbs().zip(poly.ring().moduli(poly.basis())) {
-        let (mut waiting, mut bits) = (0u128, 0);
-        for &word in limb {
-            waiting |= u128::from(word) << bits;
-            bits += q.bits();
-            if bits >= 64 {
-                out.extend((waiting as u64).to_le_bytes());
-                waiting >>= 64;
-                bits -= 64;
-            }
-        }
-        out.extend(&waiting.to_le_bytes()[..bits as usize / 8]);
+        bits::pack(limb, q.bits(), out);
     }
 }
 
@@ -39,31 +25,17 @@ pub(super) fn unpack(ring: &Arc<Ring>, basis: Basis, bytes: &[u8]) -> Result<Pol
     if bytes.len() != packed_len(ring, basis) {
         return Err(invalid("a polynomial of the wrong length"));
     }
+    let n = ring.degree();
     let mut poly = Poly::scratch(ring, basis, Form::Evaluation);
     let mut rest = bytes;
     let mut reduced = true;
     for (q, limb) in poly.limbs_mut() {
-        let (packed, after) = rest.split_at(limb_len(ring, q.bits()));
+        let (packed, after) = rest.split_at(bits::packed_len(n, q.bits()));
         rest = after;
-        unpack_limb(packed, q.bits(), limb);
-        reduced &= limb.iter().all(|&x| x < q.value());
+        bits::unpack(packed, q.bits(), limb);
+        reduced &= limb.iter().fold(true, |all, &x| all & (x < q.value()));
     }
     if reduced { Ok(poly) } else { Err(invalid("a residue is not below its prime")) }
-}
-
-/// Residues have at most 50 bits, so one lies within the 64 bits from the byte where it begins.
-fn unpack_limb(packed: &[u8], bits: u32, limb: &mut [u64]) {
-    let mask = u64::MAX >> (64 - bits);
-    for (i, out) in limb.iter_mut().enumerate() {
-        let at = i * bits as usize;
-        let start = at / 8;
-        let mut word = [0; 8];
-        match packed.get(start..start + 8) {
-            Some(whole) => word.copy_from_slice(whole),
-            None => word[..packed.len() - start].copy_from_slice(&packed[start..]),
-        }
-        *out = u64::from_le_bytes(word) >> (at % 8) & mask;
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 use heplan_ir::container::Problem;
 use heplan_ir::scale::Scale;
 
+/// How seeds are expanded ([`heplan_lattice::sampling`]). Files whose seeds mean something else are refused.
+pub(super) const STREAMS: u16 = 0x5302;
+
 /// A section under construction.
 #[derive(Default)]
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -89,6 +92,14 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u64(&mut self) -> Result<u64, Problem> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// That seeds are expanded as this build does.
+    pub(super) fn streams(&mut self) -> Result<(), Problem> {
+        match self.u16()? {
+            STREAMS => Ok(()),
+            _ => Err(invalid("its seeds are of another version; make it again")),
+        }
     }
 
     /// A number of things, at most `limit`.

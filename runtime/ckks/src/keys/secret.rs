@@ -179,7 +179,7 @@ impl SecretKey {
 
 /// The public identity of the key that a seed stands for.
 pub fn key_id(seed: &Seed) -> KeyId {
-    *seed.derive("key id", &[]).as_bytes()
+    *seed.derive("key id of streams 2", &[]).as_bytes()
 }
 
 /// Standard normal deviates by the method of Box and Muller (1958), from 53-bit uniforms.

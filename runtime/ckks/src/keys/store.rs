@@ -1,4 +1,9 @@
-//! The evaluation keys that a server holds: read and expanded on first use, kept until evicted.
+//! The evaluation keys that a server holds: read when they are used, kept while that pays and a budget of bytes allows.
+//!
+//! A key that will not be used again is not kept, and not expanded: a run that uses every key once never holds more of
+//! them than one instruction needs. A key that will be used again is expanded, and the one whose next use lies furthest
+//! away makes room (Belady, 1966), which a plan's schedule tells ([`EvaluationKeys::expect`]); without a schedule a key is
+//! expanded when it is used for the second time, and the least recently used one makes room.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +13,10 @@ use heplan_ir::plan::{KeyKind, KeySpec};
 use crate::context::Context;
 use crate::error::EvalError;
 use crate::files::FileError;
-use crate::keys::switching::{SeededKey, SwitchingKey};
+use crate::keys::switching::{PackedKey, SeededKey, SwitchingKey};
+
+/// Bytes of keys that are kept by default: 1 GiB.
+pub const DEFAULT_KEY_BYTES: usize = 1 << 30;
 
 /// Where keys come from: a file, or memory.
 pub trait KeySource: Send + Sync {
@@ -19,38 +27,155 @@ pub trait KeySource: Send + Sync {
     ///
     /// # Errors
     /// If the key is damaged or not there.
-    fn load(&self, kind: KeyKind) -> Result<SeededKey, FileError>;
+    fn load(&self, kind: KeyKind) -> Result<PackedKey, FileError>;
 }
 
-/// Keys by kind, expanded when first asked for.
+/// Keys by kind, read when asked for.
 pub struct EvaluationKeys {
     context: Arc<Context>,
     source: Box<dyn KeySource>,
-    entries: BTreeMap<KeyKind, Entry>,
+    levels: BTreeMap<KeyKind, usize>,
+    kept: Mutex<Kept>,
 }
 
-struct Entry {
-    level: usize,
-    expanded: Mutex<Option<Arc<SwitchingKey>>>,
+/// Keys in memory, and what is known about their uses.
+struct Kept {
+    budget: usize,
+    bytes: usize,
+    keys: BTreeMap<KeyKind, Arc<SwitchingKey>>,
+    uses: BTreeMap<KeyKind, Uses>,
+    /// Instructions of one run, and how many runs there will be; none if nothing is known.
+    schedule: Option<(usize, usize)>,
+    /// Counts all uses.
+    clock: usize,
 }
 
-impl Entry {
-    fn expanded(&self) -> MutexGuard<'_, Option<Arc<SwitchingKey>>> {
-        self.expanded.lock().unwrap_or_else(PoisonError::into_inner)
+/// The uses of one key.
+#[derive(Default)]
+struct Uses {
+    /// When a run uses it.
+    places: Vec<usize>,
+    /// How often it has been used.
+    done: usize,
+    /// When it was last used.
+    last: usize,
+}
+
+impl Kept {
+    /// Counts a use; whether the key will be used again, as far as is known.
+    fn count(&mut self, kind: KeyKind) -> bool {
+        self.clock += 1;
+        let uses = self.uses.entry(kind).or_default();
+        uses.done += 1;
+        uses.last = self.clock;
+        match self.schedule {
+            None => true,
+            Some((_, runs)) => uses.done < uses.places.len().saturating_mul(runs),
+        }
+    }
+
+    /// Whether a key that will be used again is worth expanding now.
+    fn expands(&self, kind: KeyKind) -> bool {
+        self.schedule.is_some() || self.uses.get(&kind).is_some_and(|uses| uses.done > 1)
+    }
+
+    /// The larger, the sooner it makes room.
+    fn distance(&self, kind: KeyKind) -> usize {
+        let Some(uses) = self.uses.get(&kind) else { return usize::MAX };
+        match self.schedule {
+            None => usize::MAX - 1 - uses.last,
+            Some((length, runs)) => {
+                let places = uses.places.len();
+                if uses.done >= places.saturating_mul(runs) {
+                    return usize::MAX;
+                }
+                (uses.done / places).saturating_mul(length) + uses.places[uses.done % places]
+            }
+        }
+    }
+
+    fn remove(&mut self, kind: KeyKind) {
+        if let Some(key) = self.keys.remove(&kind) {
+            self.bytes -= key.bytes();
+        }
+    }
+
+    /// Whether a key of that size can be kept beside those that are used before it.
+    fn has_room(&self, kind: KeyKind, bytes: usize) -> bool {
+        let own = self.distance(kind);
+        let others = self.keys.iter().filter(|&(&other, _)| other != kind);
+        let sooner = others.filter(|&(&other, _)| self.distance(other) <= own);
+        sooner.map(|(_, key)| key.bytes()).sum::<usize>().saturating_add(bytes) <= self.budget
+    }
+
+    /// Keeps a key if there is room for it, forgetting keys that are used after it.
+    fn insert(&mut self, kind: KeyKind, key: &Arc<SwitchingKey>) {
+        self.remove(kind);
+        if self.has_room(kind, key.bytes()) {
+            self.bytes += key.bytes();
+            self.keys.insert(kind, Arc::clone(key));
+            self.shrink();
+        }
+    }
+
+    /// Forgets the keys that are used last until the others fit the budget.
+    fn shrink(&mut self) {
+        while self.bytes > self.budget {
+            let furthest = self.keys.keys().map(|&kind| (self.distance(kind), kind)).max();
+            let Some((_, kind)) = furthest else { break };
+            self.remove(kind);
+        }
     }
 }
 
 impl EvaluationKeys {
-    /// The keys of a source.
+    /// The keys of a source, of which [`DEFAULT_KEY_BYTES`] are kept.
     pub fn new(context: &Arc<Context>, source: impl KeySource + 'static) -> Self {
-        let entry = |s: KeySpec| (s.kind, Entry { level: s.level, expanded: Mutex::default() });
-        let entries = source.specs().into_iter().map(entry).collect();
-        Self { context: Arc::clone(context), source: Box::new(source), entries }
+        Self::with_budget(context, source, DEFAULT_KEY_BYTES)
+    }
+
+    /// The keys of a source, of which `budget` bytes are kept. Those that an instruction is using come on top.
+    pub fn with_budget(
+        context: &Arc<Context>,
+        source: impl KeySource + 'static,
+        budget: usize,
+    ) -> Self {
+        let levels = source.specs().into_iter().map(|s| (s.kind, s.level)).collect();
+        let kept = Kept {
+            budget,
+            bytes: 0,
+            keys: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            schedule: None,
+            clock: 0,
+        };
+        let kept = Mutex::new(kept);
+        Self { context: Arc::clone(context), source: Box::new(source), levels, kept }
     }
 
     /// Keys that are in memory already.
     pub fn from_keys(context: &Arc<Context>, keys: Vec<SeededKey>) -> Self {
-        Self::new(context, InMemory(keys.into_iter().map(|k| (k.kind, k)).collect()))
+        let keys = keys.into_iter().map(|k| (k.kind, (k.level, k.packed_bytes()))).collect();
+        Self::new(context, InMemory { context: Arc::clone(context), keys })
+    }
+
+    /// From now on keeps at most that many bytes.
+    pub fn set_budget(&self, bytes: usize) {
+        let mut kept = self.kept();
+        kept.budget = bytes;
+        kept.shrink();
+    }
+
+    /// Tells in which order a run uses keys, and how many runs there will be. What was used before does not count.
+    ///
+    /// Only memory and time depend on it: a key that is used otherwise is read again.
+    pub fn expect(&self, order: &[KeyKind], runs: usize) {
+        let mut kept = self.kept();
+        kept.uses.clear();
+        kept.schedule = Some((order.len(), runs));
+        for (place, &kind) in order.iter().enumerate() {
+            kept.uses.entry(kind).or_default().places.push(place);
+        }
     }
 
     /// What the keys belong to.
@@ -60,54 +185,80 @@ impl EvaluationKeys {
 
     /// Which keys there are, by kind.
     pub fn specs(&self) -> impl Iterator<Item = KeySpec> {
-        self.entries.iter().map(|(&kind, e)| KeySpec { kind, level: e.level })
+        self.levels.iter().map(|(&kind, &level)| KeySpec { kind, level })
     }
 
-    /// The key of a kind for an operand at `level`.
+    /// The key of a kind for an operand at `level`. An instruction asks once for each of its keys.
     ///
     /// # Errors
     /// If there is none, it does not reach the level, or it cannot be read.
     pub fn get(&self, kind: KeyKind, level: usize) -> Result<Arc<SwitchingKey>, EvalError> {
-        let entry = self.entries.get(&kind).ok_or(EvalError::MissingKey(kind))?;
-        if entry.level < level {
-            return Err(EvalError::KeyLevel { kind, found: entry.level, needed: level });
+        let found = *self.levels.get(&kind).ok_or(EvalError::MissingKey(kind))?;
+        if found < level {
+            return Err(EvalError::KeyLevel { kind, found, needed: level });
         }
-        if let Some(key) = entry.expanded().as_ref() {
-            return Ok(Arc::clone(key));
+        let bytes = SwitchingKey::expanded_bytes(&self.context, found);
+        let (key, again, expands) = {
+            let mut kept = self.kept();
+            let again = kept.count(kind);
+            let expands = again && kept.expands(kind) && kept.has_room(kind, bytes);
+            (kept.keys.get(&kind).cloned(), again, expands)
+        };
+        // Unlocked: reading and expanding use the thread pool, and a thread that waits in it may take up work that asks
+        // for this very key. Two threads may then both make it, to the same residues.
+        let key = match key {
+            Some(key) => key,
+            None => Arc::new(SwitchingKey::from(self.source.load(kind)?)),
+        };
+        let key = match key.expand_if(expands) {
+            Some(expanded) => Arc::new(expanded),
+            None => key,
+        };
+        let mut kept = self.kept();
+        if again {
+            kept.insert(kind, &key);
+        } else {
+            kept.remove(kind);
         }
-        // Unlocked: expansion uses the thread pool, and a thread that waits in it may take up work that asks for this
-        // very key. Two threads may then both expand it, to the same residues.
-        let key = Arc::new(self.source.load(kind)?.expand(&self.context));
-        Ok(Arc::clone(entry.expanded().get_or_insert(key)))
+        Ok(key)
     }
 
-    /// Forgets the expanded form of a key, which is read again when it is next asked for.
+    /// Forgets a key, which is read again when it is next asked for.
     pub fn evict(&self, kind: KeyKind) {
-        if let Some(entry) = self.entries.get(&kind) {
-            *entry.expanded() = None;
-        }
+        self.kept().remove(kind);
     }
 
-    /// Forgets every expanded key.
+    /// Forgets every key.
     pub fn evict_all(&self) {
-        self.entries.keys().for_each(|&kind| self.evict(kind));
+        let mut kept = self.kept();
+        kept.keys.clear();
+        kept.bytes = 0;
     }
 
-    /// Bytes of all expanded keys.
+    /// Bytes of all keys that are kept.
     pub fn bytes(&self) -> usize {
-        let bytes = |e: &Entry| e.expanded().as_ref().map_or(0, |k| k.bytes());
-        self.entries.values().map(bytes).sum()
+        self.kept().bytes
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct InMemory(BTreeMap<KeyKind, SeededKey>);
+/// Packed keys in memory.
+struct InMemory {
+    context: Arc<Context>,
+    keys: BTreeMap<KeyKind, (usize, Vec<u8>)>,
+}
 
 impl KeySource for InMemory {
     fn specs(&self) -> Vec<KeySpec> {
-        self.0.values().map(|k| KeySpec { kind: k.kind, level: k.level }).collect()
+        self.keys.iter().map(|(&kind, &(level, _))| KeySpec { kind, level }).collect()
     }
 
-    fn load(&self, kind: KeyKind) -> Result<SeededKey, FileError> {
-        self.0.get(&kind).cloned().ok_or(FileError::NoKey(kind))
+    fn load(&self, kind: KeyKind) -> Result<PackedKey, FileError> {
+        let (level, bytes) = self.keys.get(&kind).ok_or(FileError::NoKey(kind))?;
+        let spec = KeySpec { kind, level: *level };
+        PackedKey::new(&self.context, spec, bytes.clone()).ok_or(FileError::NoKey(kind))
     }
 }

@@ -5,9 +5,9 @@ use heplan_lattice::sampling::{
     gaussian, gaussian_coefficients, sparse_ternary, ternary, ternary_coefficients, uniform,
     uniform_limb,
 };
-use heplan_lattice::{Basis, Form, Prime, Seed};
+use heplan_lattice::{Basis, Form, Prime, Ring, Seed, primes};
 
-use rand_chacha::ChaCha20Rng;
+use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::support::{ring, seed};
@@ -50,22 +50,34 @@ fn uniform_limbs_stand_alone() {
     assert_ne!(whole.limb(0), uniform(&ring, Basis::q(1), &seed(4)).limb(0));
 }
 
+/// Batches of 512 numbers of `width` bits, each batch from a byte on, by another implementation of the stream.
+fn numbers(key: [u8; 32], width: usize) -> impl Iterator<Item = u64> {
+    let mut stream = ChaCha8Rng::from_seed(key);
+    std::iter::repeat_with(move || {
+        let mut bytes = vec![0; 64 * width];
+        stream.fill_bytes(&mut bytes);
+        let bit = move |i: usize| u64::from(bytes[i / 8] >> (i % 8) & 1);
+        (0..512).map(move |n| (0..width).fold(0, |x, k| x | bit(n * width + k) << k))
+    })
+    .flatten()
+}
+
 #[test]
-fn uniform_limbs_are_the_accepted_words_of_their_stream() {
-    let ring = ring(11, 3, 1);
-    for prime in ring.full_qp().primes() {
-        let q = ring.modulus(prime);
-        let counters = match prime {
-            Prime::Q(i) => [0, i as u64],
-            Prime::P(i) => [1, i as u64],
-        };
-        let key = *seed(9).derive("uniform limb", &counters).as_bytes();
-        let mut stream = ChaCha20Rng::from_seed(key);
-        let mask = (1 << q.bits()) - 1;
-        let words = std::iter::repeat_with(|| stream.next_u64() & mask);
-        let expected: Vec<u64> = words.filter(|&w| w < q.value()).take(2048).collect();
+fn uniform_limbs_are_the_accepted_numbers_of_their_stream() {
+    // Primes below and above a power of two take numbers of their own width and of up to three bits more.
+    let q: Vec<u64> = primes::ntt_primes_below(1 << 40, 11).take(2).collect();
+    let above: Vec<u64> = primes::ntt_primes_from(1 << 40, 11).take(1).collect();
+    let ring = Ring::new(11, &q, &above).unwrap();
+    for (prime, counters, width) in
+        [(Prime::Q(0), [0, 0], 40), (Prime::Q(1), [0, 1], 40), (Prime::P(0), [1, 0], 43)]
+    {
+        let q = ring.modulus(prime).value();
+        let key = *seed(9).derive("packed uniform limb", &counters).as_bytes();
+        let largest = (1u64 << width) - (1u64 << width) % q;
+        let accepted = numbers(key, width).filter(|&x| x < largest);
+        let expected: Vec<u64> = accepted.map(|x| x % q).take(2048).collect();
         let mut limb = vec![0; 2048];
-        uniform_limb(q, prime, &seed(9), &mut limb);
+        uniform_limb(ring.modulus(prime), prime, &seed(9), &mut limb);
         assert_eq!(limb, expected);
     }
 }
