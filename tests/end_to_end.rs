@@ -15,7 +15,7 @@ use ndarray::{ArrayD, Axis, Slice};
 use serde_json::Value;
 
 /// Samples of a test set that count.
-const SAMPLES: usize = 50;
+const SAMPLES: usize = 300;
 
 /// How a model is held to its float form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

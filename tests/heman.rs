@@ -8,7 +8,8 @@ use common::Lab;
 use common::data::{numbers, read_npy, write_npy, write_npz};
 use common::onnx::{Attribute, Onnx};
 
-/// Compiles `model`, encrypts `input` (shape included), runs and decrypts.
+/// Compiles `model`, encrypts `input` (shape included), runs and decrypts. Precision is relative to the
+/// range over the calibration set, and an answer here may be much smaller than that.
 fn answer(model: &Onnx, calibration: &[f32], shape: &[usize], input: &[f32]) -> Vec<f32> {
     let lab = Lab::new();
     lab.write("model.onnx", model.encode());
@@ -16,7 +17,7 @@ fn answer(model: &Onnx, calibration: &[f32], shape: &[usize], input: &[f32]) -> 
     let batch = [&[calibration.len() / sample], &shape[1..]].concat();
     write_npz(&lab.path("calibration.npz"), &[("x", &batch, calibration)]);
     write_npy(&lab.path("input.npy"), shape, input);
-    lab.sh("compile -m model.onnx -c calibration.npz").fine();
+    lab.sh("compile -m model.onnx -c calibration.npz --precision-bits 13").fine();
     lab.sh("keygen -i model.keyparams").fine();
     lab.sh("encrypt -i input.npy").fine();
     lab.sh("run -p model.plan -i input.enc").fine();

@@ -120,7 +120,7 @@ fn refused(code: Code) -> Case {
         }
         Code::UnknownOperator => one("NoSuchOperator").into(),
         Code::UnsupportedMode => x()
-            .weight("e", &[6], &[1.0, 2.0, 3.0, 1.0, 2.0, 3.0])
+            .weight("e", &[6], &[1.0, 2.0, 3.5, 1.0, 2.0, 3.5])
             .node("Pow", &["x", "e"], "y")
             .output("y", &[1, 6])
             .into(),

@@ -12,7 +12,7 @@ use heplan_ckks::server::Server;
 use heplan_compiler::data::Samples;
 use heplan_compiler::import;
 use heplan_compiler::judge::{Judge, Refusal, Tensors};
-use heplan_compiler::options::Options;
+use heplan_compiler::options::{MAX_ERROR, Options};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, compile};
 use heplan_compiler::reference::Executor;
@@ -81,7 +81,7 @@ impl Observer for Clock {
 
 /// The default wishes, but that outputs are no class scores.
 pub(crate) fn options() -> Options {
-    Options { min_agreement: 0.0, ..Options::recommended() }
+    Options { min_agreement: 0.0, max_error: Some(MAX_ERROR), ..Options::recommended() }
 }
 
 /// Compiles and simulates a case.
@@ -201,7 +201,7 @@ fn meaning(wanted: &[f64], found: &[f64], bits: u32) -> Option<String> {
 /// below the bits asked for. The wish is about the calibration set; the test's own input lies at
 /// its edge and may have twice the error. `span` is the output's range over that set.
 fn promise(wanted: &[f64], found: &[f64], span: f64) -> Option<String> {
-    let bound = 2.0 * options().max_error + 2.0_f64.powf(-options().precision_bits);
+    let bound = 2.0 * MAX_ERROR + 2.0_f64.powf(-options().precision_bits);
     let error = |(w, f): (&f64, &f64)| ((w - f) / span).powi(2);
     let square: f64 = wanted.iter().zip(found).map(error).sum();
     let rms = (square / wanted.len().max(1) as f64).sqrt();

@@ -26,7 +26,10 @@ fn against_labels(cx: &mut NodeCx<'_>, x: &Secret) -> Result<Secret, Fault> {
     let labels = cx.ints(1)?;
     let area: usize = inner.iter().product();
     if labels.len() != batch * area {
-        return Err(fault(Code::ShapeMismatch, format!("{} labels for {:?}", labels.len(), x.shape)));
+        return Err(fault(
+            Code::ShapeMismatch,
+            format!("{} labels for {:?}", labels.len(), x.shape),
+        ));
     }
     let weights = match cx.optional(2) {
         Some(_) => cx.weights(2)?.1,

@@ -9,8 +9,8 @@ use heplan_onnx::ML_DOMAIN;
 
 use super::context::{Emitted, NodeCx};
 use super::{
-    activation, attention, choice, conv, einsum, elementwise, extremum, fold, loss, matmul, ml, norm,
-    pad, places, pool, reduce, resize, sample, select, shape, softmax, statistics,
+    activation, attention, choice, conv, einsum, elementwise, extremum, fold, loss, matmul, ml,
+    norm, pad, places, pool, reduce, resize, sample, select, shape, softmax, statistics,
 };
 
 /// One operator that is imported.

@@ -110,7 +110,10 @@ fn along(given: f64, length: usize, reader: Reader) -> Vec<(usize, f64)> {
     let neighbours: Vec<(f64, f64)> = match reader.reach {
         0 => vec![(x.round_ties_even(), 1.0)],
         1 => vec![(x.floor(), 1.0 - (x - x.floor())), (x.floor() + 1.0, x - x.floor())],
-        _ => (-1..=2).map(|d| x.floor() + f64::from(d)).map(|p| (p, cubic((x - p).abs(), -0.75))).collect(),
+        _ => (-1..=2)
+            .map(|d| x.floor() + f64::from(d))
+            .map(|p| (p, cubic((x - p).abs(), -0.75)))
+            .collect(),
     };
     let place = |(p, w): (f64, f64)| {
         let p = match reader.padding {

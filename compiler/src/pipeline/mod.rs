@@ -26,6 +26,8 @@ use tensors::Real;
 const FINAL_SAMPLES: usize = 256;
 /// How far below the error of approximation the largest error of noise has to stay.
 const NOISE_BELOW_BITS: f64 = 1.5;
+/// Bits that the next round asks for beyond those that a finished plan was short of.
+const SHORT_BITS: f64 = 0.25;
 /// How often approximation may be made stricter before the compiler gives up.
 const ROUNDS: usize = 4;
 
@@ -110,6 +112,13 @@ pub fn compile(
         observer.progress("checking the plan on the calibration set");
         let report = report(&real, &lowered, trades, judge)?;
         let agreement = report.simulation.agreement.unwrap_or(1.0);
+        // The search measured few samples; these are all, and no approximation is to blame.
+        let exact = real.functions.is_empty();
+        let short = options.precision_bits - report.simulation.precision_bits;
+        if exact && short > 0.0 && round < ROUNDS {
+            precision_bits += short + SHORT_BITS;
+            continue;
+        }
         if agreement >= options.min_agreement {
             let mut plan = lowered.plan;
             plan.precision_bits = report.simulation.precision_bits;

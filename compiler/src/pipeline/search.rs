@@ -160,6 +160,16 @@ impl<'a> Ring<'a> {
         Self { key_price, lowered, ..*self }
     }
 
+    /// The next ring, at the same price of keys.
+    pub(super) fn next(&self) -> Option<Self> {
+        let log_n = self.log_n + 1;
+        let allowed = self.options.log_n.is_none() && LOG_N.contains(&log_n);
+        allowed.then(|| {
+            let lowered = lay_out(self.real, log_n, self.options, self.key_price);
+            Self { log_n, lowered, ..*self }
+        })
+    }
+
     /// The price of a byte of keys.
     pub(super) fn key_price(&self) -> f64 {
         self.key_price

@@ -50,7 +50,7 @@ pub(super) fn settle(
     for at in wished(&trades, options) {
         let lowered = match &kept[at] {
             None => Some(usual.clone()),
-            Some(ring) => ring.search(precision_bits, observer)?.ok(),
+            Some(ring) => carried(ring, precision_bits, observer)?,
         };
         // Precision may ask for another scale than the estimate was made at.
         let fits = |l: &Lowered| {
@@ -63,6 +63,22 @@ pub(super) fn settle(
         }
     }
     Err(too_large(&trades, options).into())
+}
+
+/// The plan of a ring; or of the next one, where fewer keys take levels that the ring has no room
+/// for.
+fn carried(
+    ring: &Ring<'_>,
+    precision_bits: f64,
+    observer: &mut dyn Observer,
+) -> Result<Option<Lowered>, CompileError> {
+    if let Ok(lowered) = ring.search(precision_bits, observer)? {
+        return Ok(Some(lowered));
+    }
+    match ring.next() {
+        Some(larger) => Ok(larger.search(precision_bits, observer)?.ok()),
+        None => Ok(None),
+    }
 }
 
 /// The rungs that options allow, the best first.

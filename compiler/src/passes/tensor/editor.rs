@@ -69,7 +69,10 @@ impl<'g> Editor<'g> {
                 None => merged.push((x, m)),
             }
         }
-        merged.retain(|t| t.1.nnz() > 0);
+        // A value that is the same for all data keeps one term: it has to be a ciphertext.
+        let some = merged.iter().position(|t| t.1.nnz() > 0).unwrap_or(0);
+        let mut index = 0..;
+        merged.retain(|t| index.next() == Some(some) || t.1.nnz() > 0);
         let terms = merged.into_iter().map(|(x, m)| (x, self.new.consts.add_matrix(m))).collect();
         let bias = bias.filter(|b| b.iter().any(|&v| v != 0.0));
         Op::Affine { terms, bias: bias.map(|b| self.new.consts.add_vector(b)) }

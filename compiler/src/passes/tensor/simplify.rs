@@ -46,7 +46,7 @@ pub fn simplify(graph: &Graph) -> Graph {
             terms.iter().map(|t| editor.of(t.0)).collect::<std::collections::BTreeSet<_>>();
         let tidy = distinct.len() == terms.len()
             && (bias.is_none() || !zero_bias)
-            && terms.iter().all(|t| graph.consts.matrix(t.1).nnz() > 0);
+            && (terms.len() == 1 || terms.iter().all(|t| graph.consts.matrix(t.1).nnz() > 0));
         if tidy {
             editor.copy(id);
             continue;
@@ -68,6 +68,22 @@ mod tests {
     use heplan_ir::function::Function;
     use heplan_ir::matrix::SparseMatrix;
     use heplan_ir::origin::OriginTable;
+
+    #[test]
+    fn what_is_the_same_for_all_data_keeps_one_term() {
+        let mut g = Graph::default();
+        let none = OriginTable::none();
+        let x = g.push(Op::Input { name: "x".into() }, vec![3], none);
+        let y = g.push(Op::Function { x, function: Function::Relu }, vec![3], none);
+        let zero = g.consts.add_matrix(SparseMatrix::from_rows(2, 3, |_, _| {}));
+        let bias = g.consts.add_vector(vec![1.5, 0.0]);
+        let op = Op::Affine { terms: vec![(x, zero), (y, zero)], bias: Some(bias) };
+        let out = g.push(op, vec![2], none);
+        g.outputs = vec![("y".into(), out)];
+        let s = simplify(&g);
+        assert_eq!(s.value(s.outputs[0].1).op.operands().len(), 1);
+        assert_eq!(Executor::new(&s).run(&[vec![1.0; 3]]), [vec![1.5, 0.0]]);
+    }
 
     #[test]
     fn dead_values_and_identities_go() {
