@@ -9,7 +9,7 @@ use heplan_ir::plan::Plan;
 pub type Tensors = Vec<Vec<f64>>;
 
 /// Runs plans in simulation.
-pub trait Judge {
+pub trait Judge: Sync {
     /// The outputs of `plan` for every sample: decoded tensors in the model's own units, as the
     /// client would see them.
     ///

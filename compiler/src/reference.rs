@@ -3,13 +3,16 @@
 //!
 //! It is the independent truth of every later stage, so it knows no layouts, scales or levels.
 //! Samples run in blocks of [`LANES`], element by element side by side, so that a sparse matrix is
-//! read once for several samples; blocks run in parallel, and results do not depend on how.
+//! read once for several samples; blocks run in parallel, and results do not depend on how. Lanes
+//! use the vector instructions there are: every operation rounds alike on all of them, and none is
+//! fused.
 
 use std::collections::BTreeMap;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::tensor::{Graph, Op};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::data::Samples;
@@ -18,8 +21,8 @@ use crate::data::Samples;
 pub const LANES: usize = 8;
 
 /// Something that stands in for the function of a `Function` node: from the element's index and
-/// the operand's value to the result's.
-pub type Substitute<'a> = &'a (dyn Fn(usize, f64) -> f64 + Sync);
+/// the operand's values, lane by lane, to the results.
+pub type Substitute<'a> = &'a (dyn Fn(usize, &[f64; LANES]) -> [f64; LANES] + Sync);
 
 /// The values of up to [`LANES`] samples: per value the elements in order, each with its lanes.
 /// Unused lanes repeat the block's last sample. Values that were dropped are empty.
@@ -179,8 +182,9 @@ impl<'g> Executor<'g> {
     ) -> Vec<f64> {
         let value = self.graph.value(id);
         let consts = &self.graph.consts;
-        let map = |x: ValueId, f: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
-            of(x).iter().enumerate().map(|(i, &v)| f(i / LANES, v)).collect()
+        let map = |x: ValueId, f: Substitute<'_>| -> Vec<f64> {
+            let (x, _) = of(x).as_chunks::<LANES>();
+            x.iter().enumerate().flat_map(|(e, lanes)| f(e, lanes)).collect()
         };
         match &value.op {
             Op::Input { .. } => Vec::new(),
@@ -190,24 +194,27 @@ impl<'g> Executor<'g> {
                     None => vec![0.0; value.elements() * LANES],
                 };
                 for &(x, m) in terms {
-                    apply(consts.matrix(m), of(x), &mut y);
+                    Arch::new().dispatch(|| apply(consts.matrix(m), of(x), &mut y));
                 }
                 y
             }
             Op::Product { a, b } => of(*a).iter().zip(of(*b)).map(|(a, b)| a * b).collect(),
             Op::Function { x, function } => match substitute {
                 Some(f) => map(*x, f),
-                None => map(*x, &|_, v| function.eval(v)),
+                None => map(*x, &|_, lanes| lanes.map(|v| function.eval(v))),
             },
             Op::Polynomial { x, polynomials } => {
                 let set = consts.polynomials(*polynomials);
-                map(*x, &|e, v| set.of(e).eval(v))
+                let arch = Arch::new();
+                map(*x, &|e, lanes| arch.dispatch(|| set.of(e).eval_lanes(*lanes)))
             }
         }
     }
 }
 
 /// `y += M·x` in every lane.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the caller chooses the instruction set")]
 fn apply(m: &SparseMatrix, x: &[f64], y: &mut [f64]) {
     let (x, _) = x.as_chunks::<LANES>();
     let (y, _) = y.as_chunks_mut::<LANES>();
@@ -278,7 +285,7 @@ mod tests {
         let runner = Executor::new(&g);
         let samples = Samples { inputs: vec![vec![vec![3.0, -2.0]]], ..Samples::default() };
         let base = runner.block(&samples, 0, 1, true);
-        let half: Substitute<'_> = &|_, v| v / 2.0;
+        let half: Substitute<'_> = &|_, lanes| lanes.map(|v| v / 2.0);
         let again = runner.rerun(&base, &BTreeMap::from([(ValueId::new(1), half)]));
         assert_eq!(runner.outputs_of(&again)[0], [vec![4.5, 2.0], vec![8.5, -4.0]]);
     }

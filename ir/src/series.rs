@@ -17,11 +17,21 @@ impl Series {
 
     /// The value at `x` (Clenshaw's recurrence).
     pub fn eval(&self, x: f64) -> f64 {
-        let (mut b1, mut b2) = (0.0, 0.0);
+        self.eval_lanes([x])[0]
+    }
+
+    /// The values at several places side by side, each as [`eval`](Self::eval) gives it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "callers choose the instruction set")]
+    pub fn eval_lanes<const L: usize>(&self, x: [f64; L]) -> [f64; L] {
+        let (mut b1, mut b2) = ([0.0; L], [0.0; L]);
         for &c in self.coefficients.iter().skip(1).rev() {
-            (b1, b2) = (c + 2.0 * x * b1 - b2, b1);
+            for l in 0..L {
+                (b1[l], b2[l]) = (c + 2.0 * x[l] * b1[l] - b2[l], b1[l]);
+            }
         }
-        self.coefficients.first().copied().unwrap_or(0.0) + x * b1 - b2
+        let first = self.coefficients.first().copied().unwrap_or(0.0);
+        std::array::from_fn(|l| first + x[l] * b1[l] - b2[l])
     }
 
     /// Levels that its evaluation consumes: `⌈log2(degree + 1)⌉`.

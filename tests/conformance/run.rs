@@ -29,11 +29,13 @@ use crate::case::{Case, Tensor};
 
 /// Calibration samples: the test's own input, and copies of it.
 const SAMPLES: usize = 24;
-/// The longest that a compilation may take.
-const LIMIT: Duration = Duration::from_secs(30);
+/// The longest that a compilation may take; none comes near it.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The most elements of all values of a graph with functions, for the sake of time.
 const LARGEST: usize = 40_000;
+/// The most entries of a matrix, for the sake of time.
+const LARGEST_MATRIX: usize = 2_000_000;
 
 /// What became of a case.
 #[derive(Clone, Debug)]
@@ -131,6 +133,14 @@ fn attempt(case: &Case) -> Result<Plan, Verdict> {
     let size: usize = values.iter().map(Value::elements).sum();
     if size > LARGEST && !values.iter().all(linear) {
         return Err(Verdict::Refused("size".to_owned(), format!("{size} elements in all")));
+    }
+    let matrices = values.iter().filter_map(|v| match &v.op {
+        Op::Affine { terms, .. } => Some(terms),
+        _ => None,
+    });
+    let largest = matrices.flatten().map(|t| imported.graph.consts.matrix(t.1).nnz()).max();
+    if let Some(entries) = largest.filter(|&n| n > LARGEST_MATRIX) {
+        return Err(Verdict::Refused("size".to_owned(), format!("{entries} entries in a matrix")));
     }
     let mut clock = Clock(Instant::now());
     let compiled = compile(&imported.graph, &samples, &options(), &Simulation, &mut clock);

@@ -23,7 +23,7 @@ use search::Lowered;
 use tensors::Real;
 
 /// Samples that the finished plan is simulated on.
-const FINAL_SAMPLES: usize = 256;
+const FINAL_SAMPLES: usize = 128;
 /// How far below the error of approximation the largest error of noise has to stay.
 const NOISE_BELOW_BITS: f64 = 1.5;
 /// Bits that the next round asks for beyond those that a finished plan was short of.

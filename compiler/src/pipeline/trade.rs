@@ -6,6 +6,8 @@
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 
+use rayon::prelude::*;
+
 use super::CompileError;
 use super::observer::Observer;
 use super::search::{Lowered, Ring};
@@ -32,7 +34,7 @@ pub(super) fn settle(
     observer.progress("weighing time against keys");
     let prices = &LADDER[..if asked { LADDER.len() } else { SHOWN }];
     let rungs: Vec<(Ring<'_>, Trade)> = prices
-        .iter()
+        .par_iter()
         .map(|factor| {
             let ring = ring.at_price(factor * ring.key_price());
             let trade = Trade::of(&ring.cheapest(usual.scale_bits)?.0);

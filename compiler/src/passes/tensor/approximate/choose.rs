@@ -65,6 +65,8 @@ pub(super) struct Chooser<'a> {
     options: &'a Options,
     /// Fits by candidate and degree; `None` where the fit is numerically impossible.
     fits: BTreeMap<(usize, usize), Option<Fit>>,
+    /// Effects by degrees.
+    scores: BTreeMap<Vec<usize>, Score>,
     /// Output error of one function alone, by candidate and depth.
     alone: BTreeMap<(usize, u32), f64>,
 }
@@ -75,7 +77,8 @@ impl<'a> Chooser<'a> {
         judge: &'a Judge<'a>,
         options: &'a Options,
     ) -> Self {
-        Self { candidates, judge, options, fits: BTreeMap::new(), alone: BTreeMap::new() }
+        let (fits, scores, alone) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { candidates, judge, options, fits, scores, alone }
     }
 
     /// The choice under the options; `None` if some function has no fit at all.
@@ -214,6 +217,9 @@ impl<'a> Chooser<'a> {
     }
 
     fn score(&mut self, degrees: &[usize]) -> Option<Score> {
+        if let Some(known) = self.scores.get(degrees) {
+            return Some(*known);
+        }
         for (i, &degree) in degrees.iter().enumerate() {
             self.fit(i, degree)?;
         }
@@ -222,7 +228,9 @@ impl<'a> Chooser<'a> {
             fit.map(|f| (self.candidates[i].id, f))
         };
         let chosen = degrees.iter().enumerate().filter_map(of).collect();
-        Some(self.judge.score(&chosen))
+        let score = self.judge.score(&chosen);
+        self.scores.insert(degrees.to_vec(), score);
+        Some(score)
     }
 
     fn fit(&mut self, i: usize, degree: usize) -> Option<&Fit> {

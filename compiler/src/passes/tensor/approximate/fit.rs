@@ -83,11 +83,13 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// What the polynomial gives instead of `f(x)` for element `e`.
-    pub(super) fn eval(&self, e: usize, x: f64) -> f64 {
+    /// What the polynomial gives instead of `f(x)` for element `e`, at several places.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "callers choose the instruction set")]
+    pub(super) fn eval<const L: usize>(&self, e: usize, x: &[f64; L]) -> [f64; L] {
         let c = self.window.class_of(e);
-        let t = self.window.place(e, x);
-        self.gain_of(c) * self.series_of(c).eval(t)
+        let gain = self.gain_of(c);
+        self.series_of(c).eval_lanes(x.map(|x| self.window.place(e, x))).map(|y| gain * y)
     }
 
     pub(super) fn series_of(&self, c: usize) -> &Series {

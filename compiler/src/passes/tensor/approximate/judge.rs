@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::tensor::{Graph, Op};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::fit::{Fit, extremes};
@@ -93,7 +94,12 @@ impl<'g> Judge<'g> {
             .flat_map_iter(|block| {
                 let closures: Vec<_> = fits
                     .iter()
-                    .map(|(&id, &fit)| (id, move |e: usize, x: f64| fit.eval(e, x)))
+                    .map(|(&id, &fit)| {
+                        let eval = move |e: usize, x: &[f64; LANES]| {
+                            Arch::new().dispatch(|| fit.eval(e, x))
+                        };
+                        (id, eval)
+                    })
                     .collect();
                 let replaced = closures.iter().map(|(id, f)| (*id, f as Substitute<'_>)).collect();
                 self.executor.outputs_of(&self.executor.rerun(block, &replaced))

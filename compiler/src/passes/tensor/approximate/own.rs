@@ -194,8 +194,9 @@ mod tests {
             let one = fit::of_degree(&Wish { own: None, ..wish }).unwrap();
             assert_eq!((found.series.len(), one.series.len()), (7, 1));
             let rms = |f: &Fit| {
-                let square =
-                    |&(e, x): &(u32, f64)| (f.eval(e as usize, x) - Function::Relu.eval(x)).powi(2);
+                let square = |&(e, x): &(u32, f64)| {
+                    (f.eval(e as usize, &[x])[0] - Function::Relu.eval(x)).powi(2)
+                };
                 (values.iter().map(square).sum::<f64>() / values.len() as f64).sqrt()
             };
             assert!(rms(&found) < 0.85 * rms(&one), "{degree}: {} {}", rms(&found), rms(&one));
@@ -224,7 +225,11 @@ mod tests {
         };
         let found = fit(&wish, &own).unwrap();
         for u in [-5.0, -1.0, 0.0, 3.0, 5.0] {
-            assert!(found.eval(0, -40.0 + u).abs() < 0.01, "{}", found.eval(0, -40.0 + u));
+            assert!(
+                found.eval(0, &[-40.0 + u])[0].abs() < 0.01,
+                "{}",
+                found.eval(0, &[-40.0 + u])[0]
+            );
         }
         assert!(found.series[0].coefficients.iter().all(|c| c.is_finite() && c.abs() < 1e4));
     }
