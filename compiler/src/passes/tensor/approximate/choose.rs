@@ -5,7 +5,7 @@
 //! measured as a whole, tightened until it is good enough, then loosened while it stays so; at last
 //! one function is made deeper where that lets others become shallower by more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::function::Function;
@@ -142,12 +142,14 @@ impl<'a> Chooser<'a> {
         }
     }
 
-    /// Saves levels while the whole is still good enough.
+    /// Saves levels while the whole is still good enough. What could not become shallower once
+    /// cannot after others did.
     fn lower(&mut self, depths: &mut [u32]) {
+        let mut stuck = BTreeSet::new();
         loop {
             // Cheapest predicted loss first.
             let mut order: Vec<(f64, usize)> = (0..depths.len())
-                .filter(|&i| depths[i] > self.candidates[i].min_depth())
+                .filter(|i| !stuck.contains(i) && depths[*i] > self.candidates[*i].min_depth())
                 .map(|i| (self.alone(i, depths[i] - 1), i))
                 .collect();
             order.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -156,6 +158,7 @@ impl<'a> Chooser<'a> {
                 let fine = self.accepts(&self.degrees(depths));
                 if !fine {
                     depths[i] += 1;
+                    stuck.insert(i);
                 }
                 fine
             });
