@@ -22,8 +22,9 @@ use observer::{Observer, Stage};
 use search::Lowered;
 use tensors::Real;
 
-/// Samples that the finished plan is simulated on.
-const FINAL_SAMPLES: usize = 128;
+/// Samples that the finished plan is simulated on: what approximation does is known from more, and
+/// noise is the same for all.
+const FINAL_SAMPLES: usize = 64;
 /// How far below the error of approximation the largest error of noise has to stay.
 const NOISE_BELOW_BITS: f64 = 1.5;
 /// Bits that the next round asks for beyond those that a finished plan was short of.
