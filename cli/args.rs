@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, compile, decrypt, demo, encrypt, explain, inspect, keygen, run,
+    bench, check, check_onnx, compile, decrypt, demo, encrypt, explain, inspect, keygen, run,
 };
 
 const ABOUT: &str = "Runs neural networks on encrypted data";
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Decrypt(decrypt::Options),
     Inspect(inspect::Options),
     Explain(explain::Options),
+    #[command(name = "check-onnx")]
+    CheckOnnx(check_onnx::Options),
     Check(check::Options),
     Demo(demo::Options),
     Bench(bench::Options),

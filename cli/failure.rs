@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use heplan_ir::diagnostic::Diagnostic;
 
+use crate::ui::Outcome;
+
 /// Findings about one file, all of them.
 #[derive(Debug)]
 pub(crate) struct Findings {
@@ -26,6 +28,23 @@ impl std::fmt::Display for Findings {
 }
 
 impl Error for Findings {}
+
+/// A model that was judged and cannot be compiled.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What stands in the way.
+    pub(crate) findings: Findings,
+    /// The verdict for machines.
+    pub(crate) outcome: Outcome,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.findings.fmt(f)
+    }
+}
+
+impl Error for Refused {}
 
 /// A panic, which the hook has already reported.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +91,7 @@ pub(crate) fn describe(error: &anyhow::Error) -> (String, ExitCode) {
     if let Some(bug) = error.downcast_ref::<Bug>() {
         return (format!("error: internal error: {bug}\n{REPORT}"), ExitCode::from(70));
     }
-    if error.is::<Findings>() {
+    if error.is::<Findings>() || error.is::<Refused>() {
         return (error.to_string(), ExitCode::FAILURE);
     }
     (format!("error: {}", chain(error)), ExitCode::FAILURE)

@@ -51,6 +51,7 @@ fn dispatch(command: &Command, threads: Option<usize>, ui: &Ui) -> anyhow::Resul
         Command::Decrypt(args) => commands::decrypt::run(args, ui),
         Command::Inspect(args) => commands::inspect::run(args, ui),
         Command::Explain(args) => commands::explain::run(args, ui),
+        Command::CheckOnnx(args) => commands::check_onnx::run(args, ui),
         Command::Check(args) => commands::check::run(args, ui),
         Command::Demo(args) => commands::demo::run(args, ui),
         Command::Bench(args) => commands::bench::run(args, threads, ui),

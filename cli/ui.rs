@@ -85,7 +85,10 @@ impl Ui {
             complain(&text);
         }
         if self.json {
-            print(&json!({ "error": error.to_string() }).to_string());
+            let verdict = error.downcast_ref::<failure::Refused>();
+            let mut outcome = verdict.map_or_else(Outcome::new, |refused| refused.outcome.clone());
+            outcome.insert("error".to_owned(), json!(error.to_string()));
+            self.finish(outcome);
         }
         code
     }

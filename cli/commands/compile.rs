@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
 use heplan_compiler::cost::Measurement;
 use heplan_compiler::data::{InputSpec, Samples};
 use heplan_compiler::import;
@@ -14,6 +15,7 @@ use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, Compiled, compile};
 use heplan_ir::diagnostic::Diagnostic;
 
+use super::check_onnx;
 use crate::failure::{Bug, Findings};
 use crate::judge::Simulation;
 use crate::ui::{Outcome, Step, Ui};
@@ -44,11 +46,18 @@ pub(crate) struct Options {
     /// Typical inputs: .npz, or .zip of .npy files
     #[arg(short, long, value_name = "FILE", env = "HEPLAN_CALIBRATION", hide_env_values = true)]
     #[arg(alias = "calibration-data")]
-    pub(crate) calibration: PathBuf,
+    #[arg(required_unless_present = "dry_run")]
+    pub(crate) calibration: Option<PathBuf>,
 
     /// The plan to write; the key parameters go beside it [default: model.plan]
     #[arg(short, long, value_name = "FILE", env = "HEPLAN_OUTPUT", hide_env_values = true)]
     pub(crate) output: Option<PathBuf>,
+
+    /// Write nothing and need no calibration set: only say whether the model can be compiled, as
+    /// `check-onnx` does
+    #[arg(long, env = "HEPLAN_DRY_RUN", hide_env_values = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) dry_run: bool,
 
     #[command(flatten)]
     pub(crate) wishes: Wishes,
@@ -181,9 +190,11 @@ impl Wishes {
 
 /// Compiles and writes both files.
 pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
+    let Some(calibration) = options.calibration.as_ref().filter(|_| !options.dry_run) else {
+        return check_onnx::verdict(&options.model, &options.wishes.dim, ui);
+    };
     let plan = options.output.clone().unwrap_or_else(|| writing::plan_path(&options.model));
-    let (compiled, outcome) =
-        write(&options.model, &options.calibration, &plan, &options.wishes, ui)?;
+    let (compiled, outcome) = write(&options.model, calibration, &plan, &options.wishes, ui)?;
     ui.say(&report::words(&compiled.report));
     Ok(outcome)
 }
@@ -299,7 +310,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn dimension(text: &str) -> Result<(String, usize), String> {
+pub(crate) fn dimension(text: &str) -> Result<(String, usize), String> {
     let parts = text.split_once('=').map(|(name, n)| (name, n.parse()));
     match parts {
         Some((name, Ok(n @ 1..))) if !name.is_empty() => Ok((name.to_owned(), n)),

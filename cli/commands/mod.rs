@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod check_onnx;
 pub(crate) mod compile;
 pub(crate) mod decrypt;
 pub(crate) mod demo;

@@ -11,3 +11,4 @@ pub mod passes;
 pub mod pipeline;
 pub mod reference;
 pub mod report;
+pub mod verdict;

@@ -78,11 +78,11 @@ fn lengths(
                 Dimension::Unset => "is open".to_owned(),
             };
             let message = format!("axis {axis} of input {name:?} {what}, expected a length");
-            return Err(fault_help(
-                Code::UnknownDimension,
-                message,
-                "give the axis a length, or export the model with a fixed one",
-            ));
+            let help = match dimension {
+                Dimension::Symbolic(symbol) => format!("fix it: --dim {symbol}=N"),
+                _ => "export the model with a fixed length for it".to_owned(),
+            };
+            return Err(fault_help(Code::UnknownDimension, message, &help));
         };
         bound.push(length);
     }

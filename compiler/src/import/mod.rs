@@ -55,10 +55,12 @@ mod select;
 mod shape;
 mod softmax;
 mod statistics;
+mod survey;
 mod sweep;
 mod window;
 
 pub use registry::{OperatorInfo, operator_table, operators};
+pub use survey::{Status, Surveyed, survey};
 
 /// What the caller decides about an import.
 #[derive(Clone, Debug)]
@@ -127,7 +129,16 @@ pub fn diagnose(error: &OnnxError) -> Diagnostic {
         OnnxError::Attribute { .. } => Code::BadNode,
         _ => Code::NotOnnx,
     };
-    Diagnostic::new(code, error.to_string())
+    Diagnostic::new(code, error.to_string()).help(match code {
+        Code::OpsetOutOfRange => "export with opset >= 13, and a current version of the exporter",
+        Code::ExternalData => {
+            "put the data files that the exporter wrote beside the model, under their own names"
+        }
+        Code::BadTensor | Code::BadNode => {
+            "export the model again; onnx.checker.check_model says whether a file is sound"
+        }
+        _ => "give the .onnx file that the exporter wrote, whole",
+    })
 }
 
 /// The node as messages and origins name it.
@@ -227,7 +238,7 @@ impl Driver<'_> {
                 }
                 Err(finding) => {
                     let opset = opset_of(self.model, node).unwrap_or(0);
-                    self.findings.push(finding.at(origin_of(node), opset));
+                    self.findings.push(pointed(*finding, node).at(origin_of(node), opset));
                     Vec::new()
                 }
             }
@@ -372,6 +383,15 @@ fn left_mask(graph: &Graph) -> Option<Diagnostic> {
         .help("as a mask it is accepted in front of a Softmax only");
     finding.node = graph.origins.nodes(value.origin).next().cloned();
     Some(finding)
+}
+
+/// The way out with the node's own name in it, where it says to replace the node.
+fn pointed(mut finding: Diagnostic, node: &Node) -> Diagnostic {
+    let by = finding.help.as_deref().and_then(|help| help.strip_prefix("replace it by "));
+    if let Some(by) = by.filter(|_| !node.name.is_empty()) {
+        finding.help = Some(format!("replace {} {:?} by {by}", node.op_type, node.name));
+    }
+    finding
 }
 
 /// Why a node is passed over: an operand of it was left out.

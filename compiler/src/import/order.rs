@@ -11,6 +11,10 @@ use petgraph::graph::DiGraph;
 
 use super::origin_of;
 
+/// The way out of what no sound exporter writes.
+const AGAIN: &str =
+    "export the model again; onnx.checker.check_model says whether a file is sound";
+
 /// The nodes that some output needs, in an order in which operands come first; or everything that
 /// is wrong with the names.
 pub(super) fn order(
@@ -29,7 +33,7 @@ pub(super) fn order(
     for output in &graph.outputs {
         if !writers.contains_key(output.name.as_str()) && !sources.contains(output.name.as_str()) {
             let message = format!("output {:?} is not computed by any node", output.name);
-            findings.push(Diagnostic::new(Code::MissingValue, message));
+            findings.push(Diagnostic::new(Code::MissingValue, message).help(AGAIN));
         }
     }
     let needed = needed(graph, &writers);
@@ -61,7 +65,7 @@ fn writers<'a>(
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut twice = |name: &str, what: &str| {
         let message = format!("{what} {name:?} is defined twice");
-        findings.push(Diagnostic::new(Code::DuplicateValue, message));
+        findings.push(Diagnostic::new(Code::DuplicateValue, message).help(AGAIN));
     };
     for tensor in &graph.initialisers {
         if !seen.insert(tensor.name()) {
@@ -87,7 +91,9 @@ fn writers<'a>(
             if !seen.insert(name) {
                 let message = format!("value {name:?} is defined twice");
                 findings.push(
-                    Diagnostic::new(Code::DuplicateValue, message).at(origin_of(node), opset(node)),
+                    Diagnostic::new(Code::DuplicateValue, message)
+                        .at(origin_of(node), opset(node))
+                        .help(AGAIN),
                 );
             }
             writers.insert(name.as_str(), node.index);

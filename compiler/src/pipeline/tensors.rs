@@ -8,6 +8,7 @@ use crate::data::Samples;
 use crate::judge::Tensors;
 use crate::options::Options;
 use crate::passes::slots::{PortInfo, Ports};
+use crate::passes::tensor::anchor::anchor;
 use crate::passes::tensor::approximate::approximate;
 use crate::passes::tensor::calibrate::{Calibration, calibrate};
 use crate::passes::tensor::fuse_affine::fuse_affine;
@@ -82,7 +83,7 @@ pub(super) fn lower(
     let ports_of = |graph: &Graph| ranges(graph, &calibration);
     let (inputs, outputs) = ports_of(&graph);
     let normalised = normalise(&graph, &calibration);
-    let graph = seen("normalise", simplify(&normalised.graph));
+    let graph = seen("normalise", anchor(&simplify(&normalised.graph)));
     let ports = Ports {
         inputs: ports(inputs, normalised.input_factors),
         outputs: ports(outputs, normalised.output_factors),

@@ -2,9 +2,10 @@
 //!
 //! The order: [`simplify`], [`fuse_affine`] (functions then read affine maps), [`calibrate`],
 //! [`approximate`], [`fuse_affine`] again (absorbs the domain maps of the polynomials),
-//! [`calibrate`] again (the polynomials' own outputs), [`normalise`].
+//! [`calibrate`] again (the polynomials' own outputs), [`normalise`], [`anchor`].
 //! A pass takes a graph and returns a new one; it never prints and never looks at layouts.
 
+pub mod anchor;
 pub mod approximate;
 pub mod calibrate;
 mod editor;

@@ -1,0 +1,255 @@
+//! A model's prospects without calibration data: whether it can be compiled, and roughly at what
+//! cost.
+//!
+//! Every function is taken to need a polynomial of typical degree, since nothing is known of its
+//! range; matrices are counted by their diagonals in row-major layouts, which the search of a real
+//! compilation improves on. So depth and ring may differ by a step from the plan's, and the time
+//! is an order of magnitude. Nothing here must decide what a plan looks like.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::function::Function;
+use heplan_ir::matrix::SparseMatrix;
+use heplan_ir::parameters::{LOG_N, Parameters};
+use heplan_ir::tensor::{Graph, Op};
+use heplan_onnx::Model;
+
+use crate::cost::{Costs, Place, Work};
+use crate::import::{self, Surveyed, diagnose, survey};
+use crate::passes::ckks::parameters::{HEADROOM_BITS, candidates, smallest_ring};
+use crate::passes::tensor::fuse_affine::fuse_affine;
+use crate::passes::tensor::simplify::simplify;
+
+/// A scale that suits most models, in bits.
+const TYPICAL_SCALE_BITS: u32 = 30;
+/// Degree that a function without kinks typically needs.
+const SMOOTH_DEGREE: usize = 15;
+/// Degree that a function with a kink or a step typically needs.
+const KINKED_DEGREE: usize = 31;
+/// Entries of a matrix whose diagonals are counted.
+const MAX_COUNTED: usize = 1 << 20;
+
+/// What is known of a model before calibration.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Every node of the file; empty where the file cannot be read.
+    pub nodes: Vec<Surveyed>,
+    /// Everything that stands in the way; empty for a model that can be compiled.
+    pub findings: Vec<Diagnostic>,
+    /// What a user should know and need not mend.
+    pub notes: Vec<String>,
+    /// Names and shapes of the encrypted inputs.
+    pub inputs: Vec<(String, Vec<usize>)>,
+    /// Names and shapes of the encrypted outputs.
+    pub outputs: Vec<(String, Vec<usize>)>,
+    /// What a plan would look like, where there is one.
+    pub estimate: Option<Estimate>,
+}
+
+/// A rough idea of a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Levels, with functions of typical degree.
+    pub depth: usize,
+    /// Functions that polynomials will replace.
+    pub functions: usize,
+    /// Base-2 logarithm of the smallest ring that carries the depth.
+    pub log_n: u32,
+    /// Diagonals of all matrices, row-major.
+    pub diagonals: usize,
+    /// Seconds of a run on one thread: an order of magnitude.
+    pub seconds: f64,
+}
+
+/// Judges a model file; `dimensions` gives lengths to symbolic axes.
+pub fn judge(path: &Path, dimensions: &BTreeMap<String, usize>, costs: &Costs) -> Verdict {
+    let mut verdict = Verdict {
+        nodes: Vec::new(),
+        findings: Vec::new(),
+        notes: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        estimate: None,
+    };
+    let model = match Model::read(path) {
+        Ok(model) => model,
+        Err(error) => {
+            verdict.findings.push(diagnose(&error));
+            return verdict;
+        }
+    };
+    let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+    let options = import::Options { name, dimensions: dimensions.clone() };
+    let (imported, found) = match import::import(&model, &options) {
+        Ok(imported) => (Some(imported), Vec::new()),
+        Err(findings) => (None, findings),
+    };
+    (verdict.nodes, verdict.findings) = survey(&model, found);
+    let Some(imported) = imported else { return verdict };
+    let graph = imported.graph;
+    verdict.notes = imported.notes;
+    verdict.inputs = graph
+        .ids()
+        .filter_map(|id| match &graph.value(id).op {
+            Op::Input { name } => Some((name.clone(), graph.value(id).shape.clone())),
+            _ => None,
+        })
+        .collect();
+    verdict.outputs =
+        graph.outputs.iter().map(|(n, id)| (n.clone(), graph.value(*id).shape.clone())).collect();
+    match estimate(&graph, costs) {
+        Ok(estimate) => verdict.estimate = Some(estimate),
+        Err(finding) => verdict.findings.push(*finding),
+    }
+    verdict
+}
+
+/// What a plan of an imported graph would roughly look like.
+///
+/// # Errors
+/// [`Code::TooDeep`] where no secure ring carries the levels.
+pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic>> {
+    let graph = fuse_affine(&simplify(graph));
+    let before = levels(&graph);
+    let depth = graph.outputs.iter().map(|o| before[o.1.index()]).max().unwrap_or(0);
+    let functions = graph.ids().filter(|&id| is_function(&graph.value(id).op)).count();
+    let Some(log_n) = smallest_ring(depth, TYPICAL_SCALE_BITS, HEADROOM_BITS) else {
+        let message = format!("no secure parameter set carries {depth} levels");
+        return Err(Box::new(
+            Diagnostic::new(Code::TooDeep, message)
+                .note(format!("the largest ring has dimension 2^{}", LOG_N.end()))
+                .note(format!(
+                    "{functions} function(s) are taken to need polynomials of degree \
+                     {SMOOTH_DEGREE}, or {KINKED_DEGREE} where they have a kink"
+                ))
+                .help("use fewer activations, or smoother ones"),
+        ));
+    };
+    let set = candidates(log_n, depth, TYPICAL_SCALE_BITS, HEADROOM_BITS).into_iter().next();
+    let parameters = set.expect("the smallest ring has a candidate");
+    let mut total = Estimate { depth, functions, log_n, diagonals: 0, seconds: 0.0 };
+    for id in graph.ids() {
+        let value = graph.value(id);
+        let spent = value.op.operands().iter().map(|x| before[x.index()]).max().unwrap_or(0);
+        let at = Place::of(&parameters, depth.saturating_sub(spent));
+        let parts = value.elements().div_ceil(parameters.width()) as f64;
+        total.seconds += match &value.op {
+            Op::Input { .. } => 0.0,
+            Op::Affine { terms, .. } => {
+                let count: usize = terms
+                    .iter()
+                    .map(|t| diagonals(graph.consts.matrix(t.1), &parameters))
+                    .sum();
+                total.diagonals += count;
+                let switches = 2.0 * (count as f64).sqrt();
+                switches * costs.seconds(&Work::rotate(&at))
+                    + count as f64 * costs.seconds(&Work::multiply_plain(&at))
+            }
+            Op::Product { .. } => parts * product(costs, &at),
+            Op::Function { function, .. } => {
+                2.0 * (2.0 * degree(function) as f64).sqrt() * parts * product(costs, &at)
+            }
+            Op::Polynomial { polynomials, .. } => {
+                let degree = graph.consts.polynomials(*polynomials).degree();
+                2.0 * (2.0 * degree as f64).sqrt() * parts * product(costs, &at)
+            }
+        };
+    }
+    Ok(total)
+}
+
+fn product(costs: &Costs, at: &Place) -> f64 {
+    costs.seconds(&Work::multiply(at))
+        + costs.seconds(&Work::relinearise(at))
+        + costs.seconds(&Work::rescale(at, 1))
+}
+
+fn is_function(op: &Op) -> bool {
+    matches!(op, Op::Function { .. })
+}
+
+/// For every value the levels that it and all before it consume.
+fn levels(graph: &Graph) -> Vec<usize> {
+    let mut depth = vec![0; graph.values.len()];
+    for id in graph.ids() {
+        let op = &graph.value(id).op;
+        let consumed = match op {
+            Op::Input { .. } => 0,
+            Op::Affine { .. } | Op::Product { .. } => 1,
+            Op::Function { x, function } => {
+                // The map that brings the range to [-1, 1] fuses with an affine map before it.
+                let domain = !matches!(graph.value(*x).op, Op::Affine { .. });
+                bits(degree(function)) + usize::from(domain)
+            }
+            Op::Polynomial { polynomials, .. } => {
+                bits(graph.consts.polynomials(*polynomials).degree()).max(1)
+            }
+        };
+        let before = op.operands().iter().map(|x| depth[x.index()]).max().unwrap_or(0);
+        depth[id.index()] = before + consumed;
+    }
+    depth
+}
+
+/// Levels of a polynomial: `⌈log2(degree + 1)⌉`.
+fn bits(degree: usize) -> usize {
+    (usize::BITS - degree.leading_zeros()) as usize
+}
+
+/// The degree that a function typically needs.
+fn degree(function: &Function) -> usize {
+    match function {
+        Function::Relu
+        | Function::LeakyRelu { .. }
+        | Function::ThresholdedRelu { .. }
+        | Function::HardSigmoid { .. }
+        | Function::HardSwish
+        | Function::Clip { .. }
+        | Function::Abs
+        | Function::Sign => KINKED_DEGREE,
+        _ => SMOOTH_DEGREE,
+    }
+}
+
+/// Diagonals of a matrix between row-major tensors, counted on a sample of its rows and at most
+/// what folding leaves: as many per pair of ciphertexts as the shorter side has slots.
+fn diagonals(matrix: &SparseMatrix, parameters: &Parameters) -> usize {
+    let width = parameters.width();
+    let period = |n: usize| n.next_power_of_two().min(width);
+    let (rows, cols) = (period(matrix.rows), period(matrix.cols));
+    let modulus = rows.max(cols);
+    let step = matrix.nnz().div_ceil(MAX_COUNTED).max(1);
+    let mut seen: Vec<(usize, usize, usize)> = matrix
+        .entries()
+        .filter(|(r, ..)| *r as usize % step == 0)
+        .map(|(r, c, _)| {
+            let (r, c) = (r as usize, c as usize);
+            (r / width, c / width, (c % width + modulus - r % width % modulus) % modulus)
+        })
+        .collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let shorter = rows.min(cols);
+    let most = shorter * matrix.rows.div_ceil(width) * matrix.cols.div_ceil(width);
+    seen.len().min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dense_matrix_has_as_many_diagonals_as_its_shorter_side() {
+        let parameters = candidates(13, 3, 30, HEADROOM_BITS).remove(0);
+        let dense = SparseMatrix::from_rows(10, 64, |_, row| row.extend((0..64).map(|c| (c, 1.0))));
+        assert_eq!(diagonals(&dense, &parameters), 16);
+        assert_eq!(diagonals(&SparseMatrix::identity(100), &parameters), 1);
+    }
+
+    #[test]
+    fn polynomials_take_the_levels_of_their_degree() {
+        assert_eq!([1, 2, 3, 15, 16, 31].map(bits), [1, 2, 2, 4, 5, 5]);
+    }
+}
