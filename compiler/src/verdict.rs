@@ -138,10 +138,8 @@ pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic
         total.seconds += match &value.op {
             Op::Input { .. } => 0.0,
             Op::Affine { terms, .. } => {
-                let count: usize = terms
-                    .iter()
-                    .map(|t| diagonals(graph.consts.matrix(t.1), &parameters))
-                    .sum();
+                let count: usize =
+                    terms.iter().map(|t| diagonals(graph.consts.matrix(t.1), &parameters)).sum();
                 total.diagonals += count;
                 let switches = 2.0 * (count as f64).sqrt();
                 switches * costs.seconds(&Work::rotate(&at))
@@ -223,9 +221,8 @@ fn diagonals(matrix: &SparseMatrix, parameters: &Parameters) -> usize {
     let step = matrix.nnz().div_ceil(MAX_COUNTED).max(1);
     let mut seen: Vec<(usize, usize, usize)> = matrix
         .entries()
-        .filter(|(r, ..)| *r as usize % step == 0)
+        .filter(|(r, ..)| r.is_multiple_of(step))
         .map(|(r, c, _)| {
-            let (r, c) = (r as usize, c as usize);
             (r / width, c / width, (c % width + modulus - r % width % modulus) % modulus)
         })
         .collect();

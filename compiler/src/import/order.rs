@@ -12,8 +12,7 @@ use petgraph::graph::DiGraph;
 use super::origin_of;
 
 /// The way out of what no sound exporter writes.
-const AGAIN: &str =
-    "export the model again; onnx.checker.check_model says whether a file is sound";
+const AGAIN: &str = "export the model again; onnx.checker.check_model says whether a file is sound";
 
 /// The nodes that some output needs, in an order in which operands come first; or everything that
 /// is wrong with the names.

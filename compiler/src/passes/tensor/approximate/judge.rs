@@ -14,6 +14,7 @@ use super::fit::{Fit, extremes};
 use crate::data::Samples;
 use crate::options::{MAX_ERROR, MAX_ERROR_OF_SCORES, Options};
 use crate::reference::{Block, Executor, LANES, Substitute};
+use crate::report::are_scores;
 
 /// Multiplications that one judgement may cost, about.
 const WORK: usize = 1 << 29;
@@ -21,12 +22,6 @@ const WORK: usize = 1 << 29;
 const MEMORY: usize = 1 << 25;
 /// Fewest and most samples that are judged.
 const COUNT: std::ops::RangeInclusive<usize> = 32..=256;
-/// Most elements of an output that looks like class scores.
-const CLASSES: usize = 4096;
-/// Smallest median distance, relative to the range, between the two best scores of an output that
-/// looks like class scores.
-const DECIDED: f64 = 0.02;
-
 /// How many times its error an answer must bear.
 const FIRM: f64 = 1.5;
 
@@ -156,24 +151,6 @@ fn pick(samples: &Samples, count: usize) -> Samples {
     let at = |i: usize| i * samples.len() / count.max(1);
     let of = |input: &Vec<Vec<f64>>| (0..count).map(|i| input[at(i)].clone()).collect();
     Samples { inputs: samples.inputs.iter().map(of).collect(), ..Samples::default() }
-}
-
-/// Whether an output looks like class scores: a few elements of which one stands out.
-fn are_scores(exact: &[Vec<Vec<f64>>], output: usize, range: f64) -> bool {
-    let size = exact.first().map_or(0, |s| s[output].len());
-    if !(2..=CLASSES).contains(&size) {
-        return false;
-    }
-    let mut margins: Vec<f64> = exact
-        .iter()
-        .map(|s| {
-            let mut sorted = s[output].clone();
-            sorted.sort_by(f64::total_cmp);
-            sorted[size - 1] - sorted[size - 2]
-        })
-        .collect();
-    margins.sort_by(f64::total_cmp);
-    margins[margins.len() / 2] >= DECIDED * range
 }
 
 /// The index of the first largest element.

@@ -1,0 +1,90 @@
+//! `check-onnx` and `compile --dry-run`: the verdict on a model without calibration data.
+
+mod common;
+
+use common::onnx::Onnx;
+use common::{Lab, Ran, root};
+use serde_json::Value;
+
+/// `y = x^(2^count)`.
+fn squares(count: usize) -> Onnx {
+    let mut model = Onnx::new().input("x0", &[1, 4]);
+    for i in 0..count {
+        let (from, to) = (format!("x{i}"), format!("x{}", i + 1));
+        model = model.node("Mul", &[&from, &from], &to);
+    }
+    model.output(&format!("x{count}"), &[1, 4])
+}
+
+fn judged(model: &Onnx) -> Ran {
+    let lab = Lab::new();
+    lab.write("model.onnx", model.encode());
+    lab.sh("check-onnx --json -m model.onnx")
+}
+
+#[test]
+fn every_bundled_model_is_accepted_with_its_prospects() {
+    for entry in std::fs::read_dir(root().join("tests/models")).expect("models").flatten() {
+        let path = entry.path().join("model.onnx").display().to_string();
+        let said = Lab::new().heplan(["check-onnx", "--json", "-m", &path]).fine().json();
+        assert_eq!(said["accepted"], Value::Bool(true), "{path}");
+        let nodes = said["nodes"].as_array().expect("nodes");
+        assert!(nodes.iter().all(|n| n["verdict"] == "accepted"), "{path}: {said}");
+        let (depth, log_n) = (said["depth"].as_u64(), said["log_n"].as_u64());
+        assert!(depth >= Some(1) && log_n >= Some(12) && log_n <= Some(17), "{path}: {said}");
+        assert!(said["predicted_seconds"].as_f64() > Some(0.0), "{path}: {said}");
+    }
+}
+
+#[test]
+fn all_refused_nodes_are_named_at_once_even_behind_each_other() {
+    let model = Onnx::new()
+        .input("x", &[1, 4])
+        .node("Floor", &["x"], "a")
+        .node("Relu", &["a"], "b")
+        .node("NoSuchOperator", &["b"], "c")
+        .output("c", &[1, 4]);
+    let ran = judged(&model);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let said = ran.json();
+    assert_eq!(said["accepted"], Value::Bool(false));
+    let verdicts: Vec<&str> = said["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|n| n["verdict"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(verdicts, ["refused", "not judged", "refused"]);
+    let findings = said["findings"].as_array().expect("findings");
+    assert_eq!(findings.len(), 2, "{said}");
+    for finding in findings {
+        assert!(finding["node"].is_string() && finding["help"].is_string(), "{finding}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_the_same_and_writes_nothing() {
+    let lab = Lab::new();
+    lab.write("model.onnx", squares(3).encode());
+    let said = lab.sh("compile --dry-run --json -m model.onnx").fine().json();
+    assert_eq!(said, lab.sh("check-onnx --json -m model.onnx").fine().json());
+    assert_eq!(said["depth"], 3);
+    assert_eq!(std::fs::read_dir(lab.dir()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn an_open_axis_is_asked_for_by_its_name() {
+    let model = Onnx::new().input("x", &[1, -1]).node("Relu", &["x"], "y").output("y", &[1, -1]);
+    judged(&model).refused(&["E0", "--dim batch=N"]);
+}
+
+#[test]
+fn models_that_are_too_deep_are_refused_with_their_depth() {
+    let lab = Lab::new();
+    lab.write("model.onnx", squares(200).encode());
+    let numbers = common::data::numbers(1, 64);
+    common::data::write_npz(&lab.path("c.npz"), &[("x0", &[16, 4], &numbers)]);
+    for command in ["check-onnx -m model.onnx", "compile -m model.onnx -c c.npz -o m.plan"] {
+        lab.sh(command).refused(&["E0501", "levels"]);
+    }
+}
