@@ -160,7 +160,7 @@ fn keys_as_small_as_asked_for_give_the_same_answers() {
     let keys = |options: &[&str]| {
         let base = ["compile", "--json", "-m", &model[0], "-c", &model[1], "-o", "model.plan"];
         let report = lab.heplan([&base[..], options].concat()).fine().json();
-        lab.sh("keygen -i model.keyparams").fine();
+        lab.sh("keygen --force -i model.keyparams").fine();
         let bytes = fs::metadata(lab.path("client.key.pub")).expect("keys").len();
         (report, bytes)
     };

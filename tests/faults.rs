@@ -95,6 +95,16 @@ fn an_empty_file_is_refused() {
 }
 
 #[test]
+fn a_secret_key_is_replaced_only_when_told_to() {
+    let lab = made();
+    let key = fs::read(lab.path("client.key")).expect("a key");
+    lab.sh("keygen -i model.keyparams").refused(&["client.key", "--force", "-o"]);
+    assert_eq!(fs::read(lab.path("client.key")).expect("a key"), key);
+    lab.sh("keygen -i model.keyparams --force").fine();
+    assert_ne!(fs::read(lab.path("client.key")).expect("a key"), key);
+}
+
+#[test]
 fn a_cut_file_is_refused() {
     every_reader_refuses(
         |good| [7, 40, good.len() / 2, good.len() - 1].map(|n| good[..n].to_vec()).into(),

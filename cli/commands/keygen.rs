@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Args;
+use anyhow::bail;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
 use heplan_ckks::client::Client;
 use heplan_ckks::files::secret_key::SecretKeyFile;
 use heplan_ckks::randomness::os_seed;
@@ -36,11 +38,24 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "FILE", env = "HEPLAN_OUTPUT", hide_env_values = true)]
     #[arg(default_value = "client.key")]
     pub(crate) output: PathBuf,
+
+    /// Replace a key that is there: what was encrypted under it can never be read again
+    #[arg(long, env = "HEPLAN_FORCE", hide_env_values = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) force: bool,
 }
 
 /// Makes the keys and writes both files.
 pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
-    write(&options.input, &options.output, ui)
+    let key = &options.output;
+    if !options.force && key.try_exists().unwrap_or(true) {
+        bail!(
+            "{} is there already, and what was encrypted under it could not be read without it; \
+             -o names another file, --force replaces it",
+            key.display()
+        );
+    }
+    write(&options.input, key, ui)
 }
 
 /// Makes keys for `input` and writes `key` and the evaluation keys beside it.
