@@ -33,6 +33,13 @@ pub(crate) fn words(report: &Report) -> String {
         seconds(report.first_seconds),
         format::bytes(report.peak_bytes)
     ));
+    if report.batch > 1 {
+        lines.push(format!(
+            "  samples    {} share each ciphertext: a run answers them all, {} for each",
+            report.batch,
+            seconds(report.seconds / report.batch as f64)
+        ));
+    }
     if report.trades.len() > 1 {
         lines.push(String::new());
         lines.push(trades(&report.trades));
@@ -119,6 +126,8 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "key_bytes": report.key_bytes,
         "predicted_seconds": report.seconds,
         "predicted_first_seconds": report.first_seconds,
+        "batch": report.batch,
+        "predicted_sample_seconds": report.seconds / report.batch as f64,
         "predicted_peak_bytes": report.peak_bytes,
         "trades": report.trades.iter().map(trade).collect::<Vec<Value>>(),
         "functions": report.functions.iter().map(function).collect::<Vec<Value>>(),

@@ -21,11 +21,11 @@ fn check(folder: &str, name: &str, text: &str) {
 }
 
 /// `heplan explain --passes` of a model, with calibration samples of `size` numbers.
-fn pipeline(name: &str, model: &Onnx, size: usize) {
+fn pipeline(name: &str, model: &Onnx, size: usize, options: &str) {
     let lab = Lab::new();
     lab.write("model.onnx", model.encode());
     write_npz(&lab.path("c.npz"), &[("x", &[16, size], &numbers(9, 16 * size))]);
-    let ran = lab.sh("explain --quiet -m model.onnx -c c.npz --passes").fine();
+    let ran = lab.sh(&format!("explain --quiet -m model.onnx -c c.npz --passes {options}")).fine();
     check("pipeline", name, &ran.stdout);
 }
 
@@ -38,7 +38,8 @@ fn pipeline_of_a_dense_square() {
         .node_with("Gemm", &["x", "w", "b"], "h", &[("transB", Attribute::Int(1))])
         .node("Mul", &["h", "h"], "y")
         .output("y", &[1, 3]);
-    pipeline("dense_square", &model, 4);
+    pipeline("dense_square", &model, 4, "");
+    pipeline("dense_square_shared", &model, 4, "--batch 512");
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn pipeline_of_an_activation() {
         .node("Sigmoid", &["h"], "s")
         .node("Mul", &["h", "s"], "y")
         .output("y", &[1, 4]);
-    pipeline("silu", &model, 4);
+    pipeline("silu", &model, 4, "");
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn pipeline_of_a_residual() {
         .node("Mul", &["h", "h"], "s")
         .node("Add", &["s", "x"], "y")
         .output("y", &[1, 4]);
-    pipeline("residual", &model, 4);
+    pipeline("residual", &model, 4, "");
 }
 
 /// A model, with calibration data if not the usual, and options.
@@ -141,6 +142,7 @@ fn refused(code: Code) -> Case {
         Code::Precision => Case { options: "--precision-bits 35 --log-n 12", ..square().into() },
         Code::Domain => one("Log").into(),
         Code::Costs => Case { options: "--costs c.npz", ..square().into() },
+        Code::Batch => Case { options: "--log-n 12 --batch 4096", ..square().into() },
         Code::KeysTooLarge => Case { options: "--max-key-size 1KiB", ..square().into() },
         Code::TooDeep => {
             let mut model = x();
@@ -188,8 +190,10 @@ fn no_snapshot_is_left_over() {
     };
     let wanted = |names: &[&str]| names.iter().map(|n| format!("{n}.snap")).collect();
     let codes: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
-    let known: [(&str, BTreeSet<String>); 2] =
-        [("errors", wanted(&codes)), ("pipeline", wanted(&["dense_square", "silu", "residual"]))];
+    let known: [(&str, BTreeSet<String>); 2] = [
+        ("errors", wanted(&codes)),
+        ("pipeline", wanted(&["dense_square", "dense_square_shared", "silu", "residual"])),
+    ];
     for (folder, known) in known {
         assert!(names(folder).is_subset(&known), "{:?}", names(folder));
     }

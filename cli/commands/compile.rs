@@ -123,10 +123,17 @@ pub(crate) struct Wishes {
     #[arg(value_parser = clap::value_parser!(u32).range(20..=45))]
     pub(crate) scale_bits: Option<u32>,
 
-    /// What the plan is to be best at: the time of one run, or small keys at up to twice the time
+    /// What the plan is to be best at: the time of one run, small keys at up to twice the time, or
+    /// the time of each of many samples
     #[arg(long, value_enum, env = "HEPLAN_OPTIMIZE", hide_env_values = true)]
     #[arg(default_value = "latency")]
     pub(crate) optimize: Optimize,
+
+    /// How many samples share a ciphertext, rounded up to a power of two: a run answers them all
+    /// [default: 1, or what is fastest for each with `--optimize throughput`]
+    #[arg(long, value_name = "SAMPLES", env = "HEPLAN_BATCH", hide_env_values = true)]
+    #[arg(value_parser = samples)]
+    pub(crate) batch: Option<usize>,
 
     /// The most that the evaluation keys may take, such as 64MiB; the plan gets slower for it
     #[arg(long, value_name = "SIZE", env = "HEPLAN_MAX_KEY_SIZE", hide_env_values = true)]
@@ -144,6 +151,8 @@ pub(crate) enum Optimize {
     Latency,
     /// Small keys, at up to twice the time
     Memory,
+    /// The time of each of many samples that share ciphertexts
+    Throughput,
 }
 
 /// Standard deviations on either side of the mean that `--domain-mode mean-std` covers.
@@ -181,7 +190,9 @@ impl Wishes {
             objective: match self.optimize {
                 Optimize::Latency => Objective::Latency,
                 Optimize::Memory => Objective::Memory,
+                Optimize::Throughput => Objective::Throughput,
             },
+            batch: self.batch,
             max_key_bytes: self.max_key_size.map(|size| size.as_u64()),
             costs,
         })
@@ -301,6 +312,10 @@ fn relu_mode(text: &str) -> Result<Degree, String> {
         Ok(n @ 1..=255) => Ok(Degree(Some(n))),
         _ => Err("give `auto` or a degree from deg1 to deg255".to_owned()),
     }
+}
+
+fn samples(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or("give a number of samples from 1 on".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -206,6 +206,9 @@ fn ciphertext(path: &Path) -> anyhow::Result<Described> {
         header.direction.name(),
         header.samples
     );
+    if header.batch > 1 {
+        let _ = writeln!(text, "{} in each ciphertext", header.batch);
+    }
     for port in &header.ports {
         let _ = writeln!(
             text,
@@ -220,6 +223,7 @@ fn ciphertext(path: &Path) -> anyhow::Result<Described> {
         "key": format::id(&header.key),
         "direction": header.direction.name(),
         "samples": header.samples,
+        "batch": header.batch,
         "request": keyparams::hex(&header.request),
     });
     Ok(Described { text, json: object(json) })
@@ -256,8 +260,12 @@ fn described(k: &KeyParams) -> String {
 }
 
 fn parameters(p: &Parameters) -> String {
+    let samples = match p.batch() {
+        1 => String::new(),
+        batch => format!("\nsamples    {batch} in each ciphertext"),
+    };
     format!(
-        "ring       2^{}, {} ciphertext primes and {} special ones, {:.1} bits; 128-bit security allows {:.0}",
+        "ring       2^{}, {} ciphertext primes and {} special ones, {:.1} bits; 128-bit security allows {:.0}{samples}",
         p.log_n(),
         p.q().len(),
         p.p().len(),
@@ -287,6 +295,7 @@ fn keyparams_json(k: &KeyParams) -> Outcome {
         "precision_bits": k.precision_bits,
         "log_n": k.parameters.log_n(),
         "log_qp": k.parameters.log_qp(),
+        "batch": k.parameters.batch(),
         "keys": k.keys.len(),
         "inputs": k.inputs.iter().map(port).collect::<Vec<_>>(),
         "outputs": k.outputs.iter().map(port).collect::<Vec<_>>(),

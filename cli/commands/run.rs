@@ -74,20 +74,20 @@ pub(crate) fn write(
     let inputs = server.open_inputs(input)?;
     step.end();
     let load = started.elapsed();
-    let count = inputs.header().samples;
+    let (count, runs) = (inputs.header().samples, inputs.header().runs());
     let started = Instant::now();
     let mut progress = Progress {
         step: ui.step("running", 0),
         profile: Profile::default(),
-        samples: count as u64,
-        sample: 0,
+        runs: runs as u64,
+        run: 0,
     };
-    let mut outputs: Vec<Vec<Vec<Ciphertext>>> = Vec::with_capacity(count);
+    let mut outputs: Vec<Vec<Vec<Ciphertext>>> = Vec::with_capacity(runs);
     let clock = Clock::of_threads(system::threads());
-    let mut times = Vec::with_capacity(count);
-    for sample in 0..count {
-        let parts = inputs.sample(server.context(), sample)?;
-        progress.sample = sample as u64;
+    let mut times = Vec::with_capacity(runs);
+    for run in 0..runs {
+        let parts = inputs.run(server.context(), run)?;
+        progress.run = run as u64;
         let executor = Executor::new(&plan).cancel_on(interrupt::flag());
         let (result, time) = clock.time(|| executor.run(server.backend(), parts, &mut progress));
         times.push(time.as_secs_f64());
@@ -98,13 +98,14 @@ pub(crate) fn write(
     }
     progress.step.end();
     let evaluate = started.elapsed();
-    let request = inputs.header().request;
-    interrupt::while_writing(output, || server.write_outputs(output, &plan, &request, &outputs))?;
+    let header = inputs.header();
+    interrupt::while_writing(output, || server.write_outputs(output, &plan, header, &outputs))?;
     for (name, share) in &progress.profile.by_instruction {
         ui.detail(&format!("  {name}: {} in {}", share.count, format::time(share.time)));
     }
     let isa = server.context().ring().isa().to_string();
     let mut outcome = measured(load, evaluate, count, &isa);
+    outcome.insert("batch".to_owned(), inputs.header().batch.into());
     outcome.insert("sample_seconds".to_owned(), times.into());
     outcome.insert("plan".to_owned(), format::id(&id).into());
     ui.say(&summary(load, evaluate, count, &isa));
@@ -144,14 +145,14 @@ fn summary(load: Duration, evaluate: Duration, samples: usize, isa: &str) -> Str
 struct Progress {
     step: Step,
     profile: Profile,
-    samples: u64,
-    sample: u64,
+    runs: u64,
+    run: u64,
 }
 
 impl Observer<CkksBackend> for Progress {
     fn before(&mut self, at: Instruction<'_>) {
         let total = at.total as u64;
-        self.step.at_of(self.sample * total + at.index as u64, self.samples * total);
+        self.step.at_of(self.run * total + at.index as u64, self.runs * total);
     }
 
     fn after(&mut self, at: Instruction<'_>, results: &[Ciphertext], elapsed: Duration) {

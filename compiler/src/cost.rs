@@ -12,7 +12,6 @@ mod work;
 use std::collections::BTreeSet;
 
 use heplan_ir::ckks::{Graph, Op, Plain};
-use heplan_ir::constants::ConstPool;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec, required_keys};
 use heplan_ir::transform::{LinearTransform, Split};
@@ -84,13 +83,15 @@ pub struct LinearShape {
     pub giants: usize,
     /// Plaintext diagonals.
     pub diagonals: usize,
-    /// Slots after which diagonals repeat: they are transformed at this size.
+    /// Slots of a ciphertext after which diagonals repeat: they are transformed at this size.
     pub period: usize,
+    /// Whether every diagonal is a number, and nothing rotates.
+    pub scalar: bool,
 }
 
 impl LinearShape {
-    /// The shape of a transform under a split.
-    pub fn of(transform: &LinearTransform, split: Split) -> Self {
+    /// The shape of a transform under a split, for `batch` samples per ciphertext.
+    pub fn of(transform: &LinearTransform, split: Split, batch: usize) -> Self {
         let (mut babies, mut giants) = (BTreeSet::new(), BTreeSet::new());
         for d in &transform.diagonals {
             let (baby, giant) = split.of(d.offset, transform.width);
@@ -103,13 +104,15 @@ impl LinearShape {
             babies: babies.len(),
             giants: giants.len(),
             diagonals: transform.diagonals.len(),
-            period: transform.period,
+            period: if transform.period == 1 { 1 } else { transform.period * batch },
+            scalar: transform.width == 1,
         }
     }
 }
 
 /// The work of one operation: at every run, and once more when it runs for the first time.
-fn work_of<V: Copy>(op: &Op<V>, at: &Place, degree: u8, consts: &ConstPool) -> (Work, Work) {
+fn work_of<V: Copy>(op: &Op<V>, at: &Place, degree: u8, graph: &Graph) -> (Work, Work) {
+    let (consts, batch) = (&graph.consts, graph.parameters.batch());
     let width = 1 << (at.log_n - 1);
     let vector = Work::encode(width) + Work::evaluate(at, width, at.limbs());
     let encode = |plain: &Plain| match plain {
@@ -119,7 +122,10 @@ fn work_of<V: Copy>(op: &Op<V>, at: &Place, degree: u8, consts: &ConstPool) -> (
     let every_run = match op {
         Op::Input { .. } | Op::DropLevel { .. } => Work::default(),
         Op::Linear { transform, split, .. } => {
-            let shape = LinearShape::of(consts.transform(*transform), *split);
+            let shape = LinearShape::of(consts.transform(*transform), *split, batch);
+            if shape.scalar {
+                return (Work::weighted_sums(at, &shape), Work::default());
+            }
             let first = Work::encode(shape.period) * shape.diagonals as f64;
             return (Work::linear(at, &shape), first);
         }
@@ -179,7 +185,7 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         let rescale = matches!(inst.op, Op::Rescale { .. });
         let relinearise = matches!(inst.op, Op::Relinearise { .. });
         let at = Place::of(&graph.parameters, inst.ty.level + usize::from(rescale));
-        let (work, first) = work_of(&inst.op, &at, inst.ty.degree, &graph.consts);
+        let (work, first) = work_of(&inst.op, &at, inst.ty.degree, graph);
         cost.seconds += costs.seconds(&work);
         cost.encode_seconds += costs.seconds(&first);
         cost.rescales += usize::from(rescale);
@@ -187,7 +193,11 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         cost.products += usize::from(matches!(inst.op, Op::Mul { .. }));
         cost.rotations += usize::from(matches!(inst.op, Op::Rotate { .. }));
         if let Op::Linear { transform, split, .. } = &inst.op {
-            let shape = LinearShape::of(graph.consts.transform(*transform), *split);
+            let shape = LinearShape::of(
+                graph.consts.transform(*transform),
+                *split,
+                graph.parameters.batch(),
+            );
             cost.rotations += shape.babies + shape.giants;
             cost.diagonals += shape.diagonals;
         }
@@ -246,8 +256,15 @@ mod tests {
         let at = |level| Place { log_n: 14, level, digit_size: 2, special: 2 };
         let rotate = |level| costs.seconds(&Work::rotate(&at(level)));
         assert!((1..9).all(|l| rotate(l) < rotate(l + 1)));
-        let shape =
-            LinearShape { inputs: 1, outputs: 1, babies: 7, giants: 7, diagonals: 64, period: 64 };
+        let shape = LinearShape {
+            inputs: 1,
+            outputs: 1,
+            babies: 7,
+            giants: 7,
+            diagonals: 64,
+            period: 64,
+            scalar: false,
+        };
         let linear = costs.seconds(&Work::linear(&at(5), &shape));
         assert!(linear < 64.0 * rotate(5), "steps are fewer than diagonals");
         let hoisted = costs.seconds(&Work::rotate_many(&at(5), 8));

@@ -33,6 +33,9 @@ pub struct Options {
     pub log_n: Option<u32>,
     /// What a plan is to be best at.
     pub objective: Objective,
+    /// How many samples share a ciphertext, rounded up to a power of two; when absent one, or as
+    /// many as [`Objective::Throughput`] finds best.
+    pub batch: Option<usize>,
     /// The most that all evaluation keys may take, in bytes.
     pub max_key_bytes: Option<u64>,
     /// What operations cost; by default the stored costs, so that every machine makes the same plan.
@@ -46,6 +49,8 @@ pub enum Objective {
     Latency,
     /// Small keys, at no more than twice the time.
     Memory,
+    /// The time of one sample, where many share a run.
+    Throughput,
 }
 
 /// How ranges come from calibration values.
@@ -81,6 +86,7 @@ impl Options {
             scale_bits: None,
             log_n: None,
             objective: Objective::Latency,
+            batch: None,
             max_key_bytes: None,
             costs: Costs::default(),
         }

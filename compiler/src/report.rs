@@ -192,6 +192,8 @@ pub struct Report {
     pub first_seconds: f64,
     /// Predicted peak memory of one run in bytes.
     pub peak_bytes: u64,
+    /// Samples that one run answers.
+    pub batch: usize,
     /// Plans with smaller keys that take longer, fastest first, this one among them.
     pub trades: Vec<Trade>,
     /// The approximated functions.

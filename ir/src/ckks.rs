@@ -30,7 +30,7 @@ pub struct CtType {
 pub enum Plain {
     /// One number for all slots; costs no encoding.
     Scalar(f64),
-    /// A vector constant.
+    /// A vector constant, the same for every sample.
     Vector(ConstId),
 }
 

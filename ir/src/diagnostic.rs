@@ -73,6 +73,8 @@ codes! {
     TooDeep = "E0501",
     /// No plan has evaluation keys as small as asked for.
     KeysTooLarge = "E0502",
+    /// More samples are to share a ciphertext than it has slots.
+    Batch = "E0503",
 }
 
 impl fmt::Display for Code {

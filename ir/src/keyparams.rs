@@ -30,8 +30,9 @@ use crate::scale::{self, Scale};
 use crate::slots::Port;
 use crate::verify::{Errors, Location, check_ports};
 
-/// The version of this text form.
-const FORMAT: u32 = 1;
+/// The version of this text form. Files that hold nothing that came after version 1 say 1, so that
+/// the same key parameters give the same bytes.
+const FORMAT: u32 = 2;
 /// A file beyond this is none of ours: a manifest has thousands of keys, not millions.
 const MAX_BYTES: usize = 16 << 20;
 const START: &str = "// heplan key parameters";
@@ -45,6 +46,9 @@ struct File {
     name: String,
     precision_bits: f64,
     parameters: ParametersLiteral,
+    /// Samples per ciphertext; since version 2.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    batch: usize,
     inputs: Vec<PortText>,
     outputs: Vec<PortText>,
     /// The level up to which the relinearisation key is needed, if it is.
@@ -94,11 +98,12 @@ impl KeyParams {
     /// The file's text; equal key parameters give equal bytes.
     pub fn to_text(&self) -> String {
         let file = File {
-            format: FORMAT,
+            format: if self.parameters.batch() == 1 { 1 } else { FORMAT },
             plan: hex(&self.plan),
             name: self.name.clone(),
             precision_bits: self.precision_bits,
             parameters: self.parameters.literal().clone(),
+            batch: self.parameters.batch(),
             inputs: self.inputs.iter().map(port_text).collect(),
             outputs: self.outputs.iter().map(port_text).collect(),
             relinearise: self.keys.iter().find_map(|k| match k.kind {
@@ -170,6 +175,14 @@ impl KeyParams {
     }
 }
 
+fn one() -> usize {
+    1
+}
+
+fn is_one(batch: &usize) -> bool {
+    *batch == 1
+}
+
 fn prefix(bytes: &[u8], n: usize) -> &[u8] {
     &bytes[..bytes.len().min(n)]
 }
@@ -200,6 +213,7 @@ impl File {
         let plan = unhex(&self.plan)
             .ok_or_else(|| invalid(format!("the plan id {:?} is not 32 bytes", self.plan)))?;
         let parameters = Parameters::new(self.parameters)
+            .and_then(|p| p.with_batch(self.batch))
             .map_err(|e| invalid(format!("the parameters are refused: {e}")))?;
         let inputs = ports(self.inputs, &parameters).map_err(invalid)?;
         let outputs = ports(self.outputs, &parameters).map_err(invalid)?;

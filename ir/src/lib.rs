@@ -27,7 +27,9 @@
 //!
 //! # Where it lives
 //!
-//! - A ciphertext has `width = N/2` **slots**, each a real number of magnitude about one.
+//! - A ciphertext has N/2 **slots**, each a real number of magnitude about one. `batch` samples may
+//!   share them ([`Parameters`](parameters::Parameters)), `width = N/2/batch` slots each; whatever is
+//!   said below of a ciphertext's slots holds for each sample's.
 //! - A [**layout**](layout::Layout) gives each element a **place**. Place `g` is slot
 //!   `g mod width` of ciphertext `g / width`.
 //! - The content of a ciphertext repeats with the layout's **period**, a power of two. Repetition

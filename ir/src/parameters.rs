@@ -36,9 +36,16 @@ pub struct ParametersLiteral {
 /// Checked, immutable parameters.
 ///
 /// There is no way to make them for a set whose `log2(QP)` exceeds [`max_log_qp`].
+///
+/// **Samples in one ciphertext.** `batch` samples share a ciphertext by interleaving: slot `t` of
+/// sample `b` is slot `t·batch + b` of the ciphertext. A rotation of the ciphertext by `d·batch`
+/// slots keeps every sample in its lane and rotates each by `d`, modulo `width`. So whatever is
+/// planned for one sample in `width` slots holds for all of them, and everything but the encoding
+/// of vectors and the Galois element of a rotation is the same for every `batch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     literal: ParametersLiteral,
+    batch: usize,
 }
 
 /// Why a parameter set is refused.
@@ -67,6 +74,16 @@ pub enum ParametersError {
         p: f64,
         /// Bits of the largest digit.
         digit: f64,
+    },
+    /// Samples that cannot share a ciphertext.
+    #[error(
+        "{batch} samples in a ciphertext of {slots} slots; a power of two up to that is possible"
+    )]
+    Batch {
+        /// Samples per ciphertext.
+        batch: usize,
+        /// Slots of a ciphertext.
+        slots: usize,
     },
     /// Below 128 bits of security.
     #[error(
@@ -117,7 +134,19 @@ impl Parameters {
         if found > bound {
             return Err(ParametersError::Insecure { log_n: *log_n, found, bound });
         }
-        Ok(Self { literal })
+        Ok(Self { literal, batch: 1 })
+    }
+
+    /// The same parameters for `batch` samples per ciphertext.
+    ///
+    /// # Errors
+    /// Unless `batch` is a power of two up to the number of slots.
+    pub fn with_batch(self, batch: usize) -> Result<Self, ParametersError> {
+        let slots = self.slots();
+        if !batch.is_power_of_two() || batch > slots {
+            return Err(ParametersError::Batch { batch, slots });
+        }
+        Ok(Self { batch, ..self })
     }
 
     /// Base-2 logarithm of the ring dimension.
@@ -131,8 +160,19 @@ impl Parameters {
     }
 
     /// Slots of a ciphertext, `N/2`.
-    pub fn width(&self) -> usize {
+    pub fn slots(&self) -> usize {
         self.n() / 2
+    }
+
+    /// Samples per ciphertext.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Slots of each sample in a ciphertext: `slots / batch`. The `width` of layouts, transforms and
+    /// rotations.
+    pub fn width(&self) -> usize {
+        self.slots() / self.batch
     }
 
     /// Ciphertext primes, `q_0` first.
@@ -198,6 +238,20 @@ mod tests {
             Parameters::new(literal(13, 7, 30)),
             Err(ParametersError::Insecure { log_n: 13, .. })
         ));
+    }
+
+    #[test]
+    fn samples_share_the_slots() {
+        let set = Parameters::new(literal(13, 2, 40)).unwrap();
+        assert_eq!((set.batch(), set.width(), set.slots()), (1, 4096, 4096));
+        for batch in [1, 2, 64, 4096] {
+            let set = set.clone().with_batch(batch).unwrap();
+            assert_eq!((set.batch(), set.width() * batch, set.slots()), (batch, 4096, 4096));
+        }
+        for batch in [0, 3, 4095, 8192] {
+            let refused = set.clone().with_batch(batch);
+            assert_eq!(refused, Err(ParametersError::Batch { batch, slots: 4096 }));
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub struct KeySpec {
 pub enum KeyKind {
     /// The square of the secret.
     Relinearise,
-    /// The secret rotated by this many slots to the left (Galois element `5^by mod 2N`).
+    /// The secret rotated so that every sample moves by this many of its slots to the left (Galois
+    /// element `5^(by·batch) mod 2N`).
     Rotate(u32),
 }
 

@@ -1,7 +1,7 @@
 //! The suite that every backend passes: small plans made by hand, with the answers of plain
 //! arithmetic.
 //!
-//! A backend's tests loop over [`cases`], make a backend for the parameters and keys of the case's
+//! A backend's tests loop over [`cases`] and [`shared_cases`], make a backend for the parameters and keys of the case's
 //! plan, and call [`check`]; then [`check_refusals`] for what must be refused.
 //! Cases state how many bits the answer must be right to; a backend without noise has more.
 
@@ -18,7 +18,7 @@ use crate::error::RunError;
 use crate::executor::Executor;
 use crate::precision::PrecisionStats;
 
-pub use cases::cases;
+pub use cases::{cases, shared_cases};
 pub use refusals::{check_missing_keys, check_refusals, refusals_plan};
 
 /// A plan with inputs and the outputs of plain arithmetic.

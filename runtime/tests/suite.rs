@@ -6,14 +6,14 @@ use heplan_runtime::suite;
 
 #[test]
 fn cases_are_verified_plans() {
-    for case in suite::cases() {
+    for case in suite::cases().into_iter().chain(suite::shared_cases(8)) {
         assert_eq!(case.plan.verify(), [], "{}", case.name);
     }
 }
 
 #[test]
 fn clear_passes_the_suite() {
-    for case in suite::cases() {
+    for case in suite::cases().into_iter().chain(suite::shared_cases(8)) {
         let backend = Clear::new(&case.plan.parameters);
         let encrypt = |x: &[f64], ty: &_| backend.encrypt(x.to_vec(), Clone::clone(ty)).unwrap();
         let stats = suite::check(&case, &backend, encrypt, |y| y.values.clone()).unwrap();
@@ -23,7 +23,7 @@ fn clear_passes_the_suite() {
 
 #[test]
 fn sim_passes_the_suite() {
-    for case in suite::cases() {
+    for case in suite::cases().into_iter().chain(suite::shared_cases(8)) {
         let backend = Sim::new(&case.plan.parameters, &case.plan.keys, 1);
         let mut nonce = 0;
         let encrypt = |x: &[f64], ty: &_| {

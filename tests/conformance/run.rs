@@ -253,10 +253,9 @@ pub(crate) fn encrypted(case: &Case, plan: &Plan) -> Result<(), String> {
         client.encrypt(&[sample], &Seed::new([8; 32]))?.write(&input)?;
         let server = Server::open(plan, &plan.id(), &keys, DEFAULT_CACHE_BYTES)?;
         let inputs = server.open_inputs(&input)?;
-        let parts = inputs.sample(server.context(), 0)?;
+        let parts = inputs.run(server.context(), 0)?;
         let answer = Runner::new(plan).run(server.backend(), parts, &mut ())?;
-        let request = inputs.header().request;
-        server.write_outputs(&output, plan, &request, &[answer])?;
+        server.write_outputs(&output, plan, inputs.header(), &[answer])?;
         let file = CiphertextFile::open(&output)?;
         Ok(client.decrypt(&file, None, &Sharing::Private)?.remove(0))
     };

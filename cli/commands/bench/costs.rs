@@ -93,6 +93,7 @@ fn work(operation: Operation, shape: &Shape) -> Option<Work> {
                 giants: matrix.giants(),
                 diagonals: matrix.diagonals(),
                 period: matrix.period(),
+                scalar: false,
             };
             let fold = Work::rotate(&below) + Work::add(&below, 1);
             Work::linear(&at, &linear) + Work::rescale(&at, 1) + fold * matrix.folds().len() as f64

@@ -40,14 +40,17 @@ pub(super) fn peak_bytes(graph: &Graph) -> u64 {
     for (i, kinds) in keys.iter().enumerate() {
         kinds.iter().for_each(|&kind| uses.entry(kind).or_insert((i, i)).1 = i);
     }
+    let batch = graph.parameters.batch();
     let ciphertexts = live_bytes(graph);
     let (mut encoded, mut peak) = (0, 0);
     for (i, inst) in graph.insts.iter().enumerate() {
         let at = Place::of(&graph.parameters, inst.ty.level);
         let mut now = ciphertexts[i];
         if let Op::Linear { transform, split, .. } = &inst.op {
-            let shape = LinearShape::of(graph.consts.transform(*transform), *split);
-            encoded += 2 * WORD * (shape.diagonals * shape.period) as u64;
+            let shape = LinearShape::of(graph.consts.transform(*transform), *split, batch);
+            if !shape.scalar {
+                encoded += 2 * WORD * (shape.diagonals * shape.period) as u64;
+            }
             now += linear_bytes(&at, &shape);
         } else if !keys[i].is_empty() {
             now += key_switch_bytes(&at);
@@ -96,6 +99,10 @@ fn key_switch_bytes(at: &Place) -> u64 {
 
 /// Digits of the operands and of the inner sums, and the sums themselves over all primes.
 fn linear_bytes(at: &Place, shape: &LinearShape) -> u64 {
+    if shape.scalar {
+        // The results, which are counted among the ciphertexts.
+        return 0;
+    }
     let sums = 2 * (shape.giants + shape.outputs) * at.wide();
     let digits = 2 * (shape.inputs + shape.giants) * at.limbs();
     ((sums + digits) * at.degree()) as u64 * WORD

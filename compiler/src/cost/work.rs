@@ -190,6 +190,12 @@ impl Work {
             + Self::mod_down(at) * (2 * shape.outputs) as f64
     }
 
+    /// Sums of ciphertexts times numbers.
+    pub fn weighted_sums(at: &Place, shape: &LinearShape) -> Self {
+        let terms = (2 * at.limbs() * shape.diagonals) as f64 * at.n();
+        Self { diagonal: terms, ..Self::default() }
+    }
+
     /// Expansion of a key for a level.
     pub fn expand_key(at: &Place) -> Self {
         Self { expand: (at.digits() * at.wide()) as f64 * at.n(), ..Self::default() }

@@ -1,12 +1,14 @@
 //! The one order of passes, from an imported model to a plan.
 //!
-//! Three searches wrap the straight way down: over rings and scales (`search`), over time against
+//! Three searches wrap the straight way down: over rings and scales (`search`), for every number of
+//! samples that may share a ciphertext (`throughput`), over time against
 //! bytes of keys (`trade`), and, when the finished plan agrees too rarely with the float model, over
 //! stricter approximations ([`compile`]).
 
 pub mod observer;
 mod search;
 mod tensors;
+mod throughput;
 mod trade;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
@@ -108,7 +110,7 @@ pub fn compile(
         observer.progress("approximating the functions");
         let real = tensors::lower(imported, samples, &options, observer)?;
         let bits = bearable(&real, precision_bits);
-        let (ring, usual) = search::search(&real, bits, &options, judge, observer)?;
+        let (ring, usual) = throughput::search(&real, bits, &options, judge, observer)?;
         let (lowered, trades) = trade::settle(&ring, usual, bits, &options, observer)?;
         observer.progress("checking the plan on the calibration set");
         let report = report(&real, &lowered, trades, judge)?;
@@ -185,6 +187,7 @@ fn report(
         seconds: cost.seconds,
         first_seconds: cost.seconds + cost.encode_seconds + cost.expand_seconds,
         peak_bytes: cost.peak_bytes,
+        batch: parameters.batch(),
         trades,
         functions: real.functions.clone(),
         approximation: Quality::within(&real.approximated, &real.float, &real.spans),

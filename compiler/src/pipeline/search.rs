@@ -45,12 +45,17 @@ pub(super) struct Lowered {
 pub(super) const USUAL_KEY_PRICE: f64 = 1.5e-9;
 
 /// Lays the tensors of `real` out in a ring.
-fn lay_out(real: &Real, log_n: u32, options: &Options, key_price: f64) -> passes::slots::Lowered {
+fn lay_out(
+    real: &Real,
+    (log_n, batch): (u32, usize),
+    options: &Options,
+    key_price: f64,
+) -> passes::slots::Lowered {
     let n = 1 << log_n;
     let limb = options.costs.seconds(&Work::transforms(n, 1));
     let read = options.costs.expand * n as f64;
     let carried = key_price * (n * PRIME_BITS / 8) as f64;
-    passes::slots::lower(&real.graph, &real.ports, n / 2, (read + carried) / limb)
+    passes::slots::lower(&real.graph, &real.ports, n / 2 / batch, (read + carried) / limb)
 }
 
 /// Bits of a typical prime.
@@ -62,26 +67,32 @@ struct Probed {
     bits: f64,
 }
 
-/// Finds the cheapest plan for `real` whose noise leaves `precision_bits`, with the ring that it
-/// is for.
+/// The rings that have secure parameters for `depth` and room for `batch` samples, smallest first.
+pub(super) fn rings(depth: usize, batch: usize, options: &Options) -> impl Iterator<Item = u32> {
+    LOG_N
+        .filter(move |&n| options.log_n.is_none_or(|wish| wish == n))
+        .filter(move |&n| 1usize << (n - 1) >= batch)
+        .filter(move |&n| scales(n, depth, options).next().is_some())
+}
+
+/// Finds the cheapest plan for `batch` samples of `real` whose noise leaves `precision_bits`, with
+/// the ring that it is for.
 pub(super) fn search<'a>(
     real: &'a Real,
+    batch: usize,
     precision_bits: f64,
     options: &'a Options,
     judge: &'a dyn Judge,
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
     let depth = real.depth();
-    let rings: Vec<u32> = LOG_N
-        .filter(|&n| options.log_n.is_none_or(|wish| wish == n))
-        .filter(|&n| scales(n, depth, options).next().is_some())
-        .collect();
+    let rings: Vec<u32> = rings(depth, batch, options).collect();
     if rings.is_empty() {
         return Err(too_deep(depth, options).into());
     }
     let lay_out = |&log_n: &u32, observer: &mut dyn Observer| {
         observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
-        Ring::new(real, log_n, options, judge)
+        Ring::new(real, (log_n, batch), options, judge)
     };
     let mut rest = rings.iter();
     let mut queue: Vec<Ring<'_>> = Vec::new();
@@ -139,6 +150,8 @@ fn too_deep(depth: usize, options: &Options) -> Diagnostic {
 pub(super) struct Ring<'a> {
     real: &'a Real,
     log_n: u32,
+    /// Samples that share a ciphertext.
+    batch: usize,
     depth: usize,
     options: &'a Options,
     judge: &'a dyn Judge,
@@ -148,15 +161,20 @@ pub(super) struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
-    fn new(real: &'a Real, log_n: u32, options: &'a Options, judge: &'a dyn Judge) -> Self {
+    pub(super) fn new(
+        real: &'a Real,
+        (log_n, batch): (u32, usize),
+        options: &'a Options,
+        judge: &'a dyn Judge,
+    ) -> Self {
         let key_price = USUAL_KEY_PRICE;
-        let lowered = lay_out(real, log_n, options, key_price);
-        Self { real, log_n, depth: real.depth(), options, judge, key_price, lowered }
+        let lowered = lay_out(real, (log_n, batch), options, key_price);
+        Self { real, log_n, batch, depth: real.depth(), options, judge, key_price, lowered }
     }
 
     /// The same ring with other layouts and steps, for which bytes of keys have another price.
     pub(super) fn at_price(&self, key_price: f64) -> Self {
-        let lowered = lay_out(self.real, self.log_n, self.options, key_price);
+        let lowered = lay_out(self.real, (self.log_n, self.batch), self.options, key_price);
         Self { key_price, lowered, ..*self }
     }
 
@@ -165,9 +183,15 @@ impl<'a> Ring<'a> {
         let log_n = self.log_n + 1;
         let allowed = self.options.log_n.is_none() && LOG_N.contains(&log_n);
         allowed.then(|| {
-            let lowered = lay_out(self.real, log_n, self.options, self.key_price);
+            let ring = (log_n, self.batch);
+            let lowered = lay_out(self.real, ring, self.options, self.key_price);
             Self { log_n, lowered, ..*self }
         })
+    }
+
+    /// Slots of each sample in a ciphertext.
+    pub(super) fn width(&self) -> usize {
+        (1 << (self.log_n - 1)) / self.batch
     }
 
     /// The price of a byte of keys.
@@ -218,6 +242,14 @@ impl<'a> Ring<'a> {
         Ok(Ok(best.lowered))
     }
 
+    /// The cost at the largest scale, which precision may let come down.
+    pub(super) fn estimate(&self) -> Result<Cost, CompileError> {
+        match scales(self.log_n, self.depth, self.options).next() {
+            Some(largest) => Ok(self.cheapest(largest)?.0),
+            None => Err(too_deep(self.depth, self.options).into()),
+        }
+    }
+
     /// Lowers at one scale under the parameters that make it cheapest.
     pub(super) fn cheapest(&self, scale_bits: u32) -> Result<(Cost, ckks::Graph), CompileError> {
         let weight = |cost: &Cost| {
@@ -226,6 +258,9 @@ impl<'a> Ring<'a> {
         };
         let mut cheapest: Option<(Cost, ckks::Graph)> = None;
         for parameters in candidates(self.log_n, self.depth, scale_bits) {
+            let parameters = parameters
+                .with_batch(self.batch)
+                .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
             let lowered = passes::ckks::lower(&self.lowered.graph, &parameters, scale_bits)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
             let cost = cost::plan_cost(&lowered, &self.options.costs);

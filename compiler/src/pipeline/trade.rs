@@ -29,6 +29,16 @@ pub(super) fn settle(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<(Lowered, Vec<Trade>), CompileError> {
+    if ring.width() == 1 {
+        // One slot for each sample: there are no rotations to save keys on.
+        let trade = Trade { chosen: true, ..Trade::of(&usual.cost) };
+        let fits = options.max_key_bytes.is_none_or(|most| usual.cost.key_bytes <= most);
+        return if fits {
+            Ok((usual, vec![trade]))
+        } else {
+            Err(too_large(&[trade], options).into())
+        };
+    }
     let asked = options.objective == Objective::Memory
         || options.max_key_bytes.is_some_and(|most| usual.cost.key_bytes > most);
     observer.progress("weighing time against keys");
@@ -87,7 +97,7 @@ fn carried(
 fn wished(trades: &[Trade], options: &Options) -> Vec<usize> {
     let all = 0..trades.len();
     match options.objective {
-        Objective::Latency => all.collect(),
+        Objective::Latency | Objective::Throughput => all.collect(),
         Objective::Memory => {
             let slowest = MEMORY_SLOWDOWN * trades[0].seconds;
             let (within, beyond): (Vec<_>, Vec<_>) =

@@ -14,13 +14,30 @@ impl Port {
     /// # Panics
     /// If `tensor` has another number of elements than the layout.
     pub fn pack(&self, tensor: &[f64]) -> Vec<Vec<f64>> {
-        assert_eq!(tensor.len(), self.elements(), "one number per element of the layout");
+        self.pack_batch(&[tensor], 1)
+    }
+
+    /// The slots of every ciphertext (`width·batch` each) for up to `batch` tensors, as
+    /// [`pack`](Self::pack) for each: slot `t` of tensor `b` is slot `t·batch + b`.
+    ///
+    /// Lanes beyond the tensors hold copies of the last one, which every polynomial of the plan can
+    /// bear if it can bear that one; zeros might lie outside a function's range.
+    ///
+    /// # Panics
+    /// If there is no tensor or more than `batch`, or one has another number of elements than the
+    /// layout.
+    pub fn pack_batch(&self, tensors: &[&[f64]], batch: usize) -> Vec<Vec<f64>> {
+        let fits = tensors.iter().all(|t| t.len() == self.elements());
+        assert!(fits, "one number per element of the layout");
+        assert!((1..=batch).contains(&tensors.len()), "at least one tensor, at most one per lane");
         let (width, period) = (self.layout.width, self.layout.period);
-        let mut slots = vec![vec![0.0; width]; self.layout.ciphertexts()];
-        for (place, x) in self.layout.places().into_iter().zip(tensor) {
+        let mut slots = vec![vec![0.0; width * batch]; self.layout.ciphertexts()];
+        for (element, place) in self.layout.places().into_iter().enumerate() {
             let part = &mut slots[place / width];
             for copy in (place % width..width).step_by(period) {
-                part[copy] = x / self.factor;
+                for (lane, slot) in part[copy * batch..][..batch].iter_mut().enumerate() {
+                    *slot = tensors[lane.min(tensors.len() - 1)][element] / self.factor;
+                }
             }
         }
         slots
@@ -32,8 +49,18 @@ impl Port {
     /// # Panics
     /// If there are fewer ciphertexts or slots than the layout has.
     pub fn unpack(&self, slots: &[Vec<f64>]) -> Vec<f64> {
+        self.unpack_lane(slots, 0, 1)
+    }
+
+    /// The tensor in lane `lane` of ciphertexts that `batch` samples share, as
+    /// [`unpack`](Self::unpack).
+    ///
+    /// # Panics
+    /// If there are fewer ciphertexts or slots than the layout has, or no such lane.
+    pub fn unpack_lane(&self, slots: &[Vec<f64>], lane: usize, batch: usize) -> Vec<f64> {
+        assert!(lane < batch, "lane {lane} of {batch}");
         let width = self.layout.width;
-        let read = |place: usize| slots[place / width][place % width] * self.factor;
+        let read = |place: usize| slots[place / width][place % width * batch + lane] * self.factor;
         self.layout.places().into_iter().map(read).collect()
     }
 }
@@ -87,6 +114,30 @@ mod tests {
             }
             let full: usize = slots.iter().flatten().filter(|&&v| v != 0.0).count();
             prop_assert_eq!(full, port.elements() * (layout.width / layout.period));
+        }
+    }
+
+    proptest! {
+        /// Every lane of a batch is the tensor packed alone; spare lanes are the last one.
+        #[test]
+        fn lanes_are_samples(layout in layouts(), log_batch in 0u32..4, count in 1usize..9) {
+            let (port, batch) = (port(layout, 0.5), 1 << log_batch);
+            let count = count.min(batch);
+            let tensors: Vec<Vec<f64>> = (0..count)
+                .map(|b| (0..port.elements()).map(|e| (1 + e * 16 + b) as f64).collect())
+                .collect();
+            let refs: Vec<&[f64]> = tensors.iter().map(Vec::as_slice).collect();
+            let slots = port.pack_batch(&refs, batch);
+            for lane in 0..batch {
+                let tensor = &tensors[lane.min(count - 1)];
+                let alone = port.pack(tensor);
+                for (shared, alone) in slots.iter().zip(&alone) {
+                    let found: Vec<f64> =
+                        shared.iter().skip(lane).step_by(batch).copied().collect();
+                    prop_assert_eq!(&found, alone);
+                }
+                prop_assert_eq!(&port.unpack_lane(&slots, lane, batch), tensor);
+            }
         }
     }
 

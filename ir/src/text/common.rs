@@ -125,14 +125,29 @@ pub(super) fn parse_inputs<T>(
 pub(super) fn parameters(of: &Parameters) -> String {
     let ParametersLiteral { log_n, q, p, digit_size } = of.literal();
     let (p, q) = (commas(p), commas(q));
-    format!("  parameters {{digit_size = {digit_size}, log_n = {log_n}, p = [{p}], q = [{q}]}}")
+    let batch = if of.batch() == 1 { String::new() } else { format!("batch = {}, ", of.batch()) };
+    format!(
+        "  parameters {{{batch}digit_size = {digit_size}, log_n = {log_n}, p = [{p}], q = [{q}]}}"
+    )
 }
 
 pub(super) fn parse_parameters(lines: &mut Lines<'_>) -> Result<Parameters, ParseError> {
     let mut c = lines.next();
     c.expect("parameters")?;
     let before = c.clone();
-    c.open("digit_size")?;
+    let mut ahead = c.clone();
+    let batch = match ahead.open("batch") {
+        Ok(()) => {
+            let batch = ahead.number()?;
+            ahead.attribute("digit_size")?;
+            c = ahead;
+            batch
+        }
+        Err(_) => {
+            c.open("digit_size")?;
+            1
+        }
+    };
     let digit_size = c.number()?;
     c.attribute("log_n")?;
     let log_n = c.number()?;
@@ -145,7 +160,8 @@ pub(super) fn parse_parameters(lines: &mut Lines<'_>) -> Result<Parameters, Pars
     c.expect("}")?;
     c.end()?;
     let literal = ParametersLiteral { log_n, q, p, digit_size };
-    Parameters::new(literal).map_err(|e| before.fail(format!("sound parameters ({e})")))
+    let checked = Parameters::new(literal).and_then(|p| p.with_batch(batch));
+    checked.map_err(|e| before.fail(format!("sound parameters ({e})")))
 }
 
 /// `30`, or `30.0003 (2^60 q3^-1)`.

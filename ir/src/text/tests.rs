@@ -122,3 +122,15 @@ fn errors_stand_under_their_lines_and_the_text_still_parses() {
     assert_eq!(lines.last(), Some(&verdict));
     assert!(slots::Graph::parse(&text, &g.consts).is_ok());
 }
+
+#[test]
+fn samples_per_ciphertext_survive_the_text() {
+    let plan = testing::small_plan();
+    let text = plan.to_string().replacen("parameters {", "parameters {batch = 4, ", 1);
+    let read = plan::Plan::parse(&text, &plan.consts).unwrap();
+    assert_eq!((read.parameters.batch(), read.parameters.width()), (4, 1024));
+    assert_eq!(read.to_string(), text);
+    assert!(!read.verify().is_empty(), "its layouts are as wide as a ciphertext");
+    let odd = text.replacen("batch = 4", "batch = 5", 1);
+    assert!(plan::Plan::parse(&odd, &plan.consts).is_err());
+}

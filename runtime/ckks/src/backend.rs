@@ -60,7 +60,7 @@ impl CkksBackend {
             if let Some(found) = cache.prepared.get(&key).filter(|p| p.is_of(transform)) {
                 return Ok(Arc::clone(found));
             }
-            let needed = PreparedTransform::most_bytes(transform);
+            let needed = PreparedTransform::most_bytes(self.evaluator.context(), transform);
             let budget = if needed <= cache.free_bytes { needed } else { 0 };
             cache.free_bytes -= budget;
             budget

@@ -160,6 +160,7 @@ impl Client {
     }
 
     /// Encrypts samples: per sample, per input, the tensor in row-major order, in its own units.
+    /// As many share a ciphertext as the plan says; what the last ones leave free, the last sample fills.
     /// `randomness` must serve this one call only.
     ///
     /// # Errors
@@ -170,14 +171,20 @@ impl Client {
         randomness: &Seed,
     ) -> Result<EncryptedInputs, ClientError> {
         let inputs = &self.keyparams.inputs;
-        let mut parts = Vec::new();
         for (s, sample) in samples.iter().enumerate() {
             check_count(|| format!("sample {s}"), sample.len(), inputs.len())?;
-            for (i, ((port, ty), tensor)) in inputs.iter().zip(sample).enumerate() {
+            for ((port, _), tensor) in inputs.iter().zip(sample) {
                 let what = || format!("input {:?} of sample {s}", port.name);
                 check_count(what, tensor.len(), port.elements())?;
-                for (k, slots) in port.pack(tensor).iter().enumerate() {
-                    let place = [s as u64, i as u64, k as u64];
+            }
+        }
+        let batch = self.batch();
+        let mut parts = Vec::new();
+        for (run, lanes) in samples.chunks(batch).enumerate() {
+            for (i, (port, ty)) in inputs.iter().enumerate() {
+                let tensors: Vec<&[f64]> = lanes.iter().map(|s| s[i].as_slice()).collect();
+                for (k, slots) in port.pack_batch(&tensors, batch).iter().enumerate() {
+                    let place = [run as u64, i as u64, k as u64];
                     let seed = randomness.derive("ciphertext", &place);
                     parts.push(self.encrypt_slots(port, slots, ty, &seed)?);
                 }
@@ -191,6 +198,7 @@ impl Client {
             key: self.id(),
             request,
             samples: samples.len(),
+            batch,
             ports: port_headers(inputs.iter().map(|(port, _)| port)),
         };
         Ok(EncryptedInputs { header, parts })
@@ -223,7 +231,7 @@ impl Client {
         request: Option<&[u8; 16]>,
         sharing: &Sharing<'_>,
     ) -> Result<Vec<Vec<Vec<f64>>>, ClientError> {
-        file.check(Direction::Outputs, &self.keyparams.plan, &self.id())?;
+        file.check(Direction::Outputs, &self.keyparams.plan, &self.id(), self.batch())?;
         if request.is_some_and(|r| *r != file.header().request) {
             return Err(ClientError::Request);
         }
@@ -234,19 +242,29 @@ impl Client {
             let what = || format!("output {:?}", port.name);
             check_count(what, header.parts, port.layout.ciphertexts())?;
         }
-        (0..file.header().samples)
-            .map(|s| {
-                let sample = file.sample(self.context(), s)?;
-                let ports = outputs.iter().zip(sample).enumerate();
-                ports
-                    .map(|(i, ((port, ty), parts))| {
-                        self.decrypt_port(port, ty, &parts, sharing, [s as u64, i as u64])
-                    })
-                    .collect()
-            })
-            .collect()
+        let (batch, mut answers) = (self.batch(), Vec::new());
+        for run in 0..file.header().runs() {
+            let lanes = batch.min(file.header().samples - run * batch);
+            let mut samples = vec![Vec::with_capacity(outputs.len()); lanes];
+            let parts = file.run(self.context(), run)?;
+            for (i, ((port, ty), parts)) in outputs.iter().zip(parts).enumerate() {
+                let place = [run as u64, i as u64];
+                let slots = self.decrypt_port(port, ty, &parts, sharing, place)?;
+                for (lane, sample) in samples.iter_mut().enumerate() {
+                    sample.push(port.unpack_lane(&slots, lane, batch));
+                }
+            }
+            answers.append(&mut samples);
+        }
+        Ok(answers)
     }
 
+    /// Samples that share a ciphertext.
+    fn batch(&self) -> usize {
+        self.keyparams.parameters.batch()
+    }
+
+    /// The slots of an output's ciphertexts.
     fn decrypt_port(
         &self,
         port: &Port,
@@ -254,7 +272,7 @@ impl Client {
         parts: &[Ciphertext],
         sharing: &Sharing<'_>,
         place: [u64; 2],
-    ) -> Result<Vec<f64>, ClientError> {
+    ) -> Result<Vec<Vec<f64>>, ClientError> {
         let mut slots = Vec::with_capacity(parts.len());
         for (k, ct) in parts.iter().enumerate() {
             if ct.ty() != *declared {
@@ -269,7 +287,7 @@ impl Client {
                 }
             });
         }
-        Ok(port.unpack(&slots))
+        Ok(slots)
     }
 }
 
@@ -279,11 +297,11 @@ impl EncryptedInputs {
         &self.header
     }
 
-    /// The ciphertexts as the server reads them: per sample, per input, its parts.
+    /// The ciphertexts as the server reads them: per run, per input, its parts.
     pub fn expand(&self) -> Vec<Vec<Vec<Ciphertext>>> {
         let mut parts = self.parts.iter().map(FreshCiphertext::expand);
         let ports = &self.header.ports;
-        (0..self.header.samples)
+        (0..self.header.runs())
             .map(|_| ports.iter().map(|p| parts.by_ref().take(p.parts).collect()).collect())
             .collect()
     }

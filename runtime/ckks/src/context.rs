@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use heplan_ir::parameters::Parameters;
+use heplan_ir::scale::Scale;
 use heplan_lattice::{Basis, Isa, Ring, RingError, galois_element};
 
-use crate::encoder::Encoder;
+use crate::encoder::{EncodeError, Encoder, Plaintext};
 
 /// Checked parameters with everything precomputed for them.
 pub struct Context {
@@ -29,7 +30,7 @@ impl Context {
     /// As [`Self::new`].
     pub fn with_isa(parameters: &Parameters, isa: Isa) -> Result<Arc<Self>, RingError> {
         let ring = Ring::with_isa(parameters.log_n(), parameters.q(), parameters.p(), isa)?;
-        let encoder = Encoder::new(parameters.width());
+        let encoder = Encoder::new(parameters.slots());
         Ok(Arc::new(Self { parameters: parameters.clone(), ring, encoder }))
     }
 
@@ -43,7 +44,24 @@ impl Context {
         &self.ring
     }
 
-    /// The encoder.
+    /// A vector of one sample's slots, or of one period of them, as a plaintext that is the same for every sample.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_shared(&self, values: &[f64], scale: &Scale) -> Result<Plaintext, EncodeError> {
+        let batch = self.parameters.batch();
+        match values {
+            // Equal in all slots: no longer vector is needed to say so.
+            [_] => self.encoder.encode(values, scale),
+            _ if batch == 1 => self.encoder.encode(values, scale),
+            _ => {
+                let of_all = values.iter().flat_map(|&v| std::iter::repeat_n(v, batch));
+                self.encoder.encode(&of_all.collect::<Vec<f64>>(), scale)
+            }
+        }
+    }
+
+    /// The encoder of whole ciphertexts.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
     }
@@ -63,8 +81,10 @@ impl Context {
         self.ring.product_mod(Basis::p(self.parameters.p().len()), self.basis_qp(level))
     }
 
-    /// The Galois element that rotates `by` slots to the left.
+    /// The Galois element that rotates every sample by `by` of its slots to the left.
     pub fn galois(&self, by: u32) -> usize {
-        galois_element(i64::from(by), self.parameters.log_n())
+        let slots = u64::from(by) * self.parameters.batch() as u64;
+        let slots = i64::try_from(slots).expect("a step is below the number of slots");
+        galois_element(slots, self.parameters.log_n())
     }
 }

@@ -83,40 +83,42 @@ impl Server {
     }
 
     /// Opens a file of inputs, which must be for this plan and under the same key, and makes ready to run the plan on each
-    /// of its samples: keys are kept as long as those runs use them.
+    /// of its batches: keys are kept as long as those runs use them.
     ///
     /// # Errors
     /// If the file is of another kind, plan or key, or damaged.
     pub fn open_inputs(&self, path: &Path) -> Result<CiphertextFile, ServerError> {
         let file = CiphertextFile::open(path)?;
-        file.check(Direction::Inputs, &self.plan, &self.key)?;
-        self.backend.evaluator().keys().expect(&self.key_order, file.header().samples);
+        let batch = self.context().parameters().batch();
+        file.check(Direction::Inputs, &self.plan, &self.key, batch)?;
+        self.backend.evaluator().keys().expect(&self.key_order, file.header().runs());
         Ok(file)
     }
 
-    /// Writes the outputs of all samples (per sample, per output, its ciphertexts) in answer to a request.
+    /// Writes the outputs of all runs (per run, per output, its ciphertexts) in answer to a file of inputs.
     ///
     /// # Errors
     /// If the target cannot be written.
     ///
     /// # Panics
-    /// If the outputs are not those of the plan.
+    /// If the outputs are not those of the plan on these inputs.
     pub fn write_outputs(
         &self,
         path: &Path,
         plan: &Plan,
-        request: &[u8; 16],
+        inputs: &CiphertextHeader,
         outputs: &[Vec<Vec<Ciphertext>>],
     ) -> Result<(), ServerError> {
         let header = CiphertextHeader {
             direction: Direction::Outputs,
             plan: self.plan,
             key: self.key,
-            request: *request,
-            samples: outputs.len(),
+            request: inputs.request,
+            samples: inputs.samples,
+            batch: inputs.batch,
             ports: port_headers(plan.outputs.iter().map(|(port, _, _)| port)),
         };
-        write_ciphertexts(path, &header, |sample, port, part| &outputs[sample][port][part])?;
+        write_ciphertexts(path, &header, |run, port, part| &outputs[run][port][part])?;
         Ok(())
     }
 }

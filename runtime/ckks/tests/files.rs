@@ -130,12 +130,12 @@ impl Files {
         let executor = Executor::new(&plan);
         let outputs: Vec<_> = (0..inputs.header().samples)
             .map(|s| {
-                let sample = inputs.sample(server.context(), s).unwrap();
+                let sample = inputs.run(server.context(), s).unwrap();
                 executor.run(server.backend(), sample, &mut ()).unwrap()
             })
             .collect();
         let out = self.path("output.enc");
-        server.write_outputs(&out, &plan, &inputs.header().request, &outputs).unwrap();
+        server.write_outputs(&out, &plan, inputs.header(), &outputs).unwrap();
         out
     }
 
@@ -234,8 +234,7 @@ fn read_all(files: &Files, path: &Path, like: &Path) -> Result<(), String> {
     } else if like == files.inputs() {
         let file = CiphertextFile::open(path).map_err(text)?;
         let context = files.client.secret().context();
-        (0..file.header().samples)
-            .try_for_each(|s| file.sample(context, s).map(|_| ()).map_err(text))
+        (0..file.header().samples).try_for_each(|s| file.run(context, s).map(|_| ()).map_err(text))
     } else {
         SecretKeyFile::read(path, None).map(|_| ()).map_err(text)
     }
@@ -358,8 +357,8 @@ fn evicted_keys_are_read_again() {
     let keys = Arc::new(EvaluationKeys::new(context, source));
     let evaluator = Evaluator::new(Arc::clone(&keys));
     let inputs = CiphertextFile::open(&files.inputs()).unwrap();
-    inputs.check(Direction::Inputs, &PLAN, &files.client.id()).unwrap();
-    let x = inputs.sample(context, 0).unwrap().remove(0).remove(0);
+    inputs.check(Direction::Inputs, &PLAN, &files.client.id(), 1).unwrap();
+    let x = inputs.run(context, 0).unwrap().remove(0).remove(0);
     assert_eq!(keys.bytes(), 0);
     // Packed when it is used once, expanded when it is used again: two digits of two halves over three primes.
     let first = evaluator.rotate(&x, 1).unwrap();

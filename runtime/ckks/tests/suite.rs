@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Setup;
+use common::{Setup, random};
 use heplan_ckks::backend::CkksBackend;
 use heplan_ckks::ciphertext::Ciphertext;
 use heplan_ir::ckks::CtType;
@@ -38,6 +38,29 @@ fn ciphertexts_pass_the_suite_with_the_noise_that_simulation_predicts() {
         let off = (found.rms_error / predicted.rms_error).log2();
         println!("{:60} {:5.1} bits, {off:5.2} from simulation", case.name, found.min_bits);
         assert!(off.abs() < 1.0, "{}: {off} bits from simulation", case.name);
+    }
+}
+
+/// Every case in one lane, other numbers in the others.
+#[test]
+fn every_lane_of_a_shared_ciphertext_passes_the_suite() {
+    let batch = 4;
+    for (i, case) in suite::shared_cases(batch).into_iter().enumerate() {
+        let (parameters, keys, lane) = (&case.plan.parameters, &case.plan.keys, i % batch);
+        let setup = Setup::with_keys(parameters, keys.iter().copied());
+        let backend = CkksBackend::new(setup.evaluator.clone(), 1 << 30);
+        let mut encrypt = encrypt(&setup);
+        let mut nonce = 0;
+        let shared = |x: &[f64], ty: &CtType| {
+            nonce += 1;
+            let mut slots = random(x.len() * batch, nonce);
+            slots.iter_mut().skip(lane).step_by(batch).zip(x).for_each(|(s, x)| *s = *x);
+            encrypt(&slots, ty)
+        };
+        let decrypt = |y: &Ciphertext| -> Vec<f64> {
+            setup.secret.decrypt(y).into_iter().skip(lane).step_by(batch).collect()
+        };
+        suite::check(&case, &backend, shared, decrypt).unwrap();
     }
 }
 

@@ -51,6 +51,7 @@ pub mod primes;
 pub mod ring;
 pub mod sampling;
 pub mod switch;
+pub mod weighted;
 
 pub use basis::{Basis, Prime};
 pub use convert::BasisConverter;

@@ -24,6 +24,15 @@ pub fn cases() -> Vec<Case> {
     out
 }
 
+/// The same cases for `batch` samples per ciphertext, in slots of one of them.
+///
+/// # Panics
+/// If `batch` is no power of two up to a few hundred.
+pub fn shared_cases(batch: usize) -> Vec<Case> {
+    let shared = parameters(40, 28, 2, 43).with_batch(batch).expect("a small power of two");
+    under(&shared, 28, &format!("{batch} samples per ciphertext"))
+}
+
 /// What every case starts from.
 struct Setting<'a> {
     parameters: &'a Parameters,

@@ -28,7 +28,7 @@ pub(super) fn parameters(message: &m::Plan) -> Result<Parameters, PlanError> {
         p: found.p.clone(),
         digit_size: found.digit_size as usize,
     };
-    Ok(Parameters::new(literal)?)
+    Ok(Parameters::new(literal)?.with_batch(found.batch.map_or(1, |b| b as usize))?)
 }
 
 /// The tables that instructions and ports index.

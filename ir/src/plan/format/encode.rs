@@ -121,6 +121,7 @@ pub(super) fn plan(plan: &Plan) -> m::Plan {
             q: literal.q.clone(),
             p: literal.p.clone(),
             digit_size: small(literal.digit_size),
+            batch: (plan.parameters.batch() != 1).then(|| small(plan.parameters.batch())),
         }),
         keys: keys.collect(),
         scales: tables.scales,

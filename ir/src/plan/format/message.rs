@@ -45,6 +45,9 @@ pub(super) struct Parameters {
     pub(super) p: Vec<u64>,
     #[prost(uint32, tag = "4")]
     pub(super) digit_size: u32,
+    /// Samples per ciphertext; none for one.
+    #[prost(uint32, optional, tag = "5")]
+    pub(super) batch: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

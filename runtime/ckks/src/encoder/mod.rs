@@ -246,13 +246,21 @@ pub fn encode_scalar(
     scale: &Scale,
     moduli: impl Iterator<Item = Modulus>,
 ) -> Result<Vec<u64>, EncodeError> {
+    let integer = scaled_integer(value, scale)?;
+    Ok(moduli.map(|q| q.reduce_i128(integer)).collect())
+}
+
+/// `round(value·scale)`: the same number in every slot, as the only coefficient of its plaintext.
+///
+/// # Errors
+/// If the product is not finite or exceeds the range.
+pub fn scaled_integer(value: f64, scale: &Scale) -> Result<i128, EncodeError> {
     let scaled = (value * scale.to_f64()).round_ties_even();
     if !scaled.is_finite() || scaled.abs() >= COEFFICIENT_BOUND {
         return Err(EncodeError::Range { log_scale: scale.log2() });
     }
     // Exact: the magnitude is below 2^119.
-    let integer = scaled as i128;
-    Ok(moduli.map(|q| q.reduce_i128(integer)).collect())
+    Ok(scaled as i128)
 }
 
 #[cfg(test)]

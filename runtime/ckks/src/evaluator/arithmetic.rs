@@ -29,12 +29,12 @@ impl Evaluator {
         Ok(Ciphertext { parts, scale: a.scale.clone() })
     }
 
-    /// Adds a vector, which repeats every `values.len()` slots, at the operand's own scale.
+    /// Adds a vector to every sample, which repeats every `values.len()` slots, at the operand's own scale.
     ///
     /// # Errors
     /// If the vector cannot be encoded.
     pub fn add_vector(&self, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext, EvalError> {
-        let plain = self.context.encoder().encode(values, &x.scale)?;
+        let plain = self.context.encode_shared(values, &x.scale)?;
         let mut out = x.clone();
         let basis = out.parts[0].basis();
         out.parts[0].add_assign(&plain.to_evaluations(self.context.ring(), basis));
@@ -53,7 +53,7 @@ impl Evaluator {
         Ok(out)
     }
 
-    /// Multiplies by a vector, which repeats every `values.len()` slots, encoded at `scale`.
+    /// Multiplies every sample by a vector, which repeats every `values.len()` slots, encoded at `scale`.
     ///
     /// # Errors
     /// If the vector cannot be encoded.
@@ -63,7 +63,7 @@ impl Evaluator {
         values: &[f64],
         scale: &Scale,
     ) -> Result<Ciphertext, EvalError> {
-        let plain = self.context.encoder().encode(values, scale)?;
+        let plain = self.context.encode_shared(values, scale)?;
         let plain = plain.to_evaluations(self.context.ring(), x.parts[0].basis());
         self.mul_plaintext(x, &plain, scale)
     }

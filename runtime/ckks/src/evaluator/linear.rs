@@ -16,13 +16,14 @@ use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
 use heplan_lattice::hoisting::{Rotated, Source, Weighted, weighted_sums};
 use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
+use heplan_lattice::weighted::{Term, scalar_sums};
 use heplan_lattice::{Digits, Form, Poly};
 use rayon::prelude::*;
 
 use super::{Evaluator, check_degree, check_level};
 use crate::ciphertext::Ciphertext;
 use crate::context::Context;
-use crate::encoder::Plaintext;
+use crate::encoder::{Plaintext, scaled_integer};
 use crate::error::EvalError;
 use crate::keys::switching::SwitchingKey;
 
@@ -83,15 +84,19 @@ impl PreparedTransform {
             outputs: steps.into_iter().map(giants).collect(),
             encoded: None,
         };
-        if Self::most_bytes(transform) <= budget {
+        if out.only_numbers() {
+            return Ok(out);
+        }
+        if Self::most_bytes(context, transform) <= budget {
             out.encoded = Some(out.encode_all(context)?);
         }
         Ok(out)
     }
 
     /// The most bytes that the encoded diagonals of a transform take.
-    pub fn most_bytes(transform: &LinearTransform) -> usize {
-        let diagonal = transform.period.saturating_mul(2 * size_of::<u64>());
+    pub fn most_bytes(context: &Context, transform: &LinearTransform) -> usize {
+        let batch = if transform.period == 1 { 1 } else { context.parameters().batch() };
+        let diagonal = transform.period.saturating_mul(batch * 2 * size_of::<u64>());
         transform.diagonals.len().saturating_mul(diagonal)
     }
 
@@ -128,12 +133,28 @@ impl PreparedTransform {
         for (&slot, &value) in d.slots.iter().zip(&d.values) {
             values[(slot as usize + giant as usize) & mask] = f64::from(value);
         }
-        Ok(context.encoder().encode(&values, &self.scales[d.input as usize])?)
+        Ok(context.encode_shared(&values, &self.scales[d.input as usize])?)
     }
 
     /// The distinct baby steps that need a key.
     fn baby_steps(&self) -> BTreeSet<u32> {
         self.babies.iter().map(|b| b.1).filter(|&step| step != 0).collect()
+    }
+
+    /// Whether every diagonal is a number, the same in all slots, and nothing rotates: there is nothing to encode.
+    fn only_numbers(&self) -> bool {
+        self.transform.period == 1 && self.without_rotation()
+    }
+
+    /// The sum of every output, diagonals as integers.
+    fn numbers(&self) -> Result<Vec<Vec<Term>>, EvalError> {
+        let mut sums = vec![Vec::new(); self.transform.outputs];
+        for d in &self.transform.diagonals {
+            let value = d.values.first().copied().map_or(0.0, f64::from);
+            let factor = scaled_integer(value, &self.scales[d.input as usize])?;
+            sums[d.output as usize].push(Term { source: d.input as usize, factor });
+        }
+        Ok(sums)
     }
 
     /// Whether no step rotates, so that the ciphertext primes suffice.
@@ -159,6 +180,13 @@ impl Evaluator {
     ) -> Result<Vec<Ciphertext>, EvalError> {
         let scale = check_operands(xs, prepared)?;
         let level = xs[0].level();
+        if prepared.only_numbers() {
+            let parts: Vec<[&Poly; 2]> = xs.iter().map(|x| [&x.parts[0], &x.parts[1]]).collect();
+            let (ring, basis) = (self.context.ring(), self.context.basis_q(level));
+            let sums = scalar_sums(ring, basis, &parts, &prepared.numbers()?).into_iter();
+            let result = |p: [Poly; 2]| Ciphertext { parts: p.into(), scale: scale.clone() };
+            return Ok(sums.map(result).collect());
+        }
         let in_q = prepared.without_rotation();
         let basis = if in_q { self.context.basis_q(level) } else { self.context.basis_qp(level) };
         let encoded = match &prepared.encoded {

@@ -51,7 +51,7 @@ pub struct PortHeader {
     pub name: String,
     /// Its tensor's shape.
     pub shape: Vec<usize>,
-    /// Ciphertexts that hold one sample of it.
+    /// Ciphertexts that hold one sample of it, or `batch` samples.
     pub parts: usize,
 }
 
@@ -68,12 +68,19 @@ pub struct CiphertextHeader {
     pub request: [u8; 16],
     /// Number of samples.
     pub samples: usize,
+    /// Samples that share a ciphertext; the last ciphertexts may hold fewer.
+    pub batch: usize,
     /// Inputs or outputs, in the order of the plan.
     pub ports: Vec<PortHeader>,
 }
 
 impl CiphertextHeader {
-    /// Ciphertexts of one sample.
+    /// Runs of the plan that the samples take.
+    pub fn runs(&self) -> usize {
+        self.samples.div_ceil(self.batch)
+    }
+
+    /// Ciphertexts of one run.
     pub fn parts(&self) -> usize {
         self.ports.iter().map(|p| p.parts).sum()
     }
@@ -101,7 +108,7 @@ impl CiphertextFile {
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let sections = SectionReader::open(path, Kind::Ciphertext)?;
         let header = parse_header(&sections.section(HEADER)?).map_err(|p| p.of(path))?;
-        let total = header.samples as u64 * header.parts() as u64;
+        let total = header.runs() as u64 * header.parts() as u64;
         if !sections.ids().eq((0..=total).map(|i| HEADER + i)) {
             return Err(invalid("its sections are not those of its ciphertexts").of(path).into());
         }
@@ -118,11 +125,17 @@ impl CiphertextFile {
         self.sections.path().to_path_buf()
     }
 
-    /// Checks what the file holds, for which plan, under which key.
+    /// Checks what the file holds, for which plan, under which key, how many samples to a ciphertext.
     ///
     /// # Errors
-    /// [`FileError::Direction`], [`FileError::OtherPlan`], [`FileError::OtherKey`].
-    pub fn check(&self, direction: Direction, plan: &PlanId, key: &KeyId) -> Result<(), FileError> {
+    /// [`FileError::Direction`], [`FileError::OtherPlan`], [`FileError::OtherKey`], [`FileError::Batch`].
+    pub fn check(
+        &self,
+        direction: Direction,
+        plan: &PlanId,
+        key: &KeyId,
+        batch: usize,
+    ) -> Result<(), FileError> {
         let (header, path) = (&self.header, self.path());
         if header.direction != direction {
             let (found, wanted) = (header.direction.name(), direction.name());
@@ -136,23 +149,23 @@ impl CiphertextFile {
             let (found, wanted) = (Id(header.key), Id(*key));
             return Err(FileError::OtherKey { path, found, wanted });
         }
+        if header.batch != batch {
+            let (found, wanted) = (header.batch, batch);
+            return Err(FileError::Batch { path, found, wanted });
+        }
         Ok(())
     }
 
-    /// Reads one sample: per port, its ciphertexts.
+    /// Reads what one run of the plan takes or gave: per port, its ciphertexts.
     ///
     /// # Errors
-    /// If a ciphertext is damaged or does not fit the parameters, or there is no such sample.
-    pub fn sample(
-        &self,
-        context: &Context,
-        sample: usize,
-    ) -> Result<Vec<Vec<Ciphertext>>, FileError> {
+    /// If a ciphertext is damaged or does not fit the parameters, or there is no such run.
+    pub fn run(&self, context: &Context, run: usize) -> Result<Vec<Vec<Ciphertext>>, FileError> {
         let path = self.sections.path();
-        if sample >= self.header.samples {
-            return Err(invalid(format!("it has no sample {sample}")).of(path).into());
+        if run >= self.header.runs() {
+            return Err(invalid(format!("it has nothing for run {run}")).of(path).into());
         }
-        let first = FIRST + sample as u64 * self.header.parts() as u64;
+        let first = FIRST + run as u64 * self.header.parts() as u64;
         let read = |i: u64| -> Result<Ciphertext, FileError> {
             parse_ciphertext(context, &self.sections.section(i)?).map_err(|p| p.of(path).into())
         };
@@ -163,7 +176,7 @@ impl CiphertextFile {
     }
 }
 
-/// Writes ciphertexts as `make` makes them, sample by sample, port by port, part by part.
+/// Writes ciphertexts as `make` makes them, run by run, port by port, part by part.
 ///
 /// # Errors
 /// If the target cannot be written, or what `make` returns.
@@ -172,15 +185,15 @@ pub fn write_ciphertexts<C: Storable>(
     header: &CiphertextHeader,
     mut make: impl FnMut(usize, usize, usize) -> C,
 ) -> Result<(), FileError> {
-    let total = header.samples * header.parts();
+    let total = header.runs() * header.parts();
     container::write_atomic(path, None, |out| {
         let mut sections = SectionWriter::new(out, Kind::Ciphertext, total + 1)?;
         sections.section(HEADER, &header_bytes(header))?;
         let mut id = FIRST;
-        for sample in 0..header.samples {
+        for run in 0..header.runs() {
             for (port, of_port) in header.ports.iter().enumerate() {
                 for part in 0..of_port.parts {
-                    sections.section(id, &ciphertext_bytes(&make(sample, port, part).stored()))?;
+                    sections.section(id, &ciphertext_bytes(&make(run, port, part).stored()))?;
                     id += 1;
                 }
             }
@@ -278,6 +291,7 @@ fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
         port.shape.iter().for_each(|&d| w.u64(d as u64));
         w.count(port.parts);
     }
+    w.batch(header.batch);
     w.0
 }
 
@@ -302,6 +316,7 @@ fn parse_header(section: &[u8]) -> Result<CiphertextHeader, Problem> {
         let parts = r.count("ciphertexts of a port", MOST_SECTIONS)?;
         ports.push(PortHeader { name, shape: shape?, parts });
     }
+    let batch = r.batch()?;
     r.end()?;
-    Ok(CiphertextHeader { direction, plan, key, request, samples, ports })
+    Ok(CiphertextHeader { direction, plan, key, request, samples, batch, ports })
 }

@@ -56,6 +56,16 @@ pub enum FileError {
         /// What is needed.
         wanted: &'static str,
     },
+    /// Another number of samples in each ciphertext than the plan's.
+    #[error("{}: holds {found} sample(s) in each ciphertext, the plan takes {wanted}", path.display())]
+    Batch {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: usize,
+        /// What the plan says.
+        wanted: usize,
+    },
     /// A protected secret key without a passphrase.
     #[error("{}: is protected by a passphrase, and none was given", path.display())]
     PassphraseNeeded {

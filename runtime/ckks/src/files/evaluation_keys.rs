@@ -161,6 +161,7 @@ fn header_bytes(header: &EvaluationKeysHeader) -> Vec<u8> {
         w.u32(by);
         w.count(spec.level);
     }
+    w.batch(header.parameters.batch());
     w.0
 }
 
@@ -186,6 +187,12 @@ fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
         }
         let level = r.count("levels of a key", parameters.max_level())?;
         keys.push(KeySpec { kind, level });
+    }
+    let batch = r.batch()?;
+    let parameters = parameters.with_batch(batch).map_err(|e| invalid(e.to_string()))?;
+    let width = parameters.width();
+    if keys.iter().any(|k| matches!(k.kind, KeyKind::Rotate(by) if by as usize >= width)) {
+        return Err(invalid("a key of no known kind"));
     }
     r.end()?;
     Ok(EvaluationKeysHeader { plan, key, parameters, keys })

@@ -36,6 +36,13 @@ impl Writer {
         self.u32(u32::try_from(x).expect("fewer than 2^32 things"));
     }
 
+    /// Samples per ciphertext, at the end of a section: nothing where it is one.
+    pub(super) fn batch(&mut self, batch: usize) {
+        if batch > 1 {
+            self.count(batch);
+        }
+    }
+
     pub(super) fn text(&mut self, x: &str) {
         self.count(x.len());
         self.bytes(x.as_bytes());
@@ -145,6 +152,17 @@ impl<'a> Reader<'a> {
             return Err(invalid("a scale that no plan has"));
         }
         Ok(Scale::from_parts(exponent, powers))
+    }
+
+    /// Samples per ciphertext, at the end of a section; one where it says nothing.
+    pub(super) fn batch(&mut self) -> Result<usize, Problem> {
+        if self.0.is_empty() {
+            return Ok(1);
+        }
+        match self.u32()? as usize {
+            n if n > 1 && n.is_power_of_two() => Ok(n),
+            n => Err(invalid(format!("{n} samples in a ciphertext"))),
+        }
     }
 
     /// What is left, all of it.

@@ -1,5 +1,6 @@
 //! Limb-wise arithmetic against wide integers, and its independence of threads and instruction sets.
 
+use heplan_lattice::weighted::{Term, scalar_sums};
 use heplan_lattice::{Basis, Form, Isa, Poly, Ring};
 
 use crate::support::{random, ring};
@@ -114,4 +115,35 @@ fn debug_and_drop_keep_secrets() {
     assert!(secret.restrict(Basis::q(1)).is_secret());
     assert!(secret.automorphism(3).is_secret());
     assert!(!format!("{secret:?}").contains(&secret.limb(0)[0].to_string()));
+}
+
+#[test]
+fn sums_of_numbers_times_pairs_agree_with_wide_integers() {
+    let ring = ring(10, 3, 1);
+    let basis = Basis::q(2);
+    let polys: Vec<Poly> =
+        (0..6).map(|i| random(&ring, Basis::q(3), Form::Evaluation, 20 + i)).collect();
+    let sources: Vec<[&Poly; 2]> = polys.chunks(2).map(|p| [&p[0], &p[1]]).collect();
+    let term = |source: usize, factor: i128| Term { source, factor };
+    let sums = [
+        vec![term(0, 3), term(2, -(1 << 90)), term(1, i128::from(i64::MIN))],
+        Vec::new(),
+        vec![term(2, -1)],
+    ];
+    let found = scalar_sums(&ring, basis, &sources, &sums);
+    for (terms, pair) in sums.iter().zip(&found) {
+        for (half, poly) in pair.iter().enumerate() {
+            for (limb, prime) in basis.primes().enumerate() {
+                let q = i128::from(ring.modulus(prime).value());
+                for i in 0..ring.degree() {
+                    let product = |t: &Term| {
+                        let x = i128::from(sources[t.source][half].limb_of(prime)[i]);
+                        x * t.factor.rem_euclid(q) % q
+                    };
+                    let want = terms.iter().map(product).sum::<i128>() % q;
+                    assert_eq!(i128::from(poly.limb(limb)[i]), want, "{prime:?} {i}");
+                }
+            }
+        }
+    }
 }

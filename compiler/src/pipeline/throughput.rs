@@ -1,0 +1,92 @@
+//! How many samples share a ciphertext.
+//!
+//! Slots that one sample leaves free can hold others, at almost no cost, until the tensors of all
+//! samples fill the ciphertext; beyond that a tensor takes several ciphertexts, rotations become
+//! fewer, and at one slot for each sample there are none: every linear map is then a sum of
+//! ciphertexts times numbers (Gilad-Bachrach et al., CryptoNets, ICML 2016).
+//! So only the numbers around the first point and the last one are worth estimating.
+
+use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::parameters::LOG_N;
+
+use super::CompileError;
+use super::observer::Observer;
+use super::search::{self, Lowered, Ring};
+use super::tensors::Real;
+use crate::judge::Judge;
+use crate::options::{Objective, Options};
+
+/// The most memory that a run may be predicted to take when the compiler chooses the number.
+const MOST_BYTES: u64 = 4 << 30;
+/// Multiples of the number whose tensors just fit one ciphertext that are estimated too.
+const AROUND: [usize; 3] = [1, 2, 4];
+
+/// Finds the plan for the number of samples that `options` ask for, or, for throughput, the number
+/// with the smallest predicted time of a sample.
+pub(super) fn search<'a>(
+    real: &'a Real,
+    precision_bits: f64,
+    options: &'a Options,
+    judge: &'a dyn Judge,
+    observer: &mut dyn Observer,
+) -> Result<(Ring<'a>, Lowered), CompileError> {
+    let mut batches = match (options.batch, options.objective) {
+        (Some(asked), _) => vec![rounded(asked, options)?],
+        (None, Objective::Throughput) => best_first(real, options, judge, observer)?,
+        (None, Objective::Latency | Objective::Memory) => vec![1],
+    };
+    let last = batches.pop().unwrap_or(1);
+    for batch in batches {
+        let found = search::search(real, batch, precision_bits, options, judge, observer);
+        if let Ok(found) = found
+            && found.1.cost.peak_bytes <= MOST_BYTES
+        {
+            return Ok(found);
+        }
+    }
+    search::search(real, last, precision_bits, options, judge, observer)
+}
+
+/// The power of two that holds the asked number of samples.
+fn rounded(asked: usize, options: &Options) -> Result<usize, CompileError> {
+    let log_n = options.log_n.unwrap_or(*LOG_N.end());
+    let slots = 1 << (log_n - 1);
+    match asked.checked_next_power_of_two() {
+        Some(batch) if asked > 0 && batch <= slots => Ok(batch),
+        _ => Err(Diagnostic::new(
+            Code::Batch,
+            format!(
+                "{asked} samples cannot share a ciphertext of ring dimension 2^{log_n}, which has {slots} slots"
+            ),
+        )
+        .help(format!(
+            "ask for at most {slots} with --batch, or for a larger ring with --log-n; `encrypt` takes any number of samples and makes as many ciphertexts as they need"
+        ))
+        .into()),
+    }
+}
+
+/// Numbers of samples by predicted time of one, those that take too much memory last.
+fn best_first(
+    real: &Real,
+    options: &Options,
+    judge: &dyn Judge,
+    observer: &mut dyn Observer,
+) -> Result<Vec<usize>, CompileError> {
+    let Some(log_n) = search::rings(real.depth(), 1, options).next() else { return Ok(vec![1]) };
+    let slots = 1usize << (log_n - 1);
+    let largest = real.graph.ids().map(|id| real.graph.value(id).shape.iter().product::<usize>());
+    let fitting = slots / largest.max().unwrap_or(1).next_power_of_two().min(slots);
+    let mut batches: Vec<usize> = AROUND.iter().map(|k| (k * fitting).min(slots)).collect();
+    batches.push(slots);
+    batches.dedup();
+    let mut found = Vec::new();
+    for batch in batches {
+        observer.progress(&format!("estimating {batch} samples per ciphertext"));
+        let ring = Ring::new(real, (log_n, batch), options, judge);
+        let cost = ring.estimate()?;
+        found.push((cost.peak_bytes > MOST_BYTES, cost.seconds / batch as f64, batch));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    Ok(found.into_iter().map(|f| f.2).collect())
+}
