@@ -37,11 +37,11 @@ pub(super) fn search<'a>(
     };
     let last = batches.pop().unwrap_or(1);
     for batch in batches {
-        let found = search::search(real, batch, precision_bits, options, judge, observer);
-        if let Ok(found) = found
-            && found.1.cost.peak_bytes <= MOST_BYTES
-        {
-            return Ok(found);
+        match search::search(real, batch, precision_bits, options, judge, observer) {
+            Ok(found) if found.1.cost.peak_bytes <= MOST_BYTES => return Ok(found),
+            Err(broken @ CompileError::Broken { .. }) => return Err(broken),
+            // Too much memory, or too little precision in every ring: the next number may do.
+            Ok(_) | Err(CompileError::Rejected(_)) => {}
         }
     }
     search::search(real, last, precision_bits, options, judge, observer)
