@@ -189,6 +189,11 @@ impl<'a> Ring<'a> {
         })
     }
 
+    /// Base-2 logarithm of the ring dimension.
+    pub(super) fn log_n(&self) -> u32 {
+        self.log_n
+    }
+
     /// Slots of each sample in a ciphertext.
     pub(super) fn width(&self) -> usize {
         (1 << (self.log_n - 1)) / self.batch

@@ -30,11 +30,47 @@ pub(super) fn search<'a>(
     judge: &'a dyn Judge,
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
-    let mut batches = match (options.batch, options.objective) {
-        (Some(asked), _) => vec![rounded(asked, options)?],
-        (None, Objective::Throughput) => best_first(real, options, judge, observer)?,
-        (None, Objective::Latency | Objective::Memory) => vec![1],
-    };
+    match (options.batch, options.objective) {
+        (Some(asked), _) => {
+            let batch = rounded(asked, options)?;
+            search::search(real, batch, precision_bits, options, judge, observer)
+        }
+        (None, Objective::Throughput) => best(real, precision_bits, options, judge, observer),
+        (None, Objective::Latency | Objective::Memory) => {
+            search::search(real, 1, precision_bits, options, judge, observer)
+        }
+    }
+}
+
+/// The plan with the smallest predicted time of a sample.
+fn best<'a>(
+    real: &'a Real,
+    precision_bits: f64,
+    options: &'a Options,
+    judge: &'a dyn Judge,
+    observer: &mut dyn Observer,
+) -> Result<(Ring<'a>, Lowered), CompileError> {
+    let mut log_n = search::rings(real.depth(), 1, options).next().unwrap_or(*LOG_N.start());
+    loop {
+        let batches = best_first(real, log_n, options, judge, observer)?;
+        let found = first(real, batches, precision_bits, options, judge, observer)?;
+        if found.0.log_n() <= log_n {
+            return Ok(found);
+        }
+        // Precision takes a larger ring than the estimates were for: it has more slots to fill.
+        log_n = found.0.log_n();
+    }
+}
+
+/// The first of these numbers with a plan within the memory; the last one whatever it takes.
+fn first<'a>(
+    real: &'a Real,
+    mut batches: Vec<usize>,
+    precision_bits: f64,
+    options: &'a Options,
+    judge: &'a dyn Judge,
+    observer: &mut dyn Observer,
+) -> Result<(Ring<'a>, Lowered), CompileError> {
     let last = batches.pop().unwrap_or(1);
     for batch in batches {
         match search::search(real, batch, precision_bits, options, judge, observer) {
@@ -66,14 +102,14 @@ fn rounded(asked: usize, options: &Options) -> Result<usize, CompileError> {
     }
 }
 
-/// Numbers of samples by predicted time of one, those that take too much memory last.
+/// Numbers of samples by predicted time of one in a ring, those that take too much memory last.
 fn best_first(
     real: &Real,
+    log_n: u32,
     options: &Options,
     judge: &dyn Judge,
     observer: &mut dyn Observer,
 ) -> Result<Vec<usize>, CompileError> {
-    let Some(log_n) = search::rings(real.depth(), 1, options).next() else { return Ok(vec![1]) };
     let slots = 1usize << (log_n - 1);
     let largest = real.graph.ids().map(|id| real.graph.value(id).shape.iter().product::<usize>());
     let fitting = slots / largest.max().unwrap_or(1).next_power_of_two().min(slots);
