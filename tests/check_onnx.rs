@@ -88,3 +88,15 @@ fn models_that_are_too_deep_are_refused_with_their_depth() {
         lab.sh(command).refused(&["E0501", "levels"]);
     }
 }
+
+#[test]
+fn chains_of_squares_that_leave_no_number_are_refused_and_no_bug() {
+    let lab = Lab::new();
+    let (ones, small) = (vec![1.0; 64], common::data::numbers(1, 64));
+    for (count, data) in [(30, &ones), (30, &small), (60, &ones), (60, &small)] {
+        // The largest ring carries the levels, but the powers of what is not one leave the doubles.
+        lab.write("model.onnx", squares(count).encode());
+        common::data::write_npz(&lab.path("c.npz"), &[("x0", &[16, 4], data)]);
+        lab.sh("compile -m model.onnx -c c.npz -o m.plan").refused(&["E0", "help"]);
+    }
+}

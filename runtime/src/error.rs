@@ -65,12 +65,15 @@ impl RunError {
         self.at.as_ref().map(|a| a.instruction)
     }
 
-    /// Whether the [simulation](crate::sim) found a message that does not fit its modulus, which
-    /// larger primes or other inputs mend.
+    /// Whether the [simulation](crate::sim) found a message that does not fit its modulus or any
+    /// number, which larger primes or other inputs mend.
     pub fn is_overflow(&self) -> bool {
         match &self.kind {
             RunErrorKind::Backend(source) => {
-                matches!(source.downcast_ref(), Some(SimError::Overflow { .. }))
+                matches!(
+                    source.downcast_ref(),
+                    Some(SimError::Overflow { .. } | SimError::NotFinite(_))
+                )
             }
             _ => false,
         }

@@ -103,12 +103,15 @@ fn is_monic(graph: &Graph, id: ValueId) -> bool {
     }
 }
 
+/// The least exponent of a unit: `2^-1000` is still a normal number.
+const SMALLEST: i32 = -1000;
+
 /// The smallest `k` with `magnitude ≤ 2^k`; 0 for a value that is always zero.
 fn exponent(magnitude: f64) -> i32 {
     if magnitude == 0.0 || !magnitude.is_finite() {
         return 0;
     }
-    let k = magnitude.log2().ceil().clamp(-1000.0, 1000.0) as i32;
+    let k = magnitude.log2().ceil().clamp(f64::from(SMALLEST), 1000.0) as i32;
     // The logarithm is rounded; the comparison is not.
     if magnitude > 2f64.powi(k) {
         k + 1
@@ -153,7 +156,8 @@ impl Scaling<'_> {
         let (new_a, k_a) = self.bearable(a, origin);
         let (new_b, k_b) = if a == b { (new_a, k_a) } else { self.bearable(b, origin) };
         self.push(id, Op::Product { a: new_a, b: new_b });
-        k_a + k_b
+        // What is smaller than any number is zero in any unit, and its unit must stay a number.
+        (k_a + k_b).max(SMALLEST)
     }
 
     /// What stands for an old value as operand of a product, and its exponent.
