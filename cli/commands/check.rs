@@ -11,6 +11,7 @@ use heplan_compiler::judge::Tensors;
 use heplan_compiler::reference::Executor;
 use heplan_compiler::report::{Quality, spans};
 use heplan_ir::plan::Plan;
+use heplan_ir::tail::{self, Answer};
 use heplan_runtime::precision::argmax;
 use serde_json::json;
 
@@ -72,6 +73,7 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     let step = ui.step("simulating", 0);
     let batch: Vec<Tensors> = (0..samples.len()).map(|s| samples.sample(s)).collect();
     let (found, lost) = simulate(&plan, &batch)?;
+    let found = answered(&plan.answers, found);
     step.end();
     let mut outcome = Outcome::new();
     outcome.insert("plan".to_owned(), format::id(&plan.id()).into());
@@ -142,11 +144,18 @@ pub(crate) fn float_answers(
     specs: &[InputSpec],
     samples: &Samples,
 ) -> anyhow::Result<Vec<Tensors>> {
-    let imported = import::import_file(model, &BTreeMap::new()).map_err(about(model))?;
+    let imported =
+        import::import_file_with(model, &BTreeMap::new(), false).map_err(about(model))?;
     if InputSpec::of(&imported.graph) != specs {
         bail!("{} has other inputs than the plan", model.display());
     }
-    Ok(Executor::new(&imported.graph).run_samples(samples))
+    let outputs = Executor::new(&imported.graph).run_samples(samples);
+    Ok(answered(&imported.answers, outputs))
+}
+
+/// What the client makes of the outputs of every sample.
+fn answered(answers: &[Answer], outputs: Vec<Tensors>) -> Vec<Tensors> {
+    outputs.into_iter().map(|sample| tail::apply(answers, sample)).collect()
 }
 
 /// Keeps the first samples.

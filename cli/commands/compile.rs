@@ -67,6 +67,12 @@ pub(crate) struct Options {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What the plan must reach")]
 pub(crate) struct Wishes {
+    /// Compute on ciphertexts what `decrypt` could compute at the end of the model: Softmax,
+    /// Sigmoid and the like
+    #[arg(long, env = "HEPLAN_ENCRYPTED_TAIL", hide_env_values = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) encrypted_tail: bool,
+
     /// Degree of the polynomials that replace Relu and other functions, as `degN`; `auto` chooses
     /// it from the error that the output can bear
     #[arg(long, value_name = "degN|auto", env = "HEPLAN_RELU_MODE", hide_env_values = true)]
@@ -252,17 +258,22 @@ pub(crate) fn make(
 ) -> anyhow::Result<Compiled> {
     let options = wishes.options()?;
     let dimensions: BTreeMap<String, usize> = wishes.dim.iter().cloned().collect();
-    let imported = import::import_file(model, &dimensions).map_err(about(model))?;
+    let imported = import::import_file_with(model, &dimensions, wishes.encrypted_tail)
+        .map_err(about(model))?;
     imported.notes.iter().for_each(|note| ui.detail(&format!("note: {note}")));
     interrupt::check()?;
     let inputs = InputSpec::of(&imported.graph);
     let samples = Samples::read(calibration, &inputs).map_err(about(calibration))?;
     interrupt::check()?;
-    compile(&imported.graph, &samples, &options, &Simulation, observer).map_err(|error| match error
-    {
-        CompileError::Rejected(found) => about(model)(found).into(),
-        broken @ CompileError::Broken { .. } => Bug(broken.to_string()).into(),
-    })
+    let compiled = compile(&imported.graph, &samples, &options, &Simulation, observer);
+    let mut compiled = compiled.map_err(|error| -> anyhow::Error {
+        match error {
+            CompileError::Rejected(found) => about(model)(found).into(),
+            broken @ CompileError::Broken { .. } => Bug(broken.to_string()).into(),
+        }
+    })?;
+    compiled.plan.answers = imported.answers;
+    Ok(compiled)
 }
 
 /// Findings about a file.

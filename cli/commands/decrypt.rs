@@ -12,6 +12,7 @@ use heplan_ckks::randomness::os_seed;
 use heplan_compiler::data::write_npy;
 use heplan_ir::container::write_atomic;
 use heplan_ir::slots::Port;
+use heplan_ir::tail::{self, Answer};
 
 use super::encrypt::client;
 use crate::ui::{Outcome, Ui};
@@ -103,7 +104,9 @@ pub(crate) fn write(
     let client = client(key)?;
     let file = CiphertextFile::open(input)?;
     let ports: Vec<&Port> = client.keyparams().outputs.iter().map(|(port, _)| port).collect();
-    let default = || writing::decrypted_path(input, ports.len());
+    let answers = &client.keyparams().answers;
+    let names = named(&ports, answers);
+    let default = || writing::decrypted_path(input, names.len());
     let output = output.map_or_else(default, Path::to_path_buf);
     writing::check_target(&output, &[key, input])?;
     let started = Instant::now();
@@ -114,19 +117,20 @@ pub(crate) fn write(
         Some(bits) => Sharing::Flooded { bits, randomness: &randomness },
         None => Sharing::Private,
     };
-    let mut answers = client.decrypt(&file, None, &sharing)?;
-    for text in implausible(&ports, &answers) {
+    let mut found = client.decrypt(&file, None, &sharing)?;
+    for text in implausible(&ports, &found) {
         ui.warn(&text);
     }
     if let Some(bits) = bits {
-        round(&mut answers, &ports, bits);
+        round(&mut found, &ports, bits);
     }
-    let bytes = encode(&ports, &answers, double)?;
+    let found: Answers = found.into_iter().map(|sample| tail::apply(answers, sample)).collect();
+    let bytes = encode(&names, &found, double)?;
     interrupt::while_writing(&output, || write_atomic(&output, None, |w| w.write_all(&bytes)))?;
     step.end();
     let mut outcome = Outcome::new();
     outcome.insert("decrypt_seconds".to_owned(), started.elapsed().as_secs_f64().into());
-    outcome.insert("samples".to_owned(), answers.len().into());
+    outcome.insert("samples".to_owned(), found.len().into());
     outcome.insert("plan".to_owned(), format::id(&client.keyparams().plan).into());
     outcome.insert("precision_bits".to_owned(), client.keyparams().precision_bits.into());
     if let Some(bits) = bits {
@@ -134,7 +138,7 @@ pub(crate) fn write(
         ui.say(&format!("kept {bits:.0} bits of the output range"));
     }
     ui.wrote(&mut outcome, "output", &output, "");
-    Ok((answers, outcome))
+    Ok((found, outcome))
 }
 
 /// How far an answer may lie outside what calibration saw, in ranges, before it is suspicious.
@@ -179,32 +183,43 @@ fn round(answers: &mut Answers, ports: &[&Port], bits: f64) {
 }
 
 /// An `.npy`, or an `.npz` where there are several outputs; the samples are the first axis.
-fn encode(ports: &[&Port], answers: &Answers, double: bool) -> io::Result<Vec<u8>> {
-    let mut arrays = arrays(ports, answers, double)?;
+fn encode(names: &[Named<'_>], answers: &Answers, double: bool) -> io::Result<Vec<u8>> {
+    let mut arrays = arrays(names, answers, double)?;
     match arrays.as_mut_slice() {
         [(_, bytes)] => Ok(std::mem::take(bytes)),
         several => archive(several),
     }
 }
 
-/// One `.npy` per port.
+/// Name and shape of an array.
+type Named<'a> = (&'a str, &'a [usize]);
+
+/// What is written: the client's answers, or the outputs where there are none.
+fn named<'a>(ports: &[&'a Port], answers: &'a [Answer]) -> Vec<Named<'a>> {
+    if answers.is_empty() {
+        return ports.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
+    }
+    answers.iter().map(|a| (a.name.as_str(), a.shape.as_slice())).collect()
+}
+
+/// One `.npy` per tensor.
 fn arrays<'a>(
-    ports: &[&'a Port],
+    names: &[Named<'a>],
     samples: &[Vec<Vec<f64>>],
     double: bool,
 ) -> io::Result<Vec<(&'a str, Vec<u8>)>> {
-    let array = |(i, port): (usize, &&'a Port)| {
+    let array = |(i, (name, shape)): (usize, &Named<'a>)| {
         let data: Vec<f64> = samples.iter().flat_map(|sample| sample[i].iter().copied()).collect();
         let mut bytes = Vec::new();
-        write_npy(&mut bytes, &batched(&port.shape, samples.len()), &data, double)?;
-        Ok((port.name.as_str(), bytes))
+        write_npy(&mut bytes, &batched(shape, samples.len()), &data, double)?;
+        Ok((*name, bytes))
     };
-    ports.iter().enumerate().map(array).collect()
+    names.iter().enumerate().map(array).collect()
 }
 
 /// An `.npz` with one array per port; the samples are the first axis.
 pub(crate) fn archive_of(ports: &[&Port], samples: &[Vec<Vec<f64>>]) -> io::Result<Vec<u8>> {
-    archive(&arrays(ports, samples, true)?)
+    archive(&arrays(&named(ports, &[]), samples, true)?)
 }
 
 fn archive(arrays: &[(&str, Vec<u8>)]) -> io::Result<Vec<u8>> {

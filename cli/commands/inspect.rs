@@ -17,6 +17,7 @@ use heplan_ir::keyparams;
 use heplan_ir::parameters::{Parameters, max_log_qp};
 use heplan_ir::plan::{KeyParams, KeySpec, Plan};
 use heplan_ir::slots::Port;
+use heplan_ir::tail::{Answer, Step};
 use serde_json::{Value, json};
 
 use crate::format::{self, Table};
@@ -256,6 +257,13 @@ fn described(k: &KeyParams) -> String {
     };
     ports("input ", &k.inputs, &mut text);
     ports("output", &k.outputs, &mut text);
+    for answer in &k.answers {
+        let steps: Vec<&str> = answer.steps.iter().map(Step::name).collect();
+        let from = k.outputs.get(answer.from).map_or("", |(port, _)| port.name.as_str());
+        let how = if steps.is_empty() { "nothing more".to_owned() } else { steps.join(", ") };
+        let shape = format::shape(&answer.shape);
+        let _ = writeln!(text, "answer {:?}: {shape}, from {from:?} by {how}", answer.name);
+    }
     text
 }
 
@@ -289,6 +297,10 @@ fn keyparams_json(k: &KeyParams) -> Outcome {
             "level": ty.level,
         })
     };
+    let answer = |a: &Answer| {
+        let steps: Vec<&str> = a.steps.iter().map(Step::name).collect();
+        json!({ "name": a.name, "shape": a.shape, "from": a.from, "steps": steps })
+    };
     object(json!({
         "plan": format::id(&k.plan),
         "name": k.name,
@@ -299,5 +311,6 @@ fn keyparams_json(k: &KeyParams) -> Outcome {
         "keys": k.keys.len(),
         "inputs": k.inputs.iter().map(port).collect::<Vec<_>>(),
         "outputs": k.outputs.iter().map(port).collect::<Vec<_>>(),
+        "answers": k.answers.iter().map(answer).collect::<Vec<_>>(),
     }))
 }

@@ -82,7 +82,7 @@ pub fn judge(path: &Path, dimensions: &BTreeMap<String, usize>, costs: &Costs) -
         }
     };
     let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    let options = import::Options { name, dimensions: dimensions.clone() };
+    let options = import::Options { name, dimensions: dimensions.clone(), encrypted_tail: false };
     let (imported, found) = match import::import(&model, &options) {
         Ok(imported) => (Some(imported), Vec::new()),
         Err(findings) => (None, findings),
@@ -98,8 +98,13 @@ pub fn judge(path: &Path, dimensions: &BTreeMap<String, usize>, costs: &Costs) -
             _ => None,
         })
         .collect();
-    verdict.outputs =
-        graph.outputs.iter().map(|(n, id)| (n.clone(), graph.value(*id).shape.clone())).collect();
+    verdict.outputs = match imported.answers.as_slice() {
+        [] => {
+            let port = |o: &(String, _)| (o.0.clone(), graph.value(o.1).shape.clone());
+            graph.outputs.iter().map(port).collect()
+        }
+        answers => answers.iter().map(|a| (a.name.clone(), a.shape.clone())).collect(),
+    };
     match estimate(&graph, costs) {
         Ok(estimate) => verdict.estimate = Some(estimate),
         Err(finding) => verdict.findings.push(*finding),

@@ -84,8 +84,10 @@ fn every_operator_of_the_table_has_a_model() {
         let model = heplan_onnx::Model::read(&path).unwrap();
         seen.extend(model.graph.nodes.into_iter().map(|n| (n.domain, n.op_type)));
     }
+    // What only the client applies is no part of a graph; its suite is that of the whole command.
     let missing: Vec<&str> = operators()
         .iter()
+        .filter(|o| !o.limits.contains("by the client"))
         .filter(|o| !seen.contains(&(o.domain.to_owned(), o.name.to_owned())))
         .map(|o| o.name)
         .collect();

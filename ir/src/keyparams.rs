@@ -28,6 +28,7 @@ use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{KeyKind, KeyParams, KeySpec, key_problems};
 use crate::scale::{self, Scale};
 use crate::slots::Port;
+use crate::tail::{self, Answer};
 use crate::verify::{Errors, Location, check_ports};
 
 /// The version of this text form. Files that hold nothing that came after version 1 say 1, so that
@@ -51,6 +52,9 @@ struct File {
     batch: usize,
     inputs: Vec<PortText>,
     outputs: Vec<PortText>,
+    /// What the client makes of the outputs; left out where they are the answers themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<Answer>,
     /// The level up to which the relinearisation key is needed, if it is.
     relinearise: Option<usize>,
     /// (steps, level) of every rotation key, by steps.
@@ -106,6 +110,7 @@ impl KeyParams {
             batch: self.parameters.batch(),
             inputs: self.inputs.iter().map(port_text).collect(),
             outputs: self.outputs.iter().map(port_text).collect(),
+            answers: self.answers.clone(),
             relinearise: self.keys.iter().find_map(|k| match k.kind {
                 KeyKind::Relinearise => Some(k.level),
                 KeyKind::Rotate(_) => None,
@@ -224,6 +229,7 @@ impl File {
             keys: keys(self.relinearise, self.rotations),
             inputs,
             outputs,
+            answers: self.answers,
             precision_bits: self.precision_bits,
         };
         match params.problems().into_iter().next() {
@@ -253,6 +259,10 @@ impl KeyParams {
         }
         for (i, message) in key_problems(&self.keys, self.parameters.max_level(), width) {
             errors.add(Location::Key(i), "", message);
+        }
+        let sizes: Vec<usize> = self.outputs.iter().map(|p| p.0.elements()).collect();
+        for (name, message) in tail::problems(&self.answers, &sizes) {
+            errors.add(Location::Whole, &name, message);
         }
         if !self.precision_bits.is_finite() {
             let message = format!("precision of {} bits", self.precision_bits);

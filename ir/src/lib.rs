@@ -98,6 +98,7 @@ pub mod primes;
 pub mod scale;
 pub mod series;
 pub mod slots;
+pub mod tail;
 pub mod tensor;
 #[cfg(test)]
 mod testing;

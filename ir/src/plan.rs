@@ -12,6 +12,7 @@ use crate::constants::ConstPool;
 use crate::entity::RegId;
 use crate::parameters::Parameters;
 use crate::slots::Port;
+use crate::tail::Answer;
 
 pub use format::PlanError;
 pub(crate) use keys::problems as key_problems;
@@ -85,6 +86,8 @@ pub struct KeyParams {
     pub inputs: Vec<(Port, CtType)>,
     /// Outputs with the type that they come back with.
     pub outputs: Vec<(Port, CtType)>,
+    /// What the client makes of the outputs; empty where they are the model's answers themselves.
+    pub answers: Vec<Answer>,
     /// Bits of precision that compilation expects of the outputs, by simulation.
     pub precision_bits: f64,
 }
@@ -106,6 +109,8 @@ pub struct Plan {
     pub inputs: Vec<(Port, CtType)>,
     /// Outputs: one register per ciphertext, live at the end.
     pub outputs: Vec<(Port, CtType, Vec<RegId>)>,
+    /// What the client makes of the outputs; empty where they are the model's answers themselves.
+    pub answers: Vec<Answer>,
     /// Transforms and vectors.
     pub consts: ConstPool,
     /// Labels of the ONNX nodes behind the instructions; entry 0 is empty.

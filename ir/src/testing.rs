@@ -372,6 +372,7 @@ pub(crate) fn plan(dice: &mut Dice, steps: usize) -> Plan {
         outputs,
         consts: g.consts,
         origins: g.origins.labels(),
+        answers: Vec::new(),
         precision_bits: dice.real().abs(),
         insts,
     }

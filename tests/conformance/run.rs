@@ -117,7 +117,11 @@ fn refused(findings: &[Diagnostic]) -> Verdict {
 fn attempt(case: &Case) -> Result<Plan, Verdict> {
     let model = Model::from_bytes(&case.name, Bytes::from(case.model.clone()));
     let model = model.map_err(|e| refused(&[import::diagnose(&e)]))?;
-    let wishes = import::Options { name: "case".to_owned(), dimensions: BTreeMap::new() };
+    let wishes = import::Options {
+        name: "case".to_owned(),
+        dimensions: BTreeMap::new(),
+        encrypted_tail: true,
+    };
     let imported = import::import(&model, &wishes).map_err(|found| refused(&found))?;
     let samples = samples(case);
     let executor = Executor::new(&imported.graph);

@@ -85,6 +85,7 @@ impl NodeCx<'_> {
             graph: &mut *self.graph,
             origin: self.origin,
             notes: &mut *self.notes,
+            ends: false,
         };
         (entry.import)(&mut cx)
     }

@@ -14,6 +14,7 @@ use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::{AttributeError, DataType, Node};
 
 use super::array::{Array, Data, MAX_CONSTANT, constant_elements, elements};
+use super::tail::Ending;
 
 /// A finding about the node at hand; the driver adds which node that is.
 pub(super) type Fault = Box<Diagnostic>;
@@ -60,6 +61,8 @@ pub(super) enum Operand {
         /// Whether above is meant.
         above: bool,
     },
+    /// What the client computes from encrypted scores after decryption.
+    Ending(Box<Ending>),
     /// A result that is left out, with the reason.
     LeftOut(&'static str),
     /// The result of a node that was reported; reports about its users would be noise.
@@ -76,6 +79,8 @@ pub(super) struct NodeCx<'a> {
     pub(super) graph: &'a mut Graph,
     pub(super) origin: OriginId,
     pub(super) notes: &'a mut Vec<String>,
+    /// Whether only outputs, and nodes that the client can apply, follow this node.
+    pub(super) ends: bool,
 }
 
 impl NodeCx<'_> {
@@ -188,6 +193,7 @@ impl NodeCx<'_> {
         let what = match operand {
             Operand::Above { .. } => "a comparison of encrypted data",
             Operand::LeftOut(why) => why,
+            Operand::Ending(_) => "computed by the client after decryption",
             _ => "unknown",
         };
         fault(Code::UnsupportedMode, format!("input {index} is {what}"))

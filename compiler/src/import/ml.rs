@@ -2,8 +2,10 @@
 
 use heplan_ir::diagnostic::Code;
 use heplan_ir::function::Function;
+use heplan_ir::tail::{Along, Step};
 
 use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, fault_help, one};
+use super::tail::Ending;
 
 /// `Scaler`: `(x - offset)·scale`, one number per feature or one for all.
 pub(super) fn scaler(cx: &mut NodeCx<'_>) -> Emitted {
@@ -55,8 +57,40 @@ pub(super) fn linear_classifier(cx: &mut NodeCx<'_>) -> Emitted {
         ));
     }
     let scores = linear(cx, classes)?;
+    if cx.ends {
+        return label_and_scores(cx, &scores, classes);
+    }
     let scores = transformed(cx, scores)?;
     Ok(vec![Operand::LeftOut("a class label"), Operand::Secret(scores)])
+}
+
+/// Label and transformed scores as the client computes them.
+fn label_and_scores(
+    cx: &NodeCx<'_>,
+    scores: &Secret,
+    classes: usize,
+) -> Result<Vec<Operand>, Fault> {
+    let along = Along { length: classes, inner: 1 };
+    let label = match cx.attr_ints("classlabels_ints")? {
+        Some(labels) => {
+            let mut label = Ending::of(scores)
+                .then(Step::ArgMax { along, last: false })
+                .then(Step::Lookup(labels.into_iter().map(|l| l as f64).collect()));
+            label.shape.pop();
+            Operand::Ending(Box::new(label))
+        }
+        None => Operand::LeftOut("a class label in words"),
+    };
+    let scores = match cx.attr_text("post_transform", "NONE")?.as_str() {
+        "NONE" => Operand::Secret(scores.clone()),
+        "LOGISTIC" => Operand::Ending(Box::new(Ending::of(scores).then(Step::Sigmoid))),
+        "SOFTMAX" => Operand::Ending(Box::new(Ending::of(scores).then(Step::Softmax(along)))),
+        other => {
+            let message = format!("post_transform is {other}");
+            return Err(fault(Code::UnsupportedMode, message));
+        }
+    };
+    Ok(vec![label, scores])
 }
 
 /// `x·coefficientsᵀ + intercepts`.

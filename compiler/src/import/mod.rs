@@ -11,18 +11,20 @@
 //!
 //! The importer must not approximate, choose layouts, or change a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
 use heplan_ir::constants::Constant;
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::origin;
+use heplan_ir::tail::{Answer, Step};
 use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::{ML_DOMAIN, Model, Node, OnnxError, TensorError};
 
 use array::Array;
 use context::{Emitted, NodeCx, Operand, Secret};
+use tail::Ending;
 
 mod activation;
 mod array;
@@ -57,6 +59,7 @@ mod softmax;
 mod statistics;
 mod survey;
 mod sweep;
+mod tail;
 mod window;
 
 pub use registry::{OperatorInfo, operator_table, operators};
@@ -69,18 +72,22 @@ pub struct Options {
     pub name: String,
     /// Lengths for symbolic axes by name. An open first axis is the batch and is 1 by itself.
     pub dimensions: BTreeMap<String, usize>,
+    /// Whether what the client could compute at the end is computed on ciphertexts all the same.
+    pub encrypted_tail: bool,
 }
 
 /// An imported model.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// What it computes.
+    /// What is computed on ciphertexts.
     pub graph: Graph,
+    /// What the client makes of the graph's outputs; empty where they are the model's.
+    pub answers: Vec<Answer>,
     /// What a user should know and need not mend, one line each.
     pub notes: Vec<String>,
 }
 
-/// Reads and imports a model file; its stem is the graph's name.
+/// Reads and imports a model file, all of it for ciphertexts; its stem is the graph's name.
 ///
 /// # Errors
 /// Every finding, in the order of the file.
@@ -88,9 +95,22 @@ pub fn import_file(
     path: &Path,
     dimensions: &BTreeMap<String, usize>,
 ) -> Result<Import, Vec<Diagnostic>> {
+    import_file_with(path, dimensions, true)
+}
+
+/// Reads and imports a model file as [`import_file`]; unless `encrypted_tail`, the client computes
+/// what it can at the end.
+///
+/// # Errors
+/// Every finding, in the order of the file.
+pub fn import_file_with(
+    path: &Path,
+    dimensions: &BTreeMap<String, usize>,
+    encrypted_tail: bool,
+) -> Result<Import, Vec<Diagnostic>> {
     let model = Model::read(path).map_err(|e| vec![diagnose(&e)])?;
     let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    import(&model, &Options { name, dimensions: dimensions.clone() })
+    import(&model, &Options { name, dimensions: dimensions.clone(), encrypted_tail })
 }
 
 /// Imports a model.
@@ -99,19 +119,37 @@ pub fn import_file(
 /// Every finding, in the order of the file.
 pub fn import(model: &Model, options: &Options) -> Result<Import, Vec<Diagnostic>> {
     let order = order::order(&model.graph, |node| opset_of(model, node).unwrap_or(0))?;
+    if options.encrypted_tail {
+        return attempt(model, options, &order, BTreeSet::new());
+    }
+    let ends = tail::at_the_end(model, &order);
+    // An end that the client cannot compute may still have an encrypted form.
+    attempt(model, options, &order, ends)
+        .or_else(|findings| attempt(model, options, &order, BTreeSet::new()).map_err(|_| findings))
+}
+
+/// Imports a model whose nodes `ends` the client may compute.
+fn attempt(
+    model: &Model,
+    options: &Options,
+    order: &[usize],
+    ends: BTreeSet<usize>,
+) -> Result<Import, Vec<Diagnostic>> {
     let mut driver = Driver {
         model,
         graph: Graph { name: options.name.clone(), ..Graph::default() },
         values: BTreeMap::new(),
         initialisers: model.graph.initialisers.iter().map(|t| (t.name(), t)).collect(),
+        ends,
+        answers: Vec::new(),
         notes: Vec::new(),
         findings: Vec::new(),
         non_zeros: 0,
         counted: 0,
     };
     driver.bind_inputs(&options.dimensions);
-    for index in order {
-        driver.node(&model.graph.nodes[index]);
+    for &index in order {
+        driver.node(&model.graph.nodes[index], index);
         driver.check_budget(&model.graph.nodes[index])?;
     }
     driver.bind_outputs();
@@ -166,6 +204,9 @@ struct Driver<'a> {
     graph: Graph,
     values: BTreeMap<String, Operand>,
     initialisers: BTreeMap<&'a str, &'a heplan_onnx::Tensor>,
+    /// Positions of the nodes that the client may compute.
+    ends: BTreeSet<usize>,
+    answers: Vec<Answer>,
     notes: Vec<String>,
     findings: Vec<Diagnostic>,
     /// Entries of the matrices among the first `counted` constants.
@@ -220,7 +261,7 @@ impl Driver<'_> {
         operand
     }
 
-    fn node(&mut self, node: &Node) {
+    fn node(&mut self, node: &Node, index: usize) {
         let operands: Vec<Option<Operand>> = node
             .inputs
             .iter()
@@ -231,7 +272,7 @@ impl Driver<'_> {
         } else if let Some(why) = left_out(&operands) {
             vec![Operand::LeftOut(why); node.outputs.len()]
         } else {
-            match self.emit(node, operands) {
+            match self.emit(node, operands, self.ends.contains(&index)) {
                 Ok(mut results) => {
                     results.resize(node.outputs.len(), Operand::LeftOut("an optional result"));
                     results
@@ -269,7 +310,7 @@ impl Driver<'_> {
         Err(std::mem::take(&mut self.findings))
     }
 
-    fn emit(&mut self, node: &Node, operands: Vec<Option<Operand>>) -> Emitted {
+    fn emit(&mut self, node: &Node, operands: Vec<Option<Operand>>, ends: bool) -> Emitted {
         let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
         let Some(entry) = registry::find(domain, op) else {
             return Err(self.not_imported(node));
@@ -293,7 +334,11 @@ impl Driver<'_> {
             graph: &mut self.graph,
             origin,
             notes: &mut self.notes,
+            ends,
         };
+        if ends && let Some(results) = tail::end(&mut cx, entry)? {
+            return Ok(results);
+        }
         let results = legacy::align(&mut cx).and_then(|()| (entry.import)(&mut cx));
         match (results, refused::explain(op)) {
             (Err(_), Some(explained)) if encrypted => Err(explained),
@@ -331,7 +376,17 @@ impl Driver<'_> {
         for output in &self.model.graph.outputs {
             let name = &output.name;
             match self.value(name) {
-                Operand::Secret(x) => self.graph.outputs.push((name.clone(), x.id)),
+                Operand::Secret(x) => {
+                    self.answer(name, Ending::of(&x));
+                    self.graph.outputs.push((name.clone(), x.id));
+                }
+                Operand::Ending(ending) => {
+                    let id = ending.scores.id;
+                    self.answer(name, *ending);
+                    if self.graph.outputs.iter().all(|o| o.1 != id) {
+                        self.graph.outputs.push((name.clone(), id));
+                    }
+                }
                 Operand::LeftOut(why) => {
                     self.notes.push(format!("output {name:?} is left out: it is {why}"));
                 }
@@ -358,6 +413,20 @@ impl Driver<'_> {
         }
     }
 
+    /// Notes an answer, from the output that holds its scores or else the next one.
+    fn answer(&mut self, name: &str, ending: Ending) {
+        let outputs = &self.graph.outputs;
+        let known =
+            outputs.iter().position(|o| o.1 == ending.scores.id && !ending.steps.is_empty());
+        if !ending.steps.is_empty() {
+            let steps: Vec<&str> = ending.steps.iter().map(Step::name).collect();
+            self.notes.push(format!("output {name:?}: decrypt applies {}", steps.join(", ")));
+        }
+        let from = known.unwrap_or(outputs.len());
+        let Ending { shape, steps, .. } = ending;
+        self.answers.push(Answer { name: name.to_owned(), shape, from, steps });
+    }
+
     fn finish(mut self) -> Result<Import, Vec<Diagnostic>> {
         if !self.findings.is_empty() {
             return Err(self.findings);
@@ -368,7 +437,10 @@ impl Driver<'_> {
         }
         let unread = unread.iter().map(|name| format!("input {name:?} is not read by any output"));
         self.notes.extend(unread);
-        Ok(Import { graph, notes: self.notes })
+        // Outputs that nothing is done to need no word about them.
+        let answers =
+            if self.answers.iter().all(|a| a.steps.is_empty()) { Vec::new() } else { self.answers };
+        Ok(Import { graph, answers, notes: self.notes })
     }
 }
 

@@ -10,7 +10,7 @@ use heplan_onnx::ML_DOMAIN;
 use super::context::{Emitted, NodeCx};
 use super::{
     activation, attention, choice, conv, einsum, elementwise, extremum, fold, loss, matmul, ml,
-    norm, pad, places, pool, reduce, resize, sample, select, shape, softmax, statistics,
+    norm, pad, places, pool, reduce, resize, sample, select, shape, softmax, statistics, tail,
 };
 
 /// One operator that is imported.
@@ -52,6 +52,8 @@ const fn ml(
     Entry { info, import }
 }
 
+const AT_THE_END: &str = "at the end of a graph, by the client";
+
 /// Sorted by domain and name.
 pub(super) const TABLE: &[Entry] = &[
     op("Abs", 6, activation::unary, ""),
@@ -59,6 +61,8 @@ pub(super) const TABLE: &[Entry] = &[
     op("Acosh", 9, activation::unary, "data of at least 1"),
     op("Add", 6, elementwise::add, ""),
     op("And", 6, fold::logic, "constants only"),
+    op("ArgMax", 1, tail::only_at_the_end, AT_THE_END),
+    op("ArgMin", 1, tail::only_at_the_end, AT_THE_END),
     op("Asin", 7, activation::unary, "data within [-1, 1]"),
     op("Asinh", 9, activation::unary, ""),
     op("Atan", 7, activation::unary, ""),
@@ -107,6 +111,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("GroupNormalization", 18, statistics::group, ""),
     op("HardSigmoid", 6, activation::unary, ""),
     op("HardSwish", 14, activation::unary, "older exports are recognised"),
+    op("Hardmax", 1, tail::only_at_the_end, AT_THE_END),
     op("Identity", 1, shape::identity, ""),
     op("InstanceNormalization", 6, statistics::instance, ""),
     op("LRN", 1, statistics::local_response, ""),
@@ -192,8 +197,18 @@ pub(super) const TABLE: &[Entry] = &[
     op("Upsample", 6, resize::resize, "constant scales"),
     op("Where", 9, choice::select, "constant condition, or a comparison at which both sides meet"),
     op("Xor", 6, fold::logic, "constants only"),
-    ml("LinearClassifier", ml::linear_classifier, "the scores; post_transform NONE or LOGISTIC"),
+    ml(
+        "ArrayFeatureExtractor",
+        tail::only_at_the_end,
+        "numeric labels at the end of a graph, by the client",
+    ),
+    ml(
+        "LinearClassifier",
+        ml::linear_classifier,
+        "label and scores at the end of a graph; elsewhere the scores, post_transform NONE or LOGISTIC",
+    ),
     ml("LinearRegressor", ml::linear_regressor, "post_transform NONE or LOGISTIC"),
+    ml("Normalizer", tail::only_at_the_end, AT_THE_END),
     ml("Scaler", ml::scaler, ""),
     ml("ZipMap", ml::zip_map, "the scores stay a tensor"),
 ];

@@ -48,6 +48,9 @@ pub enum PlanError {
         /// What the file says.
         found: u64,
     },
+    /// An answer of the client that cannot be read.
+    #[error("an answer cannot be read: {0}")]
+    Answer(String),
     /// The parameters are refused.
     #[error("the parameters are refused: {0}")]
     Parameters(#[from] ParametersError),
@@ -145,6 +148,7 @@ impl Plan {
             keys: self.keys.clone(),
             inputs: self.inputs.clone(),
             outputs: self.outputs.iter().map(|(p, t, _)| (p.clone(), t.clone())).collect(),
+            answers: self.answers.clone(),
             precision_bits: self.precision_bits,
         }
     }

@@ -12,7 +12,7 @@
 //!   sorted by kind.
 //! - There are no more registers than results; ports and constants are sound, constants are
 //!   transforms and vectors; entry 0 of the origins is empty and every origin exists; the
-//!   precision is finite.
+//!   precision is finite; the client's answers fit the outputs.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,7 @@ use crate::ckks::verify::check_part;
 use crate::ckks::{CtType, Op};
 use crate::constants::Constant;
 use crate::entity::RegId;
+use crate::tail;
 use crate::verify::{Errors, Location, VerifierError, check_constants, check_ports};
 
 /// What a register holds at a point of the plan.
@@ -80,6 +81,10 @@ impl Plan {
         }
         for (i, message) in keys::problems(&self.keys, self.parameters.max_level(), width) {
             errors.add(Location::Key(i), "", message);
+        }
+        let sizes: Vec<usize> = self.outputs.iter().map(|o| o.0.elements()).collect();
+        for (name, message) in tail::problems(&self.answers, &sizes) {
+            errors.add(Location::Whole, &name, message);
         }
         if self.origins.first().is_none_or(|o| !o.is_empty()) {
             errors.add(Location::Whole, &self.name, "entry 0 of the origins is not empty");

@@ -13,6 +13,7 @@ use crate::entity::RegId;
 use crate::parameters::Parameters;
 use crate::plan::{Inst, KeyKind, KeySpec, Plan};
 use crate::slots::Port;
+use crate::tail::Answer;
 use crate::verify::Location;
 
 impl Plan {
@@ -49,6 +50,9 @@ impl Plan {
             let text = format!("  output {name} = {} : {} : {ty}", commas(regs), port(of));
             out.push(Line::new(Location::Output(i), text));
         }
+        for answer in &self.answers {
+            out.push(plain(format!("  answer {}", quote(&answer.to_text()))));
+        }
         out.push(Line::closing());
         out
     }
@@ -81,6 +85,10 @@ impl Plan {
         while let Some(c) = lines.next_if("output") {
             outputs.push(parse_output(c, &parameters)?);
         }
+        let mut answers = Vec::new();
+        while let Some(c) = lines.next_if("answer") {
+            answers.push(parse_answer(c)?);
+        }
         lines.finish()?;
         let consts = consts.clone();
         Ok(Self {
@@ -94,8 +102,16 @@ impl Plan {
             consts,
             origins,
             precision_bits,
+            answers,
         })
     }
+}
+
+fn parse_answer(mut c: Cursor<'_>) -> Result<Answer, ParseError> {
+    let text = c.string()?;
+    let answer = Answer::from_text(&text).map_err(|_| c.fail("an answer in RON"))?;
+    c.end()?;
+    Ok(answer)
 }
 
 /// A line with a word and a number.

@@ -68,6 +68,7 @@ fn plan() -> Plan {
         outputs: vec![(port("y", 2048, 1), ty(1), vec![reg(0)])],
         consts: ConstPool::default(),
         origins: vec![String::new()],
+        answers: Vec::new(),
         precision_bits: 16.0,
     }
 }
@@ -80,6 +81,7 @@ fn keyparams(plan: &Plan) -> KeyParams {
         keys: plan.keys.clone(),
         inputs: plan.inputs.clone(),
         outputs: plan.outputs.iter().map(|(p, t, _)| (p.clone(), t.clone())).collect(),
+        answers: plan.answers.clone(),
         precision_bits: plan.precision_bits,
     }
 }

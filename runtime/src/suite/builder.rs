@@ -49,6 +49,7 @@ impl Builder {
             outputs: Vec::new(),
             consts: ConstPool::default(),
             origins: vec![String::new()],
+            answers: Vec::new(),
             precision_bits: 0.0,
         };
         let rng = ChaCha8Rng::from_seed([1; 32]);

@@ -77,6 +77,7 @@ pub fn emit(graph: &Graph) -> Result<Plan, EmitError> {
         outputs,
         consts: tables.consts,
         origins: tables.labels,
+        answers: Vec::new(),
         precision_bits: 0.0,
     })
 }

@@ -9,6 +9,7 @@ use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{Inst, KeyKind, KeySpec, Plan};
 use crate::scale::Scale;
 use crate::slots::Port;
+use crate::tail::Answer;
 use crate::transform::Split;
 
 pub(super) fn hashes(message: &m::Plan) -> Result<Vec<ContentHash>, PlanError> {
@@ -62,6 +63,8 @@ pub(super) fn plan(
     let inputs = inputs.collect::<Result<_, PlanError>>()?;
     let outputs = message.outputs.into_iter().map(|p| tables.port(p)).collect::<Result<_, _>>()?;
     let insts = message.insts.into_iter().map(|i| tables.inst(i)).collect::<Result<_, _>>()?;
+    let answer = |text: &String| Answer::from_text(text).map_err(PlanError::Answer);
+    let answers = message.answers.iter().map(answer).collect::<Result<_, _>>()?;
     Ok(Plan {
         name: message.name,
         parameters,
@@ -73,6 +76,7 @@ pub(super) fn plan(
         consts,
         origins: message.origins,
         precision_bits: message.precision_bits,
+        answers,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::entity::RegId;
 use crate::plan::{Inst, KeyKind, Plan};
 use crate::scale::Scale;
 use crate::slots::Port;
+use crate::tail::Answer;
 
 /// The tables of distinct scales and types, in the order of their first use.
 #[derive(Default)]
@@ -132,6 +133,7 @@ pub(super) fn plan(plan: &Plan) -> m::Plan {
         registers: small(plan.registers),
         origins: plan.origins.clone(),
         precision_bits: plan.precision_bits,
+        answers: plan.answers.iter().map(Answer::to_text).collect(),
         hashes: plan.consts.iter().flat_map(|(id, _)| plan.consts.hash(id).0).collect(),
     }
 }

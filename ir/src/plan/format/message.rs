@@ -33,6 +33,9 @@ pub(super) struct Plan {
     /// 32 bytes for each constant.
     #[prost(bytes = "vec", tag = "12")]
     pub(super) hashes: Vec<u8>,
+    /// The client's answers, each as a line of RON.
+    #[prost(string, repeated, tag = "20")]
+    pub(super) answers: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,0 +1,191 @@
+//! What the client computes at the end of a model: the plan stops before it, `decrypt` applies it.
+//!
+//! Expected values are computed here in double precision from the numbers of the model.
+
+mod common;
+
+use common::Lab;
+use common::data::{numbers, read_npy, read_npz, write_npy, write_npz};
+use common::onnx::{Attribute, Onnx};
+use serde_json::Value;
+
+const FEATURES: usize = 6;
+const CLASSES: usize = 4;
+
+/// `scores = x·w`, one row of six features.
+fn dense() -> Onnx {
+    Onnx::new()
+        .input("x", &[1, FEATURES as i64])
+        .weight("w", &[FEATURES as i64, CLASSES as i64], &weights())
+        .node("MatMul", &["x", "w"], "scores")
+}
+
+fn weights() -> Vec<f32> {
+    numbers(1, FEATURES * CLASSES)
+}
+
+/// The scores of a row, by the definition of a product of matrices.
+fn scores(row: &[f32]) -> Vec<f64> {
+    let w = weights();
+    let score = |c| {
+        row.iter().enumerate().map(|(f, x)| f64::from(*x) * f64::from(w[f * CLASSES + c])).sum()
+    };
+    (0..CLASSES).map(score).collect()
+}
+
+fn softmax(scores: &[f64]) -> Vec<f64> {
+    let sum: f64 = scores.iter().map(|s| s.exp()).sum();
+    scores.iter().map(|s| s.exp() / sum).collect()
+}
+
+fn largest(scores: &[f64]) -> usize {
+    (0..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
+}
+
+/// Compiles with `options`, and sends two samples the whole way: the answer lies in `y.npy`, or in
+/// `y.npz` where there are several.
+fn answered(model: &Onnx, options: &str) -> Lab {
+    let lab = Lab::new();
+    lab.write("model.onnx", model.encode());
+    write_npz(&lab.path("c.npz"), &[("x", &[48, FEATURES], &numbers(3, 48 * FEATURES))]);
+    write_npy(&lab.path("x.npy"), &[2, FEATURES], &inputs());
+    lab.sh(&format!("compile -m model.onnx -c c.npz {options}")).fine();
+    lab.sh("keygen -i model.keyparams").fine();
+    lab.sh("encrypt -i x.npy").fine();
+    lab.sh("run -p model.plan -i x.enc -o y.enc").fine();
+    lab.sh("decrypt -i y.enc").fine();
+    lab
+}
+
+fn inputs() -> Vec<f32> {
+    numbers(4, 2 * FEATURES)
+}
+
+fn rows() -> Vec<Vec<f64>> {
+    inputs().chunks(FEATURES).map(scores).collect()
+}
+
+#[track_caller]
+fn close(found: impl IntoIterator<Item = f32>, wanted: impl IntoIterator<Item = f64>) {
+    let (found, wanted): (Vec<f32>, Vec<f64>) =
+        (found.into_iter().collect(), wanted.into_iter().collect());
+    assert_eq!(found.len(), wanted.len());
+    for (f, w) in found.iter().zip(&wanted) {
+        assert!((f64::from(*f) - w).abs() < 2e-3, "{found:?} {wanted:?}");
+    }
+}
+
+fn steps(lab: &Lab, file: &str) -> Value {
+    lab.sh(&format!("inspect --json {file}")).fine().json()["answers"].clone()
+}
+
+#[test]
+fn a_softmax_at_the_end_is_applied_by_decrypt() {
+    let model = dense().node("Softmax", &["scores"], "y").output("y", &[1, CLASSES as i64]);
+    let lab = answered(&model, "");
+    let y = read_npy(&lab.path("y.npy"));
+    assert_eq!(y.shape(), [2, CLASSES]);
+    close(y.iter().copied(), rows().iter().flat_map(|r| softmax(r)));
+    for row in y.rows() {
+        assert!((row.sum() - 1.0).abs() < 1e-6, "{row}");
+    }
+    for file in ["model.plan", "model.keyparams", "client.key"] {
+        assert_eq!(steps(&lab, file)[0]["steps"][0], "Softmax", "{file}");
+    }
+    let check = lab.sh("check --json -p model.plan -c c.npz -m model.onnx").fine().json();
+    assert_eq!(check["agreement"], 1.0);
+    assert!(check["relative_error"].as_f64() < Some(0.01), "{check}");
+}
+
+#[test]
+fn the_encrypted_tail_gives_the_same_at_more_levels() {
+    let model = dense().node("Sigmoid", &["scores"], "y").output("y", &[1, CLASSES as i64]);
+    let depth = |options: &str| {
+        let lab = answered(&model, options);
+        let y = read_npy(&lab.path("y.npy"));
+        let found: Vec<f32> = y.iter().copied().collect();
+        let wanted = rows().concat().into_iter().map(|s| 1.0 / (1.0 + (-s).exp()));
+        for (f, w) in found.iter().zip(wanted) {
+            assert!((f64::from(*f) - w).abs() < 0.03, "{f} {w}");
+        }
+        assert_eq!(
+            steps(&lab, "model.plan").as_array().map(Vec::len),
+            Some(usize::from(options.is_empty()))
+        );
+        lab.sh("inspect --json model.plan").fine().json()["instructions"].as_u64()
+    };
+    assert!(depth("") < depth("--encrypted-tail"));
+}
+
+#[test]
+fn label_and_probabilities_come_from_one_ciphertext() {
+    let keep = [("axis", Attribute::Int(1)), ("keepdims", Attribute::Int(0))];
+    let model = dense()
+        .node_with("ArgMax", &["scores"], "label", &keep)
+        .node("Softmax", &["scores"], "p")
+        .integers("shape", &[1, 2, 2])
+        .node("Reshape", &["p", "shape"], "probabilities")
+        .output("label", &[1])
+        .output("probabilities", &[1, 2, 2]);
+    let lab = answered(&model, "");
+    let label = read_npz(&lab.path("y.npz"), "label");
+    assert_eq!(label.shape(), [2]);
+    close(label.iter().copied(), rows().iter().map(|r| largest(r) as f64));
+    let p = read_npz(&lab.path("y.npz"), "probabilities");
+    assert_eq!(p.shape(), [2, 2, 2]);
+    close(p.iter().copied(), rows().iter().flat_map(|r| softmax(r)));
+    let inspected = lab.sh("inspect --json model.keyparams").fine().json();
+    assert_eq!(inspected["outputs"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn several_inputs_and_outputs_go_the_whole_way() {
+    let lab = Lab::new();
+    let model = Onnx::new()
+        .input("a", &[1, 3])
+        .input("b", &[1, 3])
+        .node("Mul", &["a", "b"], "product")
+        .node("Sub", &["a", "b"], "difference")
+        .output("product", &[1, 3])
+        .output("difference", &[1, 3]);
+    lab.write("model.onnx", model.encode());
+    let (a, b) = (numbers(1, 96), numbers(2, 96));
+    write_npz(&lab.path("c.npz"), &[("a", &[32, 3], &a), ("b", &[32, 3], &b)]);
+    write_npz(&lab.path("in.npz"), &[("a", &[1, 3], &a[..3]), ("b", &[1, 3], &b[..3])]);
+    lab.sh("compile -m model.onnx -c c.npz").fine();
+    lab.sh("keygen -i model.keyparams").fine();
+    lab.sh("encrypt -i in.npz -o in.enc").fine();
+    lab.sh("run -p model.plan -i in.enc -o y.enc").fine();
+    lab.sh("decrypt -i y.enc").fine();
+    let pairs: Vec<(f64, f64)> =
+        a.iter().zip(&b).take(3).map(|(a, b)| (f64::from(*a), f64::from(*b))).collect();
+    let found = |name| read_npz(&lab.path("y.npz"), name).iter().copied().collect::<Vec<_>>();
+    close(found("product"), pairs.iter().map(|(a, b)| a * b));
+    close(found("difference"), pairs.iter().map(|(a, b)| a - b));
+}
+
+#[test]
+fn an_end_that_something_else_reads_stays_encrypted() {
+    let model = dense()
+        .node("Sigmoid", &["scores"], "s")
+        .node("Mul", &["s", "scores"], "y")
+        .output("y", &[1, CLASSES as i64]);
+    let lab = Lab::new();
+    lab.write("model.onnx", model.encode());
+    write_npz(&lab.path("c.npz"), &[("x", &[48, FEATURES], &numbers(3, 48 * FEATURES))]);
+    lab.sh("compile -m model.onnx -c c.npz").fine();
+    assert_eq!(steps(&lab, "model.plan"), Value::Array(Vec::new()));
+    let text = String::from_utf8(lab.read("model.keyparams")).expect("text");
+    assert!(!text.contains("answers"));
+}
+
+#[test]
+fn an_argmax_in_the_middle_is_refused() {
+    let model = dense()
+        .node("ArgMax", &["scores"], "label")
+        .node("Mul", &["label", "scores"], "y")
+        .output("y", &[1, CLASSES as i64]);
+    let lab = Lab::new();
+    lab.write("model.onnx", model.encode());
+    lab.sh("check-onnx -m model.onnx").refused(&["E0201", "/label", "help"]);
+}
