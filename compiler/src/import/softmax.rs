@@ -18,7 +18,7 @@ use super::compose::{Groups, lengths};
 use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, known, non_zeros, one};
 
 /// What is added to an element that takes no part: this or less.
-const MASK: f64 = -1e30;
+pub(super) const MASK: f64 = -1e30;
 
 /// Centred exponents and the sum of their exponentials.
 struct Exponentials {

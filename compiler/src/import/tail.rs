@@ -17,6 +17,7 @@ use heplan_onnx::Model;
 use super::array::{Data, axis};
 use super::context::{Emitted, Fault, NodeCx, Operand, Secret, fault};
 use super::registry::Entry;
+use super::softmax::MASK;
 
 /// Operators that the client can apply.
 const APPLIED: &[&str] = &[
@@ -33,6 +34,9 @@ const APPLIED: &[&str] = &[
 /// Operators that keep the elements and their order.
 const MOVERS: &[&str] =
     &["Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "ZipMap"];
+
+/// Types that hold every label: float, int32, int64, double, uint32, uint64, by ONNX's numbers.
+const WIDE: &[i64] = &[1, 6, 7, 11, 12, 13];
 
 /// Scores that are encrypted, and what the client makes of them.
 #[derive(Clone, Debug)]
@@ -94,9 +98,7 @@ pub(super) fn end(cx: &mut NodeCx<'_>, entry: &Entry) -> Result<Option<Vec<Opera
     }
     let ending = match cx.operands.first() {
         Some(Some(Operand::Ending(ending))) => (**ending).clone(),
-        Some(Some(Operand::Secret(x)))
-            if APPLIED.contains(&op) && !matches!(cx.graph.value(x.id).op, Op::Input { .. }) =>
-        {
+        Some(Some(Operand::Secret(x))) if APPLIED.contains(&op) && are_scores(cx.graph, x) => {
             Ending::of(x)
         }
         _ => return Ok(None),
@@ -117,6 +119,16 @@ pub(super) fn end(cx: &mut NodeCx<'_>, entry: &Entry) -> Result<Option<Vec<Opera
         _ => return Ok(None),
     };
     Ok(Some(vec![Operand::Ending(Box::new(ended))]))
+}
+
+/// Whether a tensor can be what is decrypted: computed, and without a mask, which only the
+/// encrypted softmax drops.
+fn are_scores(graph: &Graph, x: &Secret) -> bool {
+    match &graph.value(x.id).op {
+        Op::Input { .. } => false,
+        Op::Affine { bias: Some(b), .. } => graph.consts.vector(*b).iter().all(|&v| v > MASK),
+        _ => true,
+    }
 }
 
 /// The groups of `Softmax` and its like: one axis since opset 13, all from `axis` on before.
@@ -157,6 +169,11 @@ fn normaliser(cx: &NodeCx<'_>, ending: Ending) -> Result<Ending, Fault> {
 /// The shape that a node gives the ending, from its importer on a graph of its own.
 fn moved(cx: &mut NodeCx<'_>, entry: &Entry, mut ending: Ending) -> Result<Ending, Fault> {
     if cx.node.op_type == "Cast" && ending.is_whole() {
+        let to = cx.attr_int("to", 0)?;
+        if !WIDE.contains(&to) {
+            let message = format!("labels are cast to type {to}, which may not hold them");
+            return Err(fault(Code::UnsupportedType, message));
+        }
         return Ok(ending);
     }
     let mut scratch = Graph::default();
