@@ -84,7 +84,7 @@ pub fn uniform(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
 
 /// The limb of `prime` of the polynomial that [`uniform`] gives for `seed`.
 ///
-/// The stream is read as numbers of a fixed width ([`bits`]), in batches of [`WORDS`] that each begin at a byte.
+/// The stream is read as numbers of a fixed width ([`bits`]), in batches of `WORDS` that each begin at a byte.
 /// Numbers from the largest multiple of `q` on are rejected, the others reduced.
 /// The width is that of `q` and up to three bits more, where fewer would reject more than a fifth.
 pub fn uniform_limb(q: Modulus, prime: Prime, seed: &Seed, limb: &mut [u64]) {

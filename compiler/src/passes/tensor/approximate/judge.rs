@@ -34,7 +34,7 @@ pub struct Score {
     pub worst: f64,
     /// Share of samples with the float model's argmax, where outputs look like class scores.
     pub agreement: Option<f64>,
-    /// The same if every error were [`FIRM`] times as large: samples to come are not those that the
+    /// The same if every error were `FIRM` times as large: samples to come are not those that the
     /// polynomials were fitted to.
     pub firm_agreement: Option<f64>,
 }
