@@ -189,3 +189,67 @@ fn an_argmax_in_the_middle_is_refused() {
     lab.write("model.onnx", model.encode());
     lab.sh("check-onnx -m model.onnx").refused(&["E0201", "/label", "help"]);
 }
+
+/// Sends `x` through a model of one input, and gives the answers back by name.
+fn sent(model: &Onnx, shape: &[usize], names: &[&str]) -> Vec<Vec<f32>> {
+    let lab = Lab::new();
+    let count: usize = shape.iter().product();
+    lab.write("model.onnx", model.encode());
+    let set = [&[32], shape].concat();
+    write_npz(&lab.path("c.npz"), &[("x", &set, &numbers(3, 32 * count))]);
+    write_npy(&lab.path("x.npy"), shape, &numbers(4, count));
+    lab.sh("compile -m model.onnx -c c.npz").fine();
+    lab.sh("keygen -i model.keyparams").fine();
+    lab.sh("encrypt -i x.npy").fine();
+    lab.sh("run -p model.plan -i x.enc -o y.enc").fine();
+    lab.sh("decrypt -i y.enc").fine();
+    match names {
+        [_] => vec![read_npy(&lab.path("y.npy")).iter().copied().collect()],
+        _ => {
+            let read = |name: &&str| read_npz(&lab.path("y.npz"), name).iter().copied().collect();
+            names.iter().map(read).collect()
+        }
+    }
+}
+
+#[test]
+fn the_end_may_follow_the_input() {
+    let model = Onnx::new()
+        .input("x", &[1, 5])
+        .integers("k", &[3])
+        .nodes("TopK", &["x", "k"], &["values", "places"])
+        .node_with("ArgMax", &["x"], "best", &[("axis", Attribute::Int(1))])
+        .integers("five", &[5])
+        .weight("off_on", &[2], &[-1.0, 2.0])
+        .node("OneHot", &["best", "five", "off_on"], "hot")
+        .output("values", &[1, 3])
+        .output("places", &[1, 3])
+        .output("hot", &[1, 1, 5]);
+    let found = sent(&model, &[1, 5], &["values", "places", "hot"]);
+    let x = numbers(4, 5);
+    let mut order: Vec<usize> = (0..5).collect();
+    order.sort_by(|&a, &b| x[b].total_cmp(&x[a]));
+    close(found[0].iter().copied(), order[..3].iter().map(|&i| f64::from(x[i])));
+    close(found[1].iter().copied(), order[..3].iter().map(|&i| i as f64));
+    close(found[2].iter().copied(), (0..5).map(|i| if i == order[0] { 2.0 } else { -1.0 }));
+}
+
+#[test]
+fn comparisons_with_weights_tell_the_client_no_weight() {
+    let bounds = [0.25_f32, -0.5, 0.0, 0.6];
+    let scored = dense().weight("bounds", &[1, 4], &bounds);
+    let model = scored
+        .node("LessOrEqual", &["scores", "bounds"], "below")
+        .weight("yes", &[], &[3.0])
+        .weight("no", &[], &[-3.0])
+        .node("Where", &["below", "yes", "no"], "y")
+        .output("y", &[1, 4]);
+    let lab = answered(&model, "");
+    let found: Vec<f32> = read_npy(&lab.path("y.npy")).iter().copied().collect();
+    let margins: Vec<f64> =
+        rows().iter().flat_map(|r| (0..4).map(|c| f64::from(bounds[c]) - r[c])).collect();
+    assert!(margins.iter().all(|m| m.abs() > 1e-2), "no ties: {margins:?}");
+    close(found, margins.iter().map(|&m| if m > 0.0 { 3.0 } else { -3.0 }));
+    let text = String::from_utf8(lab.read("model.keyparams")).expect("text");
+    assert!(text.contains("Compare") && !text.contains("0.25"), "{text}");
+}

@@ -5,12 +5,20 @@
 //! exactly and at no level. An [`Answer`] is one output of the model: which output of the plan it
 //! starts from, and the steps. It holds no weight but the labels of classes.
 //!
+//! Steps that decide (a place, a comparison, a rounding) decide about approximate numbers: where
+//! the float model's margin is smaller than the plan's error, the answer may be the other one
+//! ([`Step::decides`]).
+//!
 //! Answers come from files, so [`problems`] bounds everything before [`Answer::apply`] relies on it.
+
+mod apply;
 
 use serde::{Deserialize, Serialize};
 
 /// More steps than any model has at its end.
 const MAX_STEPS: usize = 64;
+/// More elements than any answer has.
+const MAX_ELEMENTS: usize = 1 << 27;
 /// More answers than any model has.
 const MAX_ANSWERS: usize = 1 << 16;
 
@@ -34,6 +42,19 @@ pub enum Norm {
     L1,
     /// The root of the sum of squares.
     L2,
+}
+
+/// To which whole number [`Step::Round`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rounding {
+    /// The next lower.
+    Down,
+    /// The next higher.
+    Up,
+    /// The nearest; halves go to the even one.
+    Nearest,
+    /// The next towards zero.
+    TowardsZero,
 }
 
 /// One step on a whole tensor.
@@ -69,9 +90,63 @@ pub enum Step {
         /// The groups.
         along: Along,
     },
-    /// The number at the place that an element names: class labels. It follows an `ArgMax` or
-    /// `ArgMin`.
+    /// The number at the place that an element names: class labels. It follows a step that gives
+    /// places, or a `Compare`, whose answers are places 0 and 1.
     Lookup(Vec<f64>),
+    /// The `k` largest (or smallest) elements of every group, the most extreme first.
+    TopValues {
+        /// The groups.
+        along: Along,
+        /// How many are left of every group.
+        k: usize,
+        /// Whether the largest are meant.
+        largest: bool,
+    },
+    /// The places of what `TopValues` gives; of equal elements the first comes first.
+    TopPlaces {
+        /// The groups.
+        along: Along,
+        /// How many are left of every group.
+        k: usize,
+        /// Whether the largest are meant.
+        largest: bool,
+    },
+    /// Every element becomes a group of `depth`: `values[1]` at the place that the nearest whole
+    /// number names (from the end where it is negative), `values[0]` elsewhere.
+    OneHot {
+        /// Elements of a new group.
+        depth: usize,
+        /// Distance between neighbours of a new group.
+        inner: usize,
+        /// What stands elsewhere, and what stands at the place.
+        values: [f64; 2],
+    },
+    /// One where an element is above (or below) a bound, zero elsewhere. Where the model compares
+    /// with weights or with encrypted data, the plan gives the difference and the bound is zero.
+    Compare {
+        /// The bound.
+        bound: f64,
+        /// Whether above is meant.
+        above: bool,
+        /// Whether the bound itself counts.
+        or_equal: bool,
+    },
+    /// The whole number next to every element.
+    Round(Rounding),
+    /// -1, 0 or 1: the sign of every element.
+    Sign,
+    /// The element where it is above `alpha`, zero elsewhere.
+    ThresholdedRelu {
+        /// The threshold.
+        alpha: f64,
+    },
+    /// `x + bias` below `-lambd`, `x - bias` above `lambd`, zero between.
+    Shrink {
+        /// What the elements outside are moved by.
+        bias: f64,
+        /// Where those between end.
+        lambd: f64,
+    },
 }
 
 /// One output of the model, as the client gets it.
@@ -100,67 +175,89 @@ impl Step {
             Self::ArgMin { .. } => "ArgMin",
             Self::Normalise { .. } => "Normalizer",
             Self::Lookup(_) => "class labels",
+            Self::TopValues { .. } | Self::TopPlaces { .. } => "TopK",
+            Self::OneHot { .. } => "OneHot",
+            Self::Compare { above: true, or_equal: false, .. } => "Greater",
+            Self::Compare { above: true, or_equal: true, .. } => "GreaterOrEqual",
+            Self::Compare { above: false, or_equal: false, .. } => "Less",
+            Self::Compare { above: false, or_equal: true, .. } => "LessOrEqual",
+            Self::Round(Rounding::Down) => "Floor",
+            Self::Round(Rounding::Up) => "Ceil",
+            Self::Round(Rounding::Nearest) => "Round",
+            Self::Round(Rounding::TowardsZero) => "Trunc",
+            Self::Sign => "Sign",
+            Self::ThresholdedRelu { .. } => "ThresholdedRelu",
+            Self::Shrink { .. } => "Shrink",
         }
     }
 
-    fn along(&self) -> Option<Along> {
+    /// Whether it jumps: elements that lie within the plan's error of each other, or of a
+    /// threshold, may be decided the other way.
+    pub fn decides(&self) -> bool {
+        !matches!(
+            self,
+            Self::Sigmoid
+                | Self::Softmax(_)
+                | Self::LogSoftmax(_)
+                | Self::Normalise { .. }
+                | Self::TopValues { .. }
+                | Self::Lookup(_)
+        )
+    }
+
+    /// The groups that it works within, if it has any.
+    pub fn along(&self) -> Option<Along> {
         match self {
             Self::Softmax(along) | Self::LogSoftmax(along) | Self::Hardmax(along) => Some(*along),
             Self::ArgMax { along, .. }
             | Self::ArgMin { along, .. }
+            | Self::TopValues { along, .. }
+            | Self::TopPlaces { along, .. }
             | Self::Normalise { along, .. } => Some(*along),
-            Self::Sigmoid | Self::Lookup(_) => None,
+            Self::OneHot { inner, .. } => Some(Along { length: 1, inner: *inner }),
+            Self::Sigmoid
+            | Self::Lookup(_)
+            | Self::Compare { .. }
+            | Self::Round(_)
+            | Self::Sign
+            | Self::ThresholdedRelu { .. }
+            | Self::Shrink { .. } => None,
         }
     }
 
     /// Places that it can name, if it names places.
     fn places(&self) -> Option<usize> {
         match self {
-            Self::ArgMax { along, .. } | Self::ArgMin { along, .. } => Some(along.length),
+            Self::ArgMax { along, .. }
+            | Self::ArgMin { along, .. }
+            | Self::TopPlaces { along, .. } => Some(along.length),
+            Self::Compare { .. } => Some(2),
             _ => None,
         }
     }
 
-    fn apply(&self, x: Vec<f64>) -> Vec<f64> {
+    /// How many elements `count` become, if that many can be taken.
+    fn left_of(&self, count: usize) -> Option<usize> {
         match self {
-            Self::Sigmoid => x.into_iter().map(|v| 1.0 / (1.0 + (-v).exp())).collect(),
-            Self::Softmax(along) => within(x, *along, |g| {
-                let (exponentials, sum) = exponentials(g);
-                exponentials.into_iter().map(|e| e / sum).collect()
-            }),
-            Self::LogSoftmax(along) => within(x, *along, |g| {
-                let top = largest(g);
-                let sum = exponentials(g).1;
-                g.iter().map(|v| v - top - sum.ln()).collect()
-            }),
-            Self::Hardmax(along) => within(x, *along, |g| {
-                let at = place(g, false);
-                (0..g.len()).map(|i| f64::from(u8::from(i == at))).collect()
-            }),
-            Self::ArgMax { along, last } => within(x, *along, |g| vec![place(g, *last) as f64]),
-            Self::ArgMin { along, last } => within(x, *along, |g| {
-                let negated: Vec<f64> = g.iter().map(|v| -v).collect();
-                vec![place(&negated, *last) as f64]
-            }),
-            Self::Normalise { norm, along } => within(x, *along, |g| {
-                let norm = norm.of(g);
-                let by = if norm == 0.0 { 1.0 } else { norm };
-                g.iter().map(|v| v / by).collect()
-            }),
-            Self::Lookup(table) => {
-                let number = |v: f64| table.get(v as usize).copied().unwrap_or(f64::NAN);
-                x.into_iter().map(number).collect()
+            Self::ArgMax { along, .. } | Self::ArgMin { along, .. } => Some(count / along.length),
+            Self::TopValues { along, k, .. } | Self::TopPlaces { along, k, .. } => {
+                (*k > 0 && *k <= along.length).then_some(count / along.length * k)
             }
+            Self::OneHot { depth, .. } => {
+                count.checked_mul(*depth).filter(|&n| n > 0 && n <= MAX_ELEMENTS)
+            }
+            _ => Some(count),
         }
     }
-}
 
-impl Norm {
-    fn of(self, group: &[f64]) -> f64 {
+    /// Whether its numbers are numbers.
+    fn is_finite(&self) -> bool {
         match self {
-            Self::Max => group.iter().fold(0.0, |m, v| v.abs().max(m)),
-            Self::L1 => group.iter().map(|v| v.abs()).sum(),
-            Self::L2 => group.iter().map(|v| v * v).sum::<f64>().sqrt(),
+            Self::Lookup(table) => table.iter().all(|v| v.is_finite()),
+            Self::OneHot { values, .. } => values.iter().all(|v| v.is_finite()),
+            Self::ThresholdedRelu { alpha: v } | Self::Compare { bound: v, .. } => v.is_finite(),
+            Self::Shrink { bias, lambd } => bias.is_finite() && lambd.is_finite(),
+            _ => true,
         }
     }
 }
@@ -171,7 +268,7 @@ impl Answer {
     /// # Panics
     /// If the answer has [`problems`] with that output.
     pub fn apply(&self, scores: &[f64]) -> Vec<f64> {
-        self.steps.iter().fold(scores.to_vec(), |x, step| step.apply(x))
+        self.steps.iter().fold(scores.to_vec(), |x, step| apply::step(step, x))
     }
 
     /// The answer in one line of RON.
@@ -204,14 +301,17 @@ impl Answer {
                     return Some(format!("{name} of groups {length}·{inner} of {count} elements"));
                 }
             }
-            let finite = |table: &[f64]| table.iter().all(|v| v.is_finite());
             if let Step::Lookup(table) = step
-                && (places.is_none_or(|n| n > table.len()) || !finite(table))
+                && places.is_none_or(|n| n > table.len())
             {
                 return Some(format!("{} labels do not suit the places", table.len()));
             }
+            let left = step.left_of(count).filter(|_| step.is_finite());
+            let Some(left) = left else {
+                return Some(format!("{} does not suit {count} elements", step.name()));
+            };
             places = step.places();
-            count /= places.unwrap_or(1);
+            count = left;
         }
         let elements = self.shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         (elements != Some(count)).then(|| format!("shape {:?} for {count} elements", self.shape))
@@ -236,50 +336,6 @@ pub fn apply(answers: &[Answer], outputs: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
         return outputs;
     }
     answers.iter().map(|a| a.apply(&outputs[a.from])).collect()
-}
-
-/// Applies `f` to every group; the groups of the result lie as those of the operand.
-fn within(x: Vec<f64>, along: Along, f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
-    let Along { length, inner } = along;
-    let outer = x.len() / (length * inner);
-    let mut out: Vec<f64> = Vec::new();
-    let mut group = vec![0.0; length];
-    for o in 0..outer {
-        for i in 0..inner {
-            for (k, v) in group.iter_mut().enumerate() {
-                *v = x[(o * length + k) * inner + i];
-            }
-            let found = f(&group);
-            out.resize(outer * found.len() * inner, 0.0);
-            for (k, v) in found.iter().enumerate() {
-                out[(o * found.len() + k) * inner + i] = *v;
-            }
-        }
-    }
-    out
-}
-
-fn largest(group: &[f64]) -> f64 {
-    group.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-}
-
-/// `exp(x - max)` and their sum.
-fn exponentials(group: &[f64]) -> (Vec<f64>, f64) {
-    let top = largest(group);
-    let list: Vec<f64> = group.iter().map(|v| (v - top).exp()).collect();
-    let sum = list.iter().sum();
-    (list, sum)
-}
-
-/// The place of the largest element, the first or the last of equals.
-fn place(group: &[f64], last: bool) -> usize {
-    let mut best = 0;
-    for (i, v) in group.iter().enumerate() {
-        if *v > group[best] || (last && *v == group[best]) {
-            best = i;
-        }
-    }
-    best
 }
 
 #[cfg(test)]
@@ -307,20 +363,20 @@ mod tests {
     #[test]
     fn softmax_is_stable_and_sums_to_one() {
         let along = Along { length: 3, inner: 1 };
-        let soft = Step::Softmax(along).apply(vec![1000.0, 1001.0, 999.0]);
+        let soft = apply::step(&Step::Softmax(along), vec![1000.0, 1001.0, 999.0]);
         let raw = [1.0, 1f64.exp(), (-1f64).exp()];
         let sum: f64 = raw.iter().sum();
         for (found, wanted) in soft.iter().zip(raw) {
             assert!((found - wanted / sum).abs() < 1e-15, "{soft:?}");
         }
-        let log = Step::LogSoftmax(along).apply(vec![1000.0, 1001.0, 999.0]);
+        let log = apply::step(&Step::LogSoftmax(along), vec![1000.0, 1001.0, 999.0]);
         assert!(log.iter().zip(&soft).all(|(l, s)| (l - s.ln()).abs() < 1e-12), "{log:?}");
     }
 
     #[test]
     fn norms_divide_and_labels_are_looked_up() {
         let along = Along { length: 2, inner: 1 };
-        let by = |norm| Step::Normalise { norm, along }.apply(vec![3.0, -4.0, 0.0, 0.0]);
+        let by = |norm| apply::step(&Step::Normalise { norm, along }, vec![3.0, -4.0, 0.0, 0.0]);
         assert_eq!(by(Norm::L2), [0.6, -0.8, 0.0, 0.0]);
         assert_eq!(by(Norm::Max), [0.75, -1.0, 0.0, 0.0]);
         assert_eq!(by(Norm::L1), [3.0 / 7.0, -4.0 / 7.0, 0.0, 0.0]);
@@ -343,6 +399,80 @@ mod tests {
             answer(&[6], vec![Step::Softmax(Along { length: usize::MAX, inner: 2 })]),
             answer(&[6], vec![Step::Softmax(Along { length: 0, inner: 0 })]),
             Answer { from: 1, ..answer(&[6], Vec::new()) },
+        ];
+        for answer in bad {
+            assert_eq!(problems(std::slice::from_ref(&answer), &[6]).len(), 1, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_a_group_come_in_order_with_their_places() {
+        // [2, 4] and [4, 2]: the same groups along either axis.
+        let x = [3.0, 9.0, 9.0, 1.0, -1.0, -4.0, 0.0, 2.0];
+        let along = Along { length: 4, inner: 1 };
+        let top = |largest| {
+            [Step::TopValues { along, k: 3, largest }, Step::TopPlaces { along, k: 3, largest }]
+                .map(|s| answer(&[2, 3], vec![s]).apply(&x))
+        };
+        assert_eq!(
+            top(true),
+            [vec![9.0, 9.0, 3.0, 2.0, 0.0, -1.0], vec![1.0, 2.0, 0.0, 3.0, 2.0, 0.0]]
+        );
+        assert_eq!(
+            top(false),
+            [vec![1.0, 3.0, 9.0, -4.0, -1.0, 0.0], vec![3.0, 0.0, 1.0, 1.0, 0.0, 2.0]]
+        );
+        let turned = [3.0, -1.0, 9.0, -4.0, 9.0, 0.0, 1.0, 2.0];
+        let along = Along { length: 4, inner: 2 };
+        let places = Step::TopPlaces { along, k: 3, largest: true };
+        assert_eq!(answer(&[3, 2], vec![places]).apply(&turned), [1.0, 3.0, 2.0, 2.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn places_become_groups() {
+        let hot = |inner| Step::OneHot { depth: 3, inner, values: [5.0, 7.0] };
+        let x = [0.0, 2.0001, -1.0, 3.0];
+        let last = answer(&[4, 3], vec![hot(1)]).apply(&x);
+        assert_eq!(last, [7.0, 5.0, 5.0, 5.0, 5.0, 7.0, 5.0, 5.0, 7.0, 5.0, 5.0, 5.0]);
+        let middle = answer(&[2, 3, 2], vec![hot(2)]).apply(&x);
+        assert_eq!(middle, [7.0, 5.0, 5.0, 5.0, 5.0, 7.0, 5.0, 5.0, 5.0, 5.0, 7.0, 5.0]);
+    }
+
+    #[test]
+    fn steps_on_elements() {
+        let x = [-1.5, -0.5, 0.0, 0.5, 1.5, 2.2];
+        let on = |step| answer(&[6], vec![step]).apply(&x);
+        let compare = |above, or_equal| on(Step::Compare { bound: 0.5, above, or_equal });
+        assert_eq!(compare(true, false), [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(compare(true, true), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(compare(false, false), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(compare(false, true), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(on(Step::Sign), [-1.0, -1.0, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(on(Step::Round(Rounding::Down)), [-2.0, -1.0, 0.0, 0.0, 1.0, 2.0]);
+        assert_eq!(on(Step::Round(Rounding::Up)), [-1.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(on(Step::Round(Rounding::Nearest)), [-2.0, 0.0, 0.0, 0.0, 2.0, 2.0]);
+        assert_eq!(on(Step::Round(Rounding::TowardsZero)), [-1.0, 0.0, 0.0, 0.0, 1.0, 2.0]);
+        assert_eq!(on(Step::ThresholdedRelu { alpha: 0.5 }), [0.0, 0.0, 0.0, 0.0, 1.5, 2.2]);
+        let shrink = Step::Shrink { bias: 0.25, lambd: 1.0 };
+        assert_eq!(on(shrink), [-1.25, 0.0, 0.0, 0.0, 1.25, 1.9500000000000002]);
+        let above = |bound| Step::Compare { bound, above: true, or_equal: false };
+        let labels = vec![above(0.0), Step::Lookup(vec![-1.0, 4.0])];
+        assert_eq!(answer(&[6], labels).apply(&x), [-1.0, -1.0, -1.0, 4.0, 4.0, 4.0]);
+    }
+
+    #[test]
+    fn steps_that_take_or_make_too_much_are_told() {
+        let along = Along { length: 3, inner: 1 };
+        let above = |bound| Step::Compare { bound, above: true, or_equal: false };
+        let bad = [
+            answer(&[6], vec![above(f64::INFINITY)]),
+            answer(&[8], vec![Step::TopValues { along, k: 4, largest: true }]),
+            answer(&[0], vec![Step::TopPlaces { along, k: 0, largest: true }]),
+            answer(&[6, 0], vec![Step::OneHot { depth: 0, inner: 1, values: [0.0, 1.0] }]),
+            answer(&[6], vec![Step::OneHot { depth: 1 << 40, inner: 1, values: [0.0, 1.0] }]),
+            answer(&[6, 2], vec![Step::OneHot { depth: 2, inner: 4, values: [0.0, 1.0] }]),
+            answer(&[6], vec![Step::ThresholdedRelu { alpha: f64::NAN }]),
+            answer(&[6], vec![above(0.0), Step::Lookup(vec![1.0])]),
         ];
         for answer in bad {
             assert_eq!(problems(std::slice::from_ref(&answer), &[6]).len(), 1, "{answer:?}");

@@ -140,16 +140,31 @@ impl Onnx {
 
     /// A node with attributes.
     pub(crate) fn node_with(
-        mut self,
+        self,
         op: &str,
         inputs: &[&str],
         output: &str,
         attributes: &[(&str, Attribute)],
     ) -> Self {
+        self.any_node(op, inputs, &[output], attributes)
+    }
+
+    /// A node of several results, named like the first.
+    pub(crate) fn nodes(self, op: &str, inputs: &[&str], outputs: &[&str]) -> Self {
+        self.any_node(op, inputs, outputs, &[])
+    }
+
+    fn any_node(
+        mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> Self {
         let mut out = Vec::new();
         inputs.iter().for_each(|i| bytes(1, i.as_bytes(), &mut out));
-        bytes(2, output.as_bytes(), &mut out);
-        bytes(3, format!("/{output}").as_bytes(), &mut out);
+        outputs.iter().for_each(|o| bytes(2, o.as_bytes(), &mut out));
+        bytes(3, format!("/{}", outputs[0]).as_bytes(), &mut out);
         bytes(4, op.as_bytes(), &mut out);
         attributes.iter().for_each(|(name, a)| bytes(5, &a.encode(name), &mut out));
         self.nodes.push(out);

@@ -9,6 +9,7 @@
 mod case;
 mod run;
 mod table;
+mod tail;
 mod wheel;
 
 use std::sync::Mutex;

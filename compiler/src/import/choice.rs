@@ -24,27 +24,40 @@ pub(super) fn compare(cx: &mut NodeCx<'_>) -> Emitted {
         let strict = |o: std::cmp::Ordering| if greater { o.is_gt() } else { o.is_lt() };
         return known(super::fold::compare(a, b, |o| strict(o) || or_equal && o.is_eq())?);
     }
-    let refused = || {
-        fault_help(
-            Code::UnsupportedMode,
-            "encrypted data is compared",
-            "replace the comparison by a smooth function, or compare after decryption",
-        )
+    let (a, b) = (cx.operand(0)?.clone(), cx.operand(1)?.clone());
+    let ending = if cx.ends {
+        let (low, high) = if greater { (&b, &a) } else { (&a, &b) };
+        Some(Box::new(super::tail::compared(cx, high, low, or_equal)?))
+    } else {
+        None
     };
     // The bound may stand on either side.
-    let (tensor, bound, turned) = match (cx.secret(0), cx.secret(1)) {
-        (Ok(x), Err(_)) => (x, cx.weights(1), false),
-        (Err(_), Ok(x)) => (x, cx.weights(0), true),
+    let (tensor, bound, turned) = match (a, b) {
+        (Operand::Secret(x), Operand::Constant(c)) => (x, uniform(&c.floats()), false),
+        (Operand::Constant(c), Operand::Secret(x)) => (x, uniform(&c.floats()), true),
+        (Operand::Secret(x), _) => (x, None, false),
         _ => return Err(refused()),
     };
-    let Ok((_, bound)) = bound else { return Err(refused()) };
-    let bound = uniform(&bound).ok_or_else(refused)?;
-    Ok(vec![Operand::Above { tensor, bound, above: greater != turned }])
+    match (bound.filter(|b| b.is_finite()), ending) {
+        (Some(bound), ending) => {
+            Ok(vec![Operand::Above { tensor, bound, above: greater != turned, ending }])
+        }
+        (None, Some(ending)) => Ok(vec![Operand::Ending(ending)]),
+        (None, None) => Err(refused()),
+    }
+}
+
+fn refused() -> Fault {
+    fault_help(
+        Code::UnsupportedMode,
+        "encrypted data is compared",
+        "compare with one number, in the condition of a Where whose sides meet there, or at the end of the graph",
+    )
 }
 
 /// `Where`: with a constant condition a selection, with a comparison a function if there is one.
 pub(super) fn select(cx: &mut NodeCx<'_>) -> Emitted {
-    if let Operand::Above { tensor, bound, above } = cx.operand(0)? {
+    if let Operand::Above { tensor, bound, above, .. } = cx.operand(0)? {
         let (tensor, bound, above) = (tensor.clone(), *bound, *above);
         let (mut high, mut low) = (cx.operand(1)?.clone(), cx.operand(2)?.clone());
         if !above {
@@ -91,7 +104,11 @@ fn pieces(
     };
     let count = elements(&t.shape)?;
     if !(0..count).all(meets) {
-        return Ok(None);
+        let keeps =
+            |l: &Line| l.scale.iter().all(|&s| s == 1.0) && l.shift.iter().all(|&s| s == 0.0);
+        let drops = |l: &Line| l.scale.iter().chain(&l.shift).all(|&s| s == 0.0);
+        return Ok((keeps(&high) && drops(&low))
+            .then(|| cx.function(t, Function::ThresholdedRelu { alpha: bound })));
     }
     let shift = Some(vec![-bound; count]);
     let identity = SparseMatrix::identity(count);

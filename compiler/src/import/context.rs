@@ -60,6 +60,8 @@ pub(super) enum Operand {
         bound: f64,
         /// Whether above is meant.
         above: bool,
+        /// The same as the client computes it, where only outputs follow.
+        ending: Option<Box<Ending>>,
     },
     /// What the client computes from encrypted scores after decryption.
     Ending(Box<Ending>),

@@ -380,7 +380,7 @@ impl Driver<'_> {
                     self.answer(name, Ending::of(&x));
                     self.graph.outputs.push((name.clone(), x.id));
                 }
-                Operand::Ending(ending) => {
+                Operand::Ending(ending) | Operand::Above { ending: Some(ending), .. } => {
                     let id = ending.scores.id;
                     self.answer(name, *ending);
                     if self.graph.outputs.iter().all(|o| o.1 != id) {
@@ -420,7 +420,13 @@ impl Driver<'_> {
             outputs.iter().position(|o| o.1 == ending.scores.id && !ending.steps.is_empty());
         if !ending.steps.is_empty() {
             let steps: Vec<&str> = ending.steps.iter().map(Step::name).collect();
-            self.notes.push(format!("output {name:?}: decrypt applies {}", steps.join(", ")));
+            let decided = if ending.steps.iter().any(Step::decides) {
+                "; what lies within the plan's error of a tie or a threshold may go either way"
+            } else {
+                ""
+            };
+            self.notes
+                .push(format!("output {name:?}: decrypt applies {}{decided}", steps.join(", ")));
         }
         let from = known.unwrap_or(outputs.len());
         let Ending { shape, steps, .. } = ending;

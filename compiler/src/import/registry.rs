@@ -54,6 +54,10 @@ const fn ml(
 
 const AT_THE_END: &str = "at the end of a graph, by the client";
 
+const CONSTANTS_OR_END: &str = "constants; encrypted data at the end of a graph, by the client";
+const COMPARED: &str =
+    "constants, the condition of a Where, and at the end of a graph, by the client";
+
 /// Sorted by domain and name.
 pub(super) const TABLE: &[Entry] = &[
     op("Abs", 6, activation::unary, ""),
@@ -72,7 +76,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("BatchNormalization", 1, norm::batch_normalization, "inference, constant statistics"),
     op("Cast", 1, fold::cast, "encrypted data between float types"),
     op("CastLike", 15, fold::cast, "encrypted data between float types"),
-    op("Ceil", 6, fold::rounding, "constants only"),
+    op("Ceil", 6, fold::rounding, CONSTANTS_OR_END),
     op("Celu", 12, activation::unary, ""),
     op("CenterCropPad", 18, places::center_crop_pad, "constant shape"),
     op("Clip", 6, activation::clip, "constant bounds"),
@@ -96,7 +100,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Exp", 6, activation::unary, ""),
     op("Expand", 8, select::expand, "constant shape"),
     op("Flatten", 1, shape::flatten, ""),
-    op("Floor", 6, fold::rounding, "constants only"),
+    op("Floor", 6, fold::rounding, CONSTANTS_OR_END),
     op("Gather", 1, select::gather, "constant positions"),
     op("GatherElements", 11, places::gather_elements, "constant positions"),
     op("GatherND", 11, places::gather_nd, "constant positions"),
@@ -105,8 +109,8 @@ pub(super) const TABLE: &[Entry] = &[
     op("GlobalAveragePool", 1, pool::global_average_pool, ""),
     op("GlobalLpPool", 2, statistics::lp_pool, "p up to 16"),
     op("GlobalMaxPool", 1, extremum::global_max_pool, ""),
-    op("Greater", 6, choice::compare, "constants, and the condition of a Where"),
-    op("GreaterOrEqual", 12, choice::compare, "constants, and the condition of a Where"),
+    op("Greater", 6, choice::compare, COMPARED),
+    op("GreaterOrEqual", 12, choice::compare, COMPARED),
     op("GridSample", 16, sample::grid_sample, "constant grid"),
     op("GroupNormalization", 18, statistics::group, ""),
     op("HardSigmoid", 6, activation::unary, ""),
@@ -117,8 +121,8 @@ pub(super) const TABLE: &[Entry] = &[
     op("LRN", 1, statistics::local_response, ""),
     op("LayerNormalization", 17, statistics::layer, ""),
     op("LeakyRelu", 6, activation::unary, ""),
-    op("Less", 6, choice::compare, "constants, and the condition of a Where"),
-    op("LessOrEqual", 12, choice::compare, "constants, and the condition of a Where"),
+    op("Less", 6, choice::compare, COMPARED),
+    op("LessOrEqual", 12, choice::compare, COMPARED),
     op("Log", 6, activation::unary, "positive data"),
     op("LogSoftmax", 1, softmax::log, ""),
     op("LpNormalization", 1, statistics::lp, ""),
@@ -135,6 +139,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Neg", 6, elementwise::neg, ""),
     op("NegativeLogLikelihoodLoss", 12, loss::negative_log_likelihood, "constant labels"),
     op("Not", 1, fold::logic, "constants only"),
+    op("OneHot", 9, tail::only_at_the_end, AT_THE_END),
     op("Or", 6, fold::logic, "constants only"),
     op("PRelu", 6, activation::p_relu, "constant slopes"),
     op("Pad", 2, pad::pad, "constant pads; modes constant, edge, reflect, wrap"),
@@ -157,7 +162,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Resize", 10, resize::resize, "constant scales or sizes"),
     op("ReverseSequence", 10, places::reverse_sequence, "constant lengths"),
     op("RotaryEmbedding", 23, attention::rotary, "constant angles"),
-    op("Round", 11, fold::rounding, "constants only"),
+    op("Round", 11, fold::rounding, CONSTANTS_OR_END),
     op("Scatter", 9, places::scatter_elements, "constant positions"),
     op(
         "ScatterElements",
@@ -191,11 +196,17 @@ pub(super) const TABLE: &[Entry] = &[
     op("TensorScatter", 24, places::tensor_scatter, "constant places"),
     op("ThresholdedRelu", 10, activation::unary, ""),
     op("Tile", 6, select::tile, "constant repeats"),
+    op("TopK", 1, tail::only_at_the_end, AT_THE_END),
     op("Transpose", 1, select::transpose, ""),
     op("Trilu", 14, places::triangle, "constant diagonal"),
     op("Unsqueeze", 1, shape::unsqueeze, ""),
     op("Upsample", 6, resize::resize, "constant scales"),
-    op("Where", 9, choice::select, "constant condition, or a comparison at which both sides meet"),
+    op(
+        "Where",
+        9,
+        choice::select,
+        "constant condition, or a comparison at which both sides meet; two numbers at the end of a graph",
+    ),
     op("Xor", 6, fold::logic, "constants only"),
     ml(
         "ArrayFeatureExtractor",
