@@ -1,6 +1,7 @@
 //! Every imported operator against ONNX's own reference evaluator.
 //!
-//! `data/make.py` and `data/make_more.py` write the models and what the evaluator computes for them; here each model is
+//! `data/make.py`, `data/make_more.py` and `data/make_sequences.py` write the models and what the evaluator computes for them, or a
+//! naive form where it has none; here each model is
 //! imported and its graph run in floats. Where the variable `HEPLAN_MODELS` names a folder of
 //! models with a `test.npz` beside them (arrays `x` and `out`), those are compared too.
 
@@ -20,8 +21,8 @@ fn folder() -> PathBuf {
 }
 
 /// All folders of models.
-fn folders() -> [PathBuf; 2] {
-    [folder(), folder().with_file_name("import_more")]
+fn folders() -> [PathBuf; 3] {
+    ["import", "import_more", "import_sequences"].map(|name| folder().with_file_name(name))
 }
 
 fn models(folder: &Path) -> Vec<PathBuf> {

@@ -40,6 +40,11 @@ pub(super) fn numbers(shape: Vec<usize>, values: Vec<f64>) -> Operand {
     Operand::Constant(Rc::new(Array { shape, data: Data::Float(values) }))
 }
 
+/// Truth values as an operand.
+pub(super) fn truths(shape: Vec<usize>, values: Vec<bool>) -> Operand {
+    Operand::Constant(Rc::new(Array { shape, data: Data::Bool(values) }))
+}
+
 impl NodeCx<'_> {
     /// Imports `op` on these operands as a part of this node; its first result.
     pub(super) fn part(

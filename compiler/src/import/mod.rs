@@ -48,6 +48,7 @@ mod pad;
 mod patterns;
 mod places;
 mod pool;
+mod recurrent;
 mod reduce;
 mod refused;
 pub mod registry;

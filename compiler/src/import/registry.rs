@@ -10,7 +10,8 @@ use heplan_onnx::ML_DOMAIN;
 use super::context::{Emitted, NodeCx};
 use super::{
     activation, attention, choice, conv, einsum, elementwise, extremum, fold, loss, matmul, ml,
-    norm, pad, places, pool, reduce, resize, sample, select, shape, softmax, statistics, tail,
+    norm, pad, places, pool, recurrent, reduce, resize, sample, select, shape, softmax, statistics,
+    tail,
 };
 
 /// One operator that is imported.
@@ -58,6 +59,8 @@ const CONSTANTS_OR_END: &str = "constants; encrypted data at the end of a graph,
 const COMPARED: &str =
     "constants, the condition of a Where, and at the end of a graph, by the client";
 
+const RECURRENT: &str = "constant weights and lengths; unrolled, as long as a ring is deep enough";
+
 /// Sorted by domain and name.
 pub(super) const TABLE: &[Entry] = &[
     op("Abs", 6, activation::unary, ""),
@@ -101,6 +104,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Expand", 8, select::expand, "constant shape"),
     op("Flatten", 1, shape::flatten, ""),
     op("Floor", 6, fold::rounding, CONSTANTS_OR_END),
+    op("GRU", 1, recurrent::gru, RECURRENT),
     op("Gather", 1, select::gather, "constant positions"),
     op("GatherElements", 11, places::gather_elements, "constant positions"),
     op("GatherND", 11, places::gather_nd, "constant positions"),
@@ -119,6 +123,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Identity", 1, shape::identity, ""),
     op("InstanceNormalization", 6, statistics::instance, ""),
     op("LRN", 1, statistics::local_response, ""),
+    op("LSTM", 1, recurrent::lstm, RECURRENT),
     op("LayerNormalization", 17, statistics::layer, ""),
     op("LeakyRelu", 6, activation::unary, ""),
     op("Less", 6, choice::compare, COMPARED),
@@ -145,6 +150,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Pad", 2, pad::pad, "constant pads; modes constant, edge, reflect, wrap"),
     op("Pow", 6, elementwise::pow, "constant exponents, or a positive constant base"),
     op("RMSNormalization", 23, statistics::root_mean_square, ""),
+    op("RNN", 1, recurrent::rnn, RECURRENT),
     op("Range", 11, fold::range, "constants only"),
     op("Reciprocal", 6, activation::unary, "data of one sign"),
     op("ReduceL1", 1, reduce::reduce, "constant axes"),

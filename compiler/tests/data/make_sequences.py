@@ -1,0 +1,165 @@
+"""Writes the models of `import_sequences/` as `make.py` writes those of `import/`: recurrent operators,
+control flow, quantised models, transforms.
+
+Expected values of recurrent operators are computed here, one sample and one step at a time, from
+the equations of the ONNX operator documents.
+
+Needs the packages onnx and numpy. Run from any folder: python make_sequences.py
+"""
+
+import os
+import shutil
+
+import numpy as np
+
+import make
+from make import case, n, weight
+
+make.HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "import_sequences")
+make.rng = np.random.default_rng(22)
+make.expected = {}
+
+
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+FUNCTIONS = dict(
+    Sigmoid=lambda v, a, b: sigmoid(v),
+    Tanh=lambda v, a, b: np.tanh(v),
+    Relu=lambda v, a, b: np.maximum(v, 0),
+    Softsign=lambda v, a, b: v / (1 + abs(v)),
+    Affine=lambda v, a, b: a * v + b,
+    ScaledTanh=lambda v, a, b: a * np.tanh(b * v),
+    HardSigmoid=lambda v, a, b: np.clip(a * v + b, 0, 1),
+    LeakyRelu=lambda v, a, b: np.where(v < 0, a * v, v),
+)
+
+
+def one_step(kind, x, h, c, w, r, wb, rb, p, f, before, couple):
+    """One step of one sample: the new hidden state and cell."""
+    H = len(h)
+    part = lambda m, g: m[g * H:(g + 1) * H]
+    pre = lambda g, state: part(w, g) @ x + part(r, g) @ state + part(wb, g) + part(rb, g)
+    if kind == "RNN":
+        return f[0](pre(0, h)), c
+    if kind == "GRU":
+        z, reset = f[0](pre(0, h)), f[0](pre(1, h))
+        if before:
+            new = f[1](part(w, 2) @ x + part(wb, 2) + reset * (part(r, 2) @ h + part(rb, 2)))
+        else:
+            new = f[1](pre(2, reset * h))
+        return (1 - z) * new + z * h, c
+    i = f[0](pre(0, h) + part(p, 0) * c)
+    forget = 1 - i if couple else f[0](pre(2, h) + part(p, 2) * c)
+    cell = forget * c + i * f[1](pre(3, h))
+    o = f[0](pre(1, h) + part(p, 1) * cell)
+    return o * f[2](cell), cell
+
+
+def recurrent(name, kind, steps=3, batch=1, inputs=2, hidden=3, direction="forward", bias=False, lengths=None, start=False,
+              peepholes=False, layout=0, activations=None, alpha=(), beta=(), before=0, couple=0, clip=None, encrypted_start=False):
+    gates = dict(RNN=1, GRU=3, LSTM=4)[kind]
+    directions = 2 if direction == "bidirectional" else 1
+    states = (batch, directions, hidden) if layout else (directions, batch, hidden)
+    c = dict(w=weight(directions, gates * hidden, inputs), r=weight(directions, gates * hidden, hidden))
+    if bias:
+        c["b"] = weight(directions, 2 * gates * hidden)
+    if lengths is not None:
+        c["l"] = np.array(lengths, np.int32)
+    if start and not encrypted_start:
+        c["h"] = weight(*states)
+    if start and kind == "LSTM":
+        c["c"] = weight(*states)
+    if peepholes:
+        c["p"] = weight(directions, 3 * hidden)
+    h_name = "x1" if encrypted_start else "h" if start else ""
+    names = ["x", "w", "r", "b" if bias else "", "l" if lengths is not None else "", h_name]
+    if kind == "LSTM":
+        names += ["c" if start else "", "p" if peepholes else ""]
+    chosen = activations or dict(RNN=["Tanh"], GRU=["Sigmoid", "Tanh"], LSTM=["Sigmoid", "Tanh", "Tanh"])[kind] * directions
+    attributes = dict(hidden_size=hidden, direction=direction)
+    if activations:
+        lists = dict(activation_alpha=list(alpha), activation_beta=list(beta))
+        attributes.update(activations=activations, **{key: value for key, value in lists.items() if value})
+    if layout:
+        attributes["layout"] = 1
+    if before:
+        attributes["linear_before_reset"] = 1
+    if couple:
+        attributes["input_forget"] = 1
+    if clip:
+        attributes["clip"] = clip
+
+    def truth(x, *more):
+        first = more[0] if more else c.get("h", np.zeros(states))
+        cells = c.get("c", np.zeros(states))
+        alphas, betas, all_functions = list(alpha), list(beta), []
+        for name in chosen:
+            a = alphas.pop(0) if name in ("Affine", "ScaledTanh", "HardSigmoid", "LeakyRelu") and alphas else 0.2
+            b = betas.pop(0) if name in ("Affine", "ScaledTanh", "HardSigmoid") and betas else 0.5
+            all_functions.append(lambda v, f=FUNCTIONS[name], a=a, b=b: f(v, a, b))
+        per = len(all_functions) // directions
+        y = np.zeros((steps, directions, batch, hidden))
+        yh, yc = np.zeros((directions, batch, hidden)), np.zeros((directions, batch, hidden))
+        for d in range(directions):
+            own = all_functions[d * per:(d + 1) * per]
+            clipped = [lambda v, g=g: g(np.clip(v, -clip, clip)) if clip else g(v) for g in own]
+            if kind == "LSTM":
+                clipped[2] = own[2]
+            for s in range(batch):
+                h = first[s, d] if layout else first[d, s]
+                cell = cells[s, d] if layout else cells[d, s]
+                length = steps if lengths is None else lengths[s]
+                order = list(range(length))
+                if direction == "reverse" or d == 1:
+                    order.reverse()
+                for t in order:
+                    zero = np.zeros(2 * gates * hidden)
+                    both = c["b"][d] if bias else zero
+                    h, cell = one_step(kind, x[s, t] if layout else x[t, s], h, cell, c["w"][d], c["r"][d], both[:gates * hidden],
+                                       both[gates * hidden:], c["p"][d] if peepholes else np.zeros(3 * hidden), clipped, before, couple)
+                    y[t, d, s] = h
+                yh[d, s], yc[d, s] = h, cell
+        results = [y, yh, yc] if kind == "LSTM" else [y, yh]
+        if layout:
+            results = [results[0].transpose(2, 0, 1, 3)] + [v.transpose(1, 0, 2) for v in results[1:]]
+        return results
+
+    shape = (batch, steps, inputs) if layout else (steps, batch, inputs)
+    outputs = 3 if kind == "LSTM" else 2
+    while names[-1] == "":
+        names.pop()
+    case(name, n(kind, ",".join(names), ",".join(["y", "y1", "y2"][:outputs]), **attributes),
+         [shape, states] if encrypted_start else shape, c, opset=22, outputs=outputs, truth=truth)
+
+
+def recurrences():
+    recurrent("rnn", "RNN")
+    recurrent("rnn_all", "RNN", batch=2, direction="bidirectional", bias=True, lengths=[2, 3], start=True)
+    recurrent("rnn_layout", "RNN", batch=2, bias=True, layout=1, activations=["Relu"])
+    recurrent("rnn_reverse", "RNN", direction="reverse", activations=["ScaledTanh"], alpha=[1.7], beta=[0.6])
+    recurrent("rnn_affine", "RNN", activations=["Affine"], alpha=[0.5], beta=[0.1])
+    recurrent("rnn_clip", "RNN", clip=0.4)
+    recurrent("rnn_encrypted_start", "RNN", start=True, encrypted_start=True)
+    recurrent("gru", "GRU")
+    recurrent("gru_bias", "GRU", bias=True, batch=2)
+    recurrent("gru_before_reset", "GRU", bias=True, before=1)
+    recurrent("gru_all", "GRU", batch=3, direction="bidirectional", bias=True, lengths=[3, 1, 2], start=True, before=1)
+    recurrent("gru_layout", "GRU", batch=2, start=True, layout=1, direction="reverse")
+    recurrent("gru_activations", "GRU", activations=["HardSigmoid", "LeakyRelu"], alpha=[0.3, 0.1], beta=[0.4])
+    recurrent("lstm", "LSTM")
+    recurrent("lstm_bias", "LSTM", bias=True, batch=2, start=True)
+    recurrent("lstm_peepholes", "LSTM", bias=True, peepholes=True, start=True)
+    recurrent("lstm_all", "LSTM", batch=3, direction="bidirectional", bias=True, lengths=[3, 1, 2], start=True, peepholes=True)
+    recurrent("lstm_layout", "LSTM", batch=2, layout=1, direction="bidirectional", start=True)
+    recurrent("lstm_coupled", "LSTM", bias=True, start=True, couple=1)
+    recurrent("lstm_clip", "LSTM", bias=True, clip=0.5, activations=["Sigmoid", "Softsign", "Tanh"])
+
+
+if __name__ == "__main__":
+    shutil.rmtree(make.HERE, ignore_errors=True)
+    os.makedirs(make.HERE)
+    for group in (recurrences,):
+        group()
+    np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)
