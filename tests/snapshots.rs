@@ -117,7 +117,8 @@ fn refused(code: Code) -> Case {
             .output("y", &[6])
             .into(),
         Code::Unsupported => {
-            x().node("Floor", &["x"], "a").node("Ceil", &["a"], "y").output("y", &[1, 6]).into()
+            let steps = x().node("Floor", &["x"], "a").node("Ceil", &["a"], "b");
+            steps.node("Neg", &["b"], "y").output("y", &[1, 6]).into()
         }
         Code::UnknownOperator => one("NoSuchOperator").into(),
         Code::UnsupportedMode => x()
@@ -138,7 +139,10 @@ fn refused(code: Code) -> Case {
             Onnx::new().input("x", &[1, -1]).node("Relu", &["x"], "y").output("y", &[1, -1]).into()
         }
         Code::Calibration => Case { data: Vec::new(), ..square().into() },
-        Code::Approximation => one("Sign").into(),
+        Code::Approximation => {
+            let sign = x().node("Sign", &["x"], "a");
+            sign.node("Neg", &["a"], "y").output("y", &[1, 6]).into()
+        }
         Code::Precision => Case { options: "--precision-bits 35 --log-n 12", ..square().into() },
         Code::Domain => one("Log").into(),
         Code::Costs => Case { options: "--costs c.npz", ..square().into() },
