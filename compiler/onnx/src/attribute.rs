@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::error::AttributeError;
+use crate::error::{AttributeError, OnnxError};
 use crate::external::Folder;
+use crate::graph::Graph;
 use crate::proto;
 use crate::tensor::Tensor;
 
@@ -32,7 +33,11 @@ pub enum AttributeValue {
     Texts(Vec<Bytes>),
     /// Tensors.
     Tensors(Vec<Tensor>),
-    /// A graph, a type or a sparse tensor: named, not read.
+    /// A graph: a branch or a body.
+    Graph(Box<Graph>),
+    /// Inside a function: the attribute of this name of the node that calls it.
+    Reference(String),
+    /// A list of graphs, a type or a sparse tensor: named, not read.
     Opaque(&'static str),
 }
 
@@ -139,16 +144,29 @@ impl Attributes {
         }
     }
 
+    /// One graph.
+    ///
+    /// # Errors
+    /// The attribute is of another kind.
+    pub fn graph(&self, name: &str) -> Result<Option<&Graph>, AttributeError> {
+        match self.values.get(name) {
+            None => Ok(None),
+            Some(AttributeValue::Graph(value)) => Ok(Some(value)),
+            Some(other) => Err(wrong(name, other, "a graph")),
+        }
+    }
+
     /// Reads the attributes of one node; the inner result is a tensor's own complaint, with the
     /// name of the attribute that holds it.
     pub(crate) fn from_proto(
         messages: Vec<proto::AttributeProto>,
         folder: &Folder,
+        graph: &dyn Fn(proto::GraphProto) -> Result<Graph, OnnxError>,
     ) -> Result<Self, AttributesError> {
         let mut values = BTreeMap::new();
         for message in messages {
             let name = message.name.clone().unwrap_or_default();
-            let value = value(message, &name, folder)?;
+            let value = value(message, &name, folder, graph)?;
             if values.insert(name.clone(), value).is_some() {
                 return Err(AttributeError::Duplicate { name }.into());
             }
@@ -168,6 +186,7 @@ impl FromIterator<(String, AttributeValue)> for Attributes {
 pub(crate) enum AttributesError {
     Attribute(AttributeError),
     Tensor { attribute: String, source: crate::error::TensorError },
+    Graph(OnnxError),
 }
 
 impl From<AttributeError> for AttributesError {
@@ -188,6 +207,8 @@ impl AttributeValue {
             Self::Ints(_) => "a list of integers",
             Self::Texts(_) => "a list of strings",
             Self::Tensors(_) => "a list of tensors",
+            Self::Graph(_) => "a graph",
+            Self::Reference(_) => "a reference to a function's attribute",
             Self::Opaque(kind) => kind,
         }
     }
@@ -205,6 +226,7 @@ fn value(
     message: proto::AttributeProto,
     name: &str,
     folder: &Folder,
+    graph: &dyn Fn(proto::GraphProto) -> Result<Graph, OnnxError>,
 ) -> Result<AttributeValue, AttributesError> {
     use proto::attribute_proto::AttributeType as Type;
     let tensor = |t: proto::TensorProto| {
@@ -213,8 +235,8 @@ fn value(
     };
     let number = message.r#type.unwrap_or(0);
     let unknown = AttributeError::UnknownKind { name: name.to_owned(), found: number };
-    if message.ref_attr_name.as_deref().is_some_and(|r| !r.is_empty()) {
-        return Ok(AttributeValue::Opaque("a reference to a function's attribute"));
+    if let Some(reference) = message.ref_attr_name.filter(|r| !r.is_empty()) {
+        return Ok(AttributeValue::Reference(reference));
     }
     Ok(match Type::try_from(number).map_err(|_| unknown.clone())? {
         Type::Undefined => return Err(unknown.into()),
@@ -228,7 +250,9 @@ fn value(
         Type::Tensors => AttributeValue::Tensors(
             message.tensors.into_iter().map(tensor).collect::<Result<_, _>>()?,
         ),
-        Type::Graph => AttributeValue::Opaque("a graph"),
+        Type::Graph => AttributeValue::Graph(Box::new(
+            graph(message.g.unwrap_or_default()).map_err(AttributesError::Graph)?,
+        )),
         Type::Graphs => AttributeValue::Opaque("a list of graphs"),
         Type::SparseTensor => AttributeValue::Opaque("a sparse tensor"),
         Type::SparseTensors => AttributeValue::Opaque("a list of sparse tensors"),

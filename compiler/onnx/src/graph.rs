@@ -3,12 +3,14 @@
 //! Names are exactly those in the file, also empty or repeated ones: whether they make sense is
 //! for the importer to say, which can report all that is wrong at once.
 
+use std::collections::BTreeMap;
+
 use crate::attribute::Attributes;
 use crate::data_type::DataType;
 use crate::proto;
 use crate::tensor::Tensor;
 
-/// The main graph of a model.
+/// The main graph of a model, or a graph that is an attribute of a node.
 #[derive(Debug, Clone)]
 pub struct Graph {
     /// The graph's own name; may be empty.
@@ -42,6 +44,26 @@ pub struct Node {
     pub outputs: Vec<String>,
     /// The attributes.
     pub attributes: Attributes,
+}
+
+/// A function that a model defines for itself: a node with its domain and name stands for its
+/// nodes.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// Its domain.
+    pub domain: String,
+    /// Its name, which is the operator of the nodes that call it.
+    pub name: String,
+    /// Names of its operands within.
+    pub inputs: Vec<String>,
+    /// Names of its results within.
+    pub outputs: Vec<String>,
+    /// Attributes that a call may leave out, with the value that they then have.
+    pub defaults: Attributes,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Versions of the operator sets that its nodes are written in.
+    pub opsets: BTreeMap<String, i64>,
 }
 
 /// A declared input or output.

@@ -27,6 +27,6 @@ pub mod tensor;
 pub use attribute::{AttributeValue, Attributes};
 pub use data_type::{DataType, Kind};
 pub use error::{AttributeError, ExternalError, OnnxError, TensorError};
-pub use graph::{Dimension, Graph, Node, ValueInfo, ValueKind};
+pub use graph::{Dimension, Function, Graph, Node, ValueInfo, ValueKind};
 pub use model::{ML_DOMAIN, ML_OPSETS, Model, OPSETS};
 pub use tensor::{Elements, Tensor};

@@ -12,7 +12,7 @@ use prost::Message;
 use crate::attribute::{Attributes, AttributesError};
 use crate::error::OnnxError;
 use crate::external::Folder;
-use crate::graph::{Graph, Node, ValueInfo};
+use crate::graph::{Function, Graph, Node, ValueInfo};
 use crate::proto;
 use crate::tensor::Tensor;
 
@@ -38,8 +38,8 @@ pub struct Model {
     pub producer: String,
     /// Version of every declared operator domain; the default domain is the empty name.
     pub opsets: BTreeMap<String, i64>,
-    /// Domain and name of the functions that the model defines for itself.
-    pub functions: Vec<(String, String)>,
+    /// The functions that the model defines for itself.
+    pub functions: Vec<Function>,
     /// The main graph.
     pub graph: Graph,
 }
@@ -125,13 +125,15 @@ impl Reader<'_> {
             return Err(self.damaged("it has no graph"));
         };
         let opsets = self.opsets(message.opset_import)?;
-        let function =
-            |f: proto::FunctionProto| (domain_name(f.domain), f.name.unwrap_or_default());
         Ok(Model {
             ir_version,
             producer: message.producer_name.unwrap_or_default(),
             opsets,
-            functions: message.functions.into_iter().map(function).collect(),
+            functions: message
+                .functions
+                .into_iter()
+                .map(|f| self.function(f))
+                .collect::<Result<_, _>>()?,
             graph: self.graph(graph)?,
         })
     }
@@ -175,6 +177,27 @@ impl Reader<'_> {
         Ok(opsets)
     }
 
+    fn function(&self, message: proto::FunctionProto) -> Result<Function, OnnxError> {
+        let name = message.name.unwrap_or_default();
+        let defaults = self.attributes(message.attribute_proto, 0, &name)?;
+        // A function without operators needs no operator sets.
+        let opsets = if message.opset_import.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.opsets(message.opset_import)?
+        };
+        let node = |(index, n)| self.node(index, n);
+        Ok(Function {
+            domain: domain_name(message.domain),
+            name,
+            inputs: message.input,
+            outputs: message.output,
+            defaults,
+            nodes: message.node.into_iter().enumerate().map(node).collect::<Result<_, _>>()?,
+            opsets,
+        })
+    }
+
     fn graph(&self, message: proto::GraphProto) -> Result<Graph, OnnxError> {
         let initialiser = |t: proto::TensorProto| {
             let place = format!("initialiser \"{}\"", t.name.as_deref().unwrap_or_default());
@@ -200,17 +223,7 @@ impl Reader<'_> {
 
     fn node(&self, index: usize, message: proto::NodeProto) -> Result<Node, OnnxError> {
         let name = message.name.unwrap_or_default();
-        let file = || self.file.to_owned();
-        let attributes = Attributes::from_proto(message.attribute, self.folder);
-        let attributes = attributes.map_err(|error| match error {
-            AttributesError::Attribute(source) => {
-                OnnxError::Attribute { file: file(), index, node: name.clone(), source }
-            }
-            AttributesError::Tensor { attribute, source } => {
-                let place = format!("attribute \"{attribute}\" of node {index} \"{name}\"");
-                OnnxError::Tensor { file: file(), place, source }
-            }
-        })?;
+        let attributes = self.attributes(message.attribute, index, &name)?;
         Ok(Node {
             index,
             op_type: message.op_type.unwrap_or_default(),
@@ -219,6 +232,27 @@ impl Reader<'_> {
             outputs: message.output,
             attributes,
             name,
+        })
+    }
+
+    /// The attributes of the node with this index and name, or of a function.
+    fn attributes(
+        &self,
+        messages: Vec<proto::AttributeProto>,
+        index: usize,
+        node: &str,
+    ) -> Result<Attributes, OnnxError> {
+        let file = || self.file.to_owned();
+        let attributes = Attributes::from_proto(messages, self.folder, &|g| self.graph(g));
+        attributes.map_err(|error| match error {
+            AttributesError::Attribute(source) => {
+                OnnxError::Attribute { file: file(), index, node: node.to_owned(), source }
+            }
+            AttributesError::Tensor { attribute, source } => {
+                let place = format!("attribute \"{attribute}\" of node {index} \"{node}\"");
+                OnnxError::Tensor { file: file(), place, source }
+            }
+            AttributesError::Graph(source) => source,
         })
     }
 }

@@ -24,6 +24,7 @@ use heplan_onnx::{ML_DOMAIN, Model, Node, OnnxError, TensorError};
 
 use array::Array;
 use context::{Emitted, NodeCx, Operand, Secret};
+use control::Scope;
 use tail::Ending;
 
 mod activation;
@@ -33,6 +34,7 @@ mod bind;
 mod choice;
 mod compose;
 mod context;
+mod control;
 mod conv;
 mod einsum;
 mod elementwise;
@@ -139,7 +141,9 @@ fn attempt(
     let mut driver = Driver {
         model,
         graph: Graph { name: options.name.clone(), ..Graph::default() },
-        values: BTreeMap::new(),
+        scopes: vec![Scope::default()],
+        inside: Vec::new(),
+        executed: 0,
         initialisers: model.graph.initialisers.iter().map(|t| (t.name(), t)).collect(),
         ends,
         answers: Vec::new(),
@@ -150,7 +154,8 @@ fn attempt(
     };
     driver.bind_inputs(&options.dimensions);
     for &index in order {
-        driver.node(&model.graph.nodes[index], index);
+        let ends = driver.ends.contains(&index);
+        driver.node(&model.graph.nodes[index], ends);
         driver.check_budget(&model.graph.nodes[index])?;
     }
     driver.bind_outputs();
@@ -203,7 +208,12 @@ const MAX_TOTAL: usize = 1 << 28;
 struct Driver<'a> {
     model: &'a Model,
     graph: Graph,
-    values: BTreeMap<String, Operand>,
+    /// The names of the graph, then those of the bodies around the node at hand.
+    scopes: Vec<Scope>,
+    /// The nodes whose bodies the node at hand is in, from the outermost.
+    inside: Vec<origin::Node>,
+    /// Nodes that bodies have run.
+    executed: usize,
     initialisers: BTreeMap<&'a str, &'a heplan_onnx::Tensor>,
     /// Positions of the nodes that the client may compute.
     ends: BTreeSet<usize>,
@@ -231,7 +241,7 @@ impl Driver<'_> {
                     Operand::Unknown
                 }
             };
-            self.values.insert(input.name.clone(), operand);
+            self.define(&input.name, operand);
         }
         if count == 0 {
             self.findings.push(
@@ -241,10 +251,21 @@ impl Driver<'_> {
         }
     }
 
-    /// What a name stands for; weights are decoded when they are first read.
+    fn define(&mut self, name: &str, operand: Operand) {
+        let scope = self.scopes.last_mut().expect("the graph's own scope stays");
+        scope.values.insert(name.to_owned(), operand);
+    }
+
+    /// What a name stands for in the innermost scope that has it; weights of the graph are decoded
+    /// when they are first read.
     fn value(&mut self, name: &str) -> Operand {
-        if let Some(operand) = self.values.get(name) {
-            return operand.clone();
+        for scope in self.scopes.iter().rev() {
+            if let Some(operand) = scope.values.get(name) {
+                return operand.clone();
+            }
+            if scope.function.is_some() {
+                return self.missing(name);
+            }
         }
         let operand = match self.initialisers.get(name).map(|t| Array::from_tensor(t)) {
             Some(Ok(array)) => Operand::Constant(Rc::new(array)),
@@ -252,17 +273,55 @@ impl Driver<'_> {
                 self.findings.push(*finding);
                 Operand::Unknown
             }
+            None if self.scopes.len() > 1 => return self.missing(name),
             None => {
                 let message = format!("initialiser {name:?} is sparse, which is not supported");
                 self.findings.push(Diagnostic::new(Code::UnsupportedType, message));
                 Operand::Unknown
             }
         };
-        self.values.insert(name.to_owned(), operand.clone());
+        self.scopes[0].values.insert(name.to_owned(), operand.clone());
         operand
     }
 
-    fn node(&mut self, node: &Node, index: usize) {
+    /// A name that a body reads and nothing defines.
+    fn missing(&mut self, name: &str) -> Operand {
+        let inside = self.inside.last().map(origin::Node::label).unwrap_or_default();
+        let message = format!("value {name:?} inside {inside} is neither computed nor stored");
+        let finding = Diagnostic::new(Code::MissingValue, message);
+        self.findings.push(finding.help("export the model with its weights"));
+        Operand::Unknown
+    }
+
+    /// The node as messages and origins name it: inside a body by the place of the outermost node.
+    fn place(&self, node: &Node) -> origin::Node {
+        let mut place = origin_of(node);
+        if let Some(outer) = self.inside.first() {
+            place.index = outer.index;
+        }
+        place
+    }
+
+    /// The version of the node's domain: a function's own inside it.
+    fn opset(&self, node: &Node) -> Option<i64> {
+        let function = self.scopes.iter().rev().find_map(|s| s.function.as_ref());
+        match function {
+            Some(opsets) => opsets.get(&node.domain).copied(),
+            None => opset_of(self.model, node),
+        }
+    }
+
+    fn report(&mut self, finding: Diagnostic, node: &Node) {
+        let opset = self.opset(node).unwrap_or(0);
+        let mut finding = pointed(finding, node).at(self.place(node), opset);
+        if !self.inside.is_empty() {
+            let path: Vec<String> = self.inside.iter().map(origin::Node::label).collect();
+            finding = finding.note(format!("inside {}", path.join(", ")));
+        }
+        self.findings.push(finding);
+    }
+
+    fn node(&mut self, node: &Node, ends: bool) {
         let operands: Vec<Option<Operand>> = node
             .inputs
             .iter()
@@ -270,38 +329,47 @@ impl Driver<'_> {
             .collect();
         let results = if operands.iter().flatten().any(|o| matches!(o, Operand::Unknown)) {
             Vec::new()
+        } else if let Some(results) = self.control(node, &operands) {
+            results.unwrap_or_else(|f| self.refused(*f, node))
         } else if let Some(why) = left_out(&operands) {
             vec![Operand::LeftOut(why); node.outputs.len()]
         } else {
-            match self.emit(node, operands, self.ends.contains(&index)) {
+            match self.emit(node, operands, ends) {
                 Ok(mut results) => {
                     results.resize(node.outputs.len(), Operand::LeftOut("an optional result"));
                     results
                 }
-                Err(finding) => {
-                    let opset = opset_of(self.model, node).unwrap_or(0);
-                    self.findings.push(pointed(*finding, node).at(origin_of(node), opset));
-                    Vec::new()
-                }
+                Err(finding) => self.refused(*finding, node),
             }
         };
         let results = results.into_iter().chain(std::iter::repeat(Operand::Unknown));
         for (name, result) in node.outputs.iter().zip(results) {
             if !name.is_empty() {
-                self.values.insert(name.clone(), result);
+                self.define(name, result);
             }
         }
     }
 
-    /// Stops before the matrices of many nodes together exceed the memory of a machine.
-    fn check_budget(&mut self, node: &Node) -> Result<(), Vec<Diagnostic>> {
+    /// Reports a node; it has no results.
+    fn refused(&mut self, finding: Diagnostic, node: &Node) -> Vec<Operand> {
+        self.report(finding, node);
+        Vec::new()
+    }
+
+    /// Counts the entries of new matrices; whether all are too many.
+    fn is_over_budget(&mut self) -> bool {
         for (_, constant) in self.graph.consts.iter().skip(self.counted) {
             if let Constant::Matrix(matrix) = constant {
                 self.non_zeros += matrix.nnz();
             }
             self.counted += 1;
         }
-        if self.non_zeros <= MAX_TOTAL {
+        self.non_zeros > MAX_TOTAL
+    }
+
+    /// Stops before the matrices of many nodes together exceed the memory of a machine.
+    fn check_budget(&mut self, node: &Node) -> Result<(), Vec<Diagnostic>> {
+        if !self.is_over_budget() {
             return Ok(());
         }
         let opset = opset_of(self.model, node).unwrap_or(0);
@@ -314,9 +382,9 @@ impl Driver<'_> {
     fn emit(&mut self, node: &Node, operands: Vec<Option<Operand>>, ends: bool) -> Emitted {
         let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
         let Some(entry) = registry::find(domain, op) else {
-            return Err(self.not_imported(node));
+            return Err(Self::not_imported(node));
         };
-        let Some(opset) = opset_of(self.model, node) else {
+        let Some(opset) = self.opset(node) else {
             let message = format!("the model declares no opset for domain {domain:?}");
             return Err(context::fault(Code::OpsetOutOfRange, message));
         };
@@ -325,7 +393,7 @@ impl Driver<'_> {
             return Err(context::fault(Code::BadNode, message));
         }
         let encrypted = operands.iter().flatten().any(|o| matches!(o, Operand::Secret(_)));
-        let origin = self.graph.origins.node(origin_of(node));
+        let origin = self.graph.origins.node(self.place(node));
         let stored = |name: &String| self.initialisers.get(name.as_str()).map(|t| t.data_type());
         let mut cx = NodeCx {
             node,
@@ -347,15 +415,8 @@ impl Driver<'_> {
         }
     }
 
-    fn not_imported(&self, node: &Node) -> context::Fault {
+    fn not_imported(node: &Node) -> context::Fault {
         let (domain, op) = (&node.domain, &node.op_type);
-        if self.model.functions.iter().any(|f| f.0 == *domain && f.1 == *op) {
-            return context::fault_help(
-                Code::UnsupportedMode,
-                format!("{op} is a function that the model defines for itself"),
-                "inline the model's functions (onnx.inliner.inline_local_functions)",
-            );
-        }
         if !domain.is_empty() && domain != ML_DOMAIN {
             return context::fault_help(
                 Code::UnknownOperator,

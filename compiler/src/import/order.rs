@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
-use heplan_onnx::{Graph, Node};
+use heplan_onnx::{AttributeValue, Graph, Node};
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
 
@@ -108,16 +108,29 @@ fn needed(graph: &Graph, writers: &BTreeMap<&str, usize>) -> BTreeSet<usize> {
     let mut open: Vec<usize> = graph.outputs.iter().filter_map(|o| writer(&o.name)).collect();
     while let Some(index) = open.pop() {
         if needed.insert(index) {
-            open.extend(graph.nodes[index].inputs.iter().filter_map(writer));
+            let reads = reads(&graph.nodes[index]);
+            open.extend(reads.iter().filter_map(|name| writers.get(name).copied()));
         }
     }
     needed
 }
 
+/// The names that a node reads, those that its bodies may take from around them included.
+pub(super) fn reads(node: &Node) -> Vec<&str> {
+    let mut names: Vec<&str> = node.inputs.iter().map(String::as_str).collect();
+    for (_, value) in node.attributes.iter() {
+        if let AttributeValue::Graph(body) = value {
+            names.extend(body.nodes.iter().flat_map(reads));
+            names.extend(body.outputs.iter().map(|o| o.name.as_str()));
+        }
+    }
+    names
+}
+
 /// From the writer of a value to its reader.
 fn edges(graph: &Graph, writers: &BTreeMap<&str, usize>) -> BTreeSet<(usize, usize)> {
     let of = |node: &Node| {
-        let from = node.inputs.iter().filter_map(|name| writers.get(name.as_str()).copied());
+        let from = reads(node).into_iter().filter_map(|name| writers.get(name).copied());
         from.map(|w| (w, node.index)).collect::<Vec<_>>()
     };
     graph.nodes.iter().flat_map(of).collect()

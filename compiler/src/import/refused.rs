@@ -12,9 +12,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("ArgMin", MAXIMUM, "drop it from the export and take the argmin after decryption"),
     ("TopK", MAXIMUM, "drop it from the export and sort after decryption"),
     ("NonMaxSuppression", MAXIMUM, "do it after decryption"),
-    ("If", CONTROL, "export the branch that is used"),
-    ("Loop", CONTROL, "unroll it in the export"),
-    ("Scan", CONTROL, "unroll it in the export"),
     ("Round", STEP, "drop it"),
     ("Floor", STEP, "drop it"),
     ("Ceil", STEP, "drop it"),
@@ -45,7 +42,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 const MAXIMUM: &str = "it compares encrypted values";
 const STATISTICS: &str = "it divides by statistics of encrypted values";
-const CONTROL: &str = "what it runs depends on data";
 const STEP: &str = "it is a step function, which no polynomial follows";
 const ADDRESS: &str = "its positions depend on data";
 const KERNEL: &str = "its kernel is not imported";

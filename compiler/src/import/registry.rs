@@ -9,9 +9,9 @@ use heplan_onnx::ML_DOMAIN;
 
 use super::context::{Emitted, NodeCx};
 use super::{
-    activation, attention, choice, conv, einsum, elementwise, extremum, fold, loss, matmul, ml,
-    norm, pad, places, pool, recurrent, reduce, resize, sample, select, shape, softmax, statistics,
-    tail,
+    activation, attention, choice, control, conv, einsum, elementwise, extremum, fold, loss,
+    matmul, ml, norm, pad, places, pool, recurrent, reduce, resize, sample, select, shape, softmax,
+    statistics, tail,
 };
 
 /// One operator that is imported.
@@ -121,6 +121,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("HardSwish", 14, activation::unary, "older exports are recognised"),
     op("Hardmax", 1, tail::only_at_the_end, AT_THE_END),
     op("Identity", 1, shape::identity, ""),
+    op("If", 1, control::only_by_the_driver, "a condition that folds"),
     op("InstanceNormalization", 6, statistics::instance, ""),
     op("LRN", 1, statistics::local_response, ""),
     op("LSTM", 1, recurrent::lstm, RECURRENT),
@@ -130,6 +131,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("LessOrEqual", 12, choice::compare, COMPARED),
     op("Log", 6, activation::unary, "positive data"),
     op("LogSoftmax", 1, softmax::log, ""),
+    op("Loop", 1, control::only_by_the_driver, "trip count and conditions that fold"),
     op("LpNormalization", 1, statistics::lp, ""),
     op("LpPool", 2, statistics::lp_pool, "p up to 16"),
     op("MatMul", 1, matmul::mat_mul, ""),
@@ -169,6 +171,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("ReverseSequence", 10, places::reverse_sequence, "constant lengths"),
     op("RotaryEmbedding", 23, attention::rotary, "constant angles"),
     op("Round", 11, fold::rounding, CONSTANTS_OR_END),
+    op("Scan", 9, control::only_by_the_driver, "unrolled"),
     op("Scatter", 9, places::scatter_elements, "constant positions"),
     op(
         "ScatterElements",

@@ -108,7 +108,7 @@ pub(super) fn at_the_end(model: &Model, order: &[usize]) -> BTreeSet<usize> {
     let nodes = &model.graph.nodes;
     let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for &index in order {
-        for name in &nodes[index].inputs {
+        for name in super::order::reads(&nodes[index]) {
             readers.entry(name).or_default().push(index);
         }
     }

@@ -11,9 +11,11 @@ import os
 import shutil
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 import make
-from make import case, n, weight
+from make import case, i64, n, weight
 
 make.HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "import_sequences")
 make.rng = np.random.default_rng(22)
@@ -157,9 +159,87 @@ def recurrences():
     recurrent("lstm_clip", "LSTM", bias=True, clip=0.5, activations=["Sigmoid", "Softsign", "Tanh"])
 
 
+def info(name, kind=TensorProto.DOUBLE, shape=None):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def graph(nodes, inputs, outputs, **constants):
+    stored = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    return helper.make_graph(nodes, "body", inputs, [info(o) for o in outputs], initializer=stored)
+
+
+def control():
+    x = (2, 3)
+    yes = graph([n("Mul", "x,two", "a")], [], ["a"], two=np.array(2.0))
+    no = graph([n("Neg", "x", "b")], [], ["b"])
+    for truth in [True, False]:
+        case(f"if_{truth}".lower(), [n("If", "c", "h", then_branch=yes, else_branch=no), n("Add", "h,x")], x, dict(c=np.array(truth)))
+    case("if_on_shape", [n("Shape", "x", "s"), n("Gather", "s,i", "d"), n("Equal", "d,three", "c"), n("If", "c", then_branch=no, else_branch=yes)],
+         x, dict(i=np.array(1), three=np.array(3)))
+    # The body reads `w` from around it, carries `a`, and stacks `a` of every trip.
+    body = graph([n("MatMul", "a,w", "m"), n("Tanh", "m", "out"), n("Identity", "out", "all"), n("Less", "i,two", "go")],
+                 [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("a")], ["go", "out", "all"], two=np.array(2))
+    w = weight(3, 3)
+
+    def trips(x):
+        all_of_them = [x]
+        for _ in range(3):
+            all_of_them.append(np.tanh(all_of_them[-1] @ w))
+        return [all_of_them[-1], np.stack(all_of_them[1:])]
+    case("loop", n("Loop", "m,,x", "y,y1", body=body), x, dict(m=np.array(5), w=w), outputs=2, truth=trips)
+    counted = graph([n("Identity", "c", "go"), n("Cast", "i", "f", to=TensorProto.DOUBLE), n("Mul", "a,f", "t"), n("Add", "t,x", "out")],
+                    [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("a")], ["go", "out"])
+    case("loop_counted", n("Loop", "m,t,x", body=counted), x, dict(m=np.array(3), t=np.array(True)),
+         truth=lambda x: [((x * 0 + x) * 1 + x) * 2 + x])
+    inner = graph([n("Less", "i,one", "first"),
+                   n("If", "first", "out", then_branch=graph([n("Add", "a,x", "p")], [], ["p"]), else_branch=graph([n("Mul", "a,x", "q")], [], ["q"])),
+                   n("Identity", "c", "go")],
+                  [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("a")], ["go", "out"], one=np.array(1))
+    case("loop_around_if", n("Loop", "m,t,x", body=inner), x, dict(m=np.array(2), t=np.array(True)),
+         truth=lambda x: [(x + x) * x])
+    none = graph([n("Identity", "c", "go"), n("Neg", "a", "out")],
+                 [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("a")], ["go", "out"])
+    case("loop_of_no_trips", [n("Loop", "m,t,x", "z", body=none), n("Add", "z,x")], x, dict(m=np.array(4), t=np.array(False)),
+         truth=lambda x: [x + x])
+    step = graph([n("Add", "s,e", "t"), n("Mul", "t,e", "o")], [info("s", shape=[3]), info("e", shape=[3])], ["t", "o"])
+    case("scan", [n("ReduceMean", "x,zero", "s", keepdims=0), n("Scan", "s,x", "y,y1", body=step, num_scan_inputs=1)], (4, 3), dict(zero=i64(0)), outputs=2)
+
+    def turned(x):
+        state, outputs = np.zeros(2), []
+        for t in reversed(range(4)):
+            state = state + x[:, t]
+            outputs.append(state * 2)
+        return [state, np.stack(outputs[::-1], axis=1)]
+    back = graph([n("Add", "s,e", "t"), n("Add", "t,t", "o")], [info("s", shape=[2]), info("e", shape=[2])], ["t", "o"])
+    case("scan_turned", n("Scan", "z,x", "y,y1", body=back, num_scan_inputs=1, scan_input_axes=[1], scan_input_directions=[1], scan_output_axes=[1],
+                          scan_output_directions=[1]), (2, 4), dict(z=np.zeros(2)), outputs=2, truth=turned)
+
+
+def functions():
+    """A function of a function, with an attribute of the call, a default and an operand left out."""
+    soft = helper.make_function("local", "Soft", ["a"], ["b"], [helper.make_node("LeakyRelu", ["a"], ["b"])],
+                                [helper.make_opsetid("", 21)], ["alpha"])
+    soft.node[0].attribute.append(onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="alpha"))
+    call = helper.make_node("Soft", ["m"], ["o"], domain="local")
+    call.attribute.append(onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope"))
+    dense = helper.make_function("local", "Dense", ["v", "w"], ["o"], [n("MatMul", "v,w", "m"), call],
+                                 [helper.make_opsetid("", 21), helper.make_opsetid("local", 1)], [], [helper.make_attribute("slope", 0.25)])
+    nodes = [helper.make_node("Dense", ["x", "p"], ["h"], domain="local", slope=0.5), helper.make_node("Dense", ["h", "q"], ["y"], domain="local")]
+    p, q = weight(3, 4), weight(4, 2)
+    stored = [numpy_helper.from_array(p, "p"), numpy_helper.from_array(q, "q")]
+    main = helper.make_graph(nodes, "functions", [info("x", shape=(2, 3))], [info("y", shape=(2, 2))], initializer=stored)
+    model = helper.make_model(main, functions=[soft, dense], opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("local", 1)])
+    model.ir_version = 10
+    onnx.save(model, os.path.join(make.HERE, "functions.onnx"))
+    x = make.rng.uniform(-1, 1, (2, 3)).round(4)
+    leaky = lambda v, slope: np.where(v < 0, slope * v, v)
+    make.expected["functions.x0"] = x
+    make.expected["functions.y0"] = leaky(leaky(x @ p, 0.5) @ q, 0.25)
+
+
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (recurrences,):
+    for group in (recurrences, control, functions):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)
