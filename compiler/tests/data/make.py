@@ -337,11 +337,18 @@ def errors():
     bad("cycle", [n("Add", "x,b", "a"), n("Relu", "a", "b"), n("Neg", "b")], x)
     bad("defined_twice", [n("Relu", "x"), n("Neg", "x")], x)
     bad("dynamic_weight", n("Conv", "x,x1"), image + [("x1", TensorProto.FLOAT, [2, 2, 3, 3])])
+    branch = helper.make_graph([n("Relu", "x", "b")], "branch", [], [helper.make_tensor_value_info("b", TensorProto.FLOAT, None)])
     bad("if", helper.make_node("If", ["c"], ["y"], name="the_If"), x, consts=dict(c=np.array(True)))
+    bad("if_on_data", [n("ReduceMax", "x", "m", keepdims=0), n("Greater", "m,z", "c"), n("If", "c", then_branch=branch, else_branch=branch)], x,
+        consts=dict(z=np.array(0, np.float32)))
+    go = [helper.make_tensor_value_info(*v) for v in [("i", TensorProto.INT64, []), ("c", TensorProto.BOOL, []), ("a", TensorProto.FLOAT, None)]]
+    again = [n("Neg", "a", "out"), n("ReduceMax", "out", "m", keepdims=0), n("Greater", "m,z", "go")]
+    body = helper.make_graph(again, "body", go, [helper.make_tensor_value_info("go", TensorProto.BOOL, []), helper.make_tensor_value_info("out", TensorProto.FLOAT, None)])
+    bad("loop_on_data", n("Loop", "n,,x", body=body), x, consts=dict(n=np.array(5), z=np.array(0, np.float32)))
     bad("integer_input", n("Relu", "x"), [("x", TensorProto.INT64, [1, 4])])
     bad("missing_value", n("MatMul", "x,w"), x)
     bad("missing_output", n("Relu", "x", "z"), x)
-    body = helper.make_function("own", "Block", ["a"], ["b"], [n("Relu", "a", "b")], [helper.make_opsetid("", 21)])
+    body = helper.make_function("own", "Block", ["a"], ["b"], [n("Floor", "a", "f"), n("Neg", "f", "b")], [helper.make_opsetid("", 21)])
     bad("model_function", helper.make_node("Block", ["x"], ["y"], domain="own"), x, domains=["own"], change=lambda m: m.functions.append(body))
     bad("nan_weight", n("MatMul", "x,w"), x, consts=dict(w=np.where(w == w[1, 1], np.nan, w).astype(np.float32)))
     bad("no_input", n("Relu", "w"), [], consts=dict(w=w))
