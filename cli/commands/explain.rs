@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use heplan_compiler::cost::{self, Costs};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_ir::ckks::Op;
 use heplan_ir::plan::{Inst, Plan};
@@ -12,7 +14,7 @@ use heplan_runtime::error::mnemonic;
 use serde_json::{Value, json};
 
 use super::compile::{self, Wishes};
-use crate::format::Table;
+use crate::format::{Table, time};
 use crate::report;
 use crate::ui::{Outcome, Step, Ui};
 
@@ -66,7 +68,7 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
             last = text;
         }
     }
-    let rows = rows(&made.plan);
+    let rows = rows(&made.plan, &options.wishes.options()?.costs);
     ui.show(&table(&rows));
     ui.say(&format!("\n{}", report::words(&made.report)));
     let mut outcome = report::json(&made.report);
@@ -126,10 +128,13 @@ struct Row {
     diagonals: usize,
     key_switches: usize,
     keys: BTreeSet<u32>,
+    /// Predicted, on one thread.
+    seconds: f64,
 }
 
 impl Row {
-    fn add(&mut self, plan: &Plan, inst: &Inst) {
+    fn add(&mut self, plan: &Plan, inst: &Inst, costs: &Costs) {
+        self.seconds += cost::seconds(inst, plan, costs);
         *self.counts.entry(mnemonic(&inst.op)).or_insert(0) += 1;
         let level = inst.ty.level;
         self.levels = (self.levels.0.max(level), self.levels.1.min(level));
@@ -161,12 +166,13 @@ impl Row {
             "diagonals": self.diagonals,
             "key_switches": self.key_switches,
             "rotations": self.keys.len(),
+            "seconds": self.seconds,
         })
     }
 }
 
 /// One row per origin, in the order of execution.
-fn rows(plan: &Plan) -> Vec<Row> {
+fn rows(plan: &Plan, costs: &Costs) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for inst in plan.insts.iter().filter(|i| !matches!(i.op, Op::Input { .. })) {
         let origin = plan.origins.get(inst.origin as usize).map_or("", String::as_str);
@@ -175,7 +181,7 @@ fn rows(plan: &Plan) -> Vec<Row> {
             rows.push(Row { origin: origin.to_owned(), levels, ..Row::default() });
             rows.len() - 1
         });
-        rows[at].add(plan, inst);
+        rows[at].add(plan, inst, costs);
     }
     rows
 }
@@ -189,6 +195,7 @@ fn table(rows: &[Row]) -> String {
         ">diagonals",
         ">key switches",
         ">rotation keys",
+        ">time",
     ];
     let mut table = Table::new(&heads);
     for row in rows {
@@ -203,6 +210,7 @@ fn table(rows: &[Row]) -> String {
             row.diagonals.to_string(),
             row.key_switches.to_string(),
             row.keys.len().to_string(),
+            time(Duration::from_secs_f64(row.seconds)),
         ]);
     }
     table.render()

@@ -11,9 +11,10 @@ mod work;
 
 use std::collections::BTreeSet;
 
-use heplan_ir::ckks::{Graph, Op, Plain};
+use heplan_ir::ckks::{CtType, Graph, Op, Plain};
+use heplan_ir::constants::ConstPool;
 use heplan_ir::parameters::Parameters;
-use heplan_ir::plan::{KeyKind, KeySpec, required_keys};
+use heplan_ir::plan::{Inst, KeyKind, KeySpec, Plan, required_keys};
 use heplan_ir::transform::{LinearTransform, Split};
 
 pub use file::Measurement;
@@ -111,8 +112,15 @@ impl LinearShape {
 }
 
 /// The work of one operation: at every run, and once more when it runs for the first time.
-fn work_of<V: Copy>(op: &Op<V>, at: &Place, degree: u8, graph: &Graph) -> (Work, Work) {
-    let (consts, batch) = (&graph.consts, graph.parameters.batch());
+fn work_of<V: Copy>(
+    op: &Op<V>,
+    ty: &CtType,
+    consts: &ConstPool,
+    parameters: &Parameters,
+) -> (Work, Work) {
+    let (batch, degree) = (parameters.batch(), ty.degree);
+    let rescale = matches!(op, Op::Rescale { .. });
+    let at = &Place::of(parameters, ty.level + usize::from(rescale));
     let width = 1 << (at.log_n - 1);
     let vector = Work::encode(width) + Work::evaluate(at, width, at.limbs());
     let encode = |plain: &Plain| match plain {
@@ -138,6 +146,14 @@ fn work_of<V: Copy>(op: &Op<V>, at: &Place, degree: u8, graph: &Graph) -> (Work,
         Op::Rescale { .. } => Work::rescale(at, degree),
     };
     (every_run, Work::default())
+}
+
+/// Predicted seconds of one core for one instruction, keys and diagonals at hand.
+///
+/// # Panics
+/// If a constant is missing or of the wrong kind; a verified plan has none such.
+pub fn seconds(inst: &Inst, plan: &Plan, costs: &Costs) -> f64 {
+    costs.seconds(&work_of(&inst.op, &inst.ty, &plan.consts, &plan.parameters).0)
 }
 
 /// What a whole graph costs.
@@ -182,13 +198,11 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
     let key = |k: &KeySpec| Work::expand_key(&Place::of(&graph.parameters, k.level));
     cost.expand_seconds = specs.iter().map(|k| costs.seconds(&key(k))).sum();
     for inst in &graph.insts {
-        let rescale = matches!(inst.op, Op::Rescale { .. });
         let relinearise = matches!(inst.op, Op::Relinearise { .. });
-        let at = Place::of(&graph.parameters, inst.ty.level + usize::from(rescale));
-        let (work, first) = work_of(&inst.op, &at, inst.ty.degree, graph);
+        let (work, first) = work_of(&inst.op, &inst.ty, &graph.consts, &graph.parameters);
         cost.seconds += costs.seconds(&work);
         cost.encode_seconds += costs.seconds(&first);
-        cost.rescales += usize::from(rescale);
+        cost.rescales += usize::from(matches!(inst.op, Op::Rescale { .. }));
         cost.relinearisations += usize::from(relinearise);
         cost.products += usize::from(matches!(inst.op, Op::Mul { .. }));
         cost.rotations += usize::from(matches!(inst.op, Op::Rotate { .. }));

@@ -63,8 +63,15 @@ pub(super) fn store_bits(words: &mut Words, x: __m256d) {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn load_integers(words: &Words) -> __m256d {
+    integers(load(words))
+}
+
+/// Integers below `2^52`, converted.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn integers(words: __m256i) -> __m256d {
     let shifter = _mm256_set1_pd(SHIFTER);
-    _mm256_sub_pd(_mm256_or_pd(load_bits(words), shifter), shifter)
+    _mm256_sub_pd(_mm256_or_pd(_mm256_castsi256_pd(words), shifter), shifter)
 }
 
 /// Integral numbers in `[0, 2^52)`, converted.

@@ -11,10 +11,52 @@
 mod arithmetic;
 mod ntt;
 mod pointwise;
+mod short;
 
-pub(super) use ntt::{Twiddles, forward, forward_sub_from_mul_scalar, inverse, inverse_scaled};
 pub(super) use pointwise::{
     add_assign, add_scalar_assign, inner_product, inner_product_add, inner_products,
     linear_combination, mul, mul_add_assign, mul_assign, mul_scalar_add_assign, mul_scalar_assign,
     neg_assign, reduce_centred, rounded_sum, sub_assign, sub_from_mul_scalar,
 };
+
+use crate::modulus::Modulus;
+
+/// Twiddle factors of one prime, for the transform that suits its size.
+#[derive(Debug)]
+pub(crate) enum Twiddles {
+    /// Four residues to a register.
+    Long(ntt::Twiddles),
+    /// Eight residues to a register.
+    Short(short::Twiddles),
+}
+
+impl Twiddles {
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn new(q: Modulus, roots: &[u64], inverse_roots: &[u64]) -> Self {
+        if q.value() <= short::LARGEST_OF_TRANSFORMS {
+            Self::Short(short::Twiddles::new(q, roots, inverse_roots))
+        } else {
+            Self::Long(ntt::Twiddles::new(q, roots, inverse_roots))
+        }
+    }
+}
+
+/// Declares the transforms; the specification of each is the function of `scalar` of that name.
+macro_rules! transforms {
+    ($($name:ident($($arg:ident: $type:ty),*);)*) => {$(
+        #[target_feature(enable = "avx2,fma")]
+        pub(super) fn $name(q: Modulus, twiddles: &Twiddles, a: &mut [u64] $(, $arg: $type)*) {
+            match twiddles {
+                Twiddles::Long(t) => ntt::$name(q, t, a $(, $arg)*),
+                Twiddles::Short(t) => short::$name(q, t, a $(, $arg)*),
+            }
+        }
+    )*};
+}
+
+transforms! {
+    forward();
+    forward_sub_from_mul_scalar(b: &[u64], s: u64);
+    inverse();
+    inverse_scaled(s: u64);
+}

@@ -86,7 +86,7 @@ impl Half {
 
 impl Twiddles {
     #[target_feature(enable = "avx2,fma")]
-    pub(crate) fn new(q: Modulus, roots: &[u64], inverse_roots: &[u64]) -> Self {
+    pub(super) fn new(q: Modulus, roots: &[u64], inverse_roots: &[u64]) -> Self {
         let log_n = roots.len().trailing_zeros();
         let inverse_n = q.inv(q.reduce_u64(roots.len() as u64));
         let bounds = Bounds::new(q);
@@ -306,7 +306,7 @@ struct Transform<'a> {
 
 /// In-place transform; the specification is `scalar::forward`.
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
+pub(super) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
     let f = Field::new(q);
     let t = Transform { f, half: &twiddles.forward, reduces: &twiddles.forward_reduces };
     let a = quads_mut(a);
@@ -331,7 +331,7 @@ pub(in super::super) fn forward(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) 
 
 /// `a = (b - transform of a) s`.
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn forward_sub_from_mul_scalar(
+pub(super) fn forward_sub_from_mul_scalar(
     q: Modulus,
     twiddles: &Twiddles,
     a: &mut [u64],
@@ -344,13 +344,13 @@ pub(in super::super) fn forward_sub_from_mul_scalar(
 
 /// In-place inverse transform; the specification is `scalar::inverse`.
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
+pub(super) fn inverse(q: Modulus, twiddles: &Twiddles, a: &mut [u64]) {
     inverse_with(q, twiddles, a, [twiddles.inverse_n, twiddles.inverse_n_root]);
 }
 
 /// In-place inverse transform times `s`, which comes with the `1/N` of the last stage.
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn inverse_scaled(q: Modulus, twiddles: &Twiddles, a: &mut [u64], s: u64) {
+pub(super) fn inverse_scaled(q: Modulus, twiddles: &Twiddles, a: &mut [u64], s: u64) {
     let scaled = |w: f64| centred_f64(q, q.mul(q.reduce_i64(w as i64), s));
     let last = [scaled(twiddles.inverse_n), scaled(twiddles.inverse_n_root)];
     inverse_with(q, twiddles, a, last);

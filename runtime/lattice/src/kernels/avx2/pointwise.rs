@@ -11,6 +11,7 @@ use super::arithmetic::{
     Field, Words, centred_f64, load, load_bits, load_integers, quads, quads_mut, store, store_bits,
     store_integers,
 };
+use super::short;
 use crate::modulus::Modulus;
 
 /// Reduced products of two residues that add up before the sum must be reduced:
@@ -18,7 +19,7 @@ use crate::modulus::Modulus;
 const LAZY_TERMS: usize = 8;
 
 /// Words of a limb whose sums stay in the nearest cache while the terms pass by.
-const BLOCK_WORDS: usize = 1 << 10;
+pub(super) const BLOCK_WORDS: usize = 1 << 10;
 
 /// `if a < 0 { b } else { a }` by the sign bits.
 #[inline]
@@ -150,6 +151,9 @@ fn sum_of_products<'a, const ADD: bool>(
     out: &mut [u64],
     pairs: impl Iterator<Item = (&'a [u64], &'a [u64])> + Clone,
 ) {
+    if q.value() <= short::LARGEST_OF_SUMS {
+        return short::sum_of_products::<ADD>(q, out, pairs);
+    }
     let f = Field::new(q);
     for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
         let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
