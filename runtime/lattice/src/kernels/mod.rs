@@ -167,3 +167,35 @@ dispatch! {
     /// The order is part of the specification: every instruction set rounds alike.
     fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
 }
+
+/// Declares kernels for which AVX2 is enough on any processor that has more, and dispatches to them.
+macro_rules! dispatch_narrow {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
+        $(#[$doc])*
+        pub(crate) fn $name(isa: Isa, $($arg: $type),*) {
+            match isa.kind() {
+                Kind::Scalar => scalar::$name($($arg),*),
+                // SAFETY: either `Isa` exists only if the processor has AVX2 and FMA.
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 | Kind::Avx512Ifma => unsafe { avx2::$name($($arg),*) },
+                #[cfg(all(test, target_arch = "x86_64"))]
+                Kind::Modelled => scalar::$name($($arg),*),
+            }
+        }
+    )*};
+}
+
+/// The largest modulus whose residues [`pack`] takes and [`packed_sums`] adds: four products and a carry fit a word.
+pub(crate) const LARGEST_PACKED: u64 = (1 << 31) - 1;
+
+dispatch_narrow! {
+    /// Two residues of at most 32 bits to a word: word `4 i + k` is `a[8 i + k] + 2^32 a[8 i + 4 + k]` for `k < 4`.
+    /// `out` has half the words of `a`.
+    fn pack(out: &mut [u64], a: &[u64]);
+
+    /// `sums[h] += sum of a * b[h]` over the triples, as words modulo `2^64`; all `a` and `b` are [`pack`]ed.
+    fn packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
+
+    /// `a = a mod q` for any words and a modulus up to [`LARGEST_PACKED`].
+    fn reduce_words(q: Modulus, a: &mut [u64]);
+}

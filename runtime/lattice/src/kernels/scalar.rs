@@ -209,3 +209,34 @@ pub(crate) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
         *o = (sum + 0.5) as u64;
     }
 }
+
+pub(crate) fn pack(out: &mut [u64], a: &[u64]) {
+    for (words, residues) in out.chunks_exact_mut(4).zip(a.chunks_exact(8)) {
+        let (low, high) = residues.split_at(4);
+        for ((word, x), y) in words.iter_mut().zip(low).zip(high) {
+            *word = x | y << 32;
+        }
+    }
+}
+
+pub(crate) fn packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]) {
+    let halves = |x: u64| [x & u64::from(u32::MAX), x >> 32];
+    for (h, sum) in sums.into_iter().enumerate() {
+        for (a, b) in triples {
+            let words = a.chunks_exact(4).zip(b[h].chunks_exact(4));
+            for (sum, (a, b)) in sum.chunks_exact_mut(8).zip(words) {
+                for k in 0..4 {
+                    let (x, y) = (halves(a[k]), halves(b[k]));
+                    sum[k] = sum[k].wrapping_add(x[0] * y[0]);
+                    sum[4 + k] = sum[4 + k].wrapping_add(x[1] * y[1]);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn reduce_words(q: Modulus, a: &mut [u64]) {
+    for x in a {
+        *x = q.reduce_u64(*x);
+    }
+}

@@ -97,6 +97,40 @@ proptest! {
     }
 
     #[test]
+    fn packed_sums_agree((m, [a, b, c], _) in operands(), terms in 0..4usize) {
+        let m = if m.value() > super::LARGEST_PACKED { Modulus::new((1 << 31) - 1).unwrap() } else { m };
+        let residues = |limb: &[u64]| -> Vec<u64> { limb.iter().map(|x| x % m.value()).collect() };
+        let [a, b, c] = [&a, &b, &c].map(|limb| residues(limb));
+        let mut packed = [(); 3].map(|()| vec![0; LEN / 2]);
+        for (out, limb) in packed.iter_mut().zip([&a, &b, &c]) {
+            let mut specified = out.clone();
+            scalar::pack(&mut specified, limb);
+            for isa in Isa::with_models() {
+                out.fill(0);
+                super::pack(isa, out, limb);
+                assert_eq!(out, &specified);
+            }
+            for (i, &x) in limb.iter().enumerate() {
+                assert_eq!(specified[i / 8 * 4 + i % 4] >> (i % 8 / 4 * 32) & u64::from(u32::MAX), x);
+            }
+        }
+        let [p, q, r] = &packed;
+        let triples: Vec<(&[u64], [&[u64]; 2])> = [(&p[..], [&q[..], &r[..]]), (&r[..], [&p[..], &q[..]])].into_iter().cycle().take(terms).collect();
+        let limbs = [(&a, [&b, &c]), (&c, [&a, &b])];
+        for half in 0..2 {
+            agree(&a, |isa, out| {
+                let mut other = a.clone();
+                let outs = if half == 0 { [&mut *out, &mut other[..]] } else { [&mut other[..], &mut *out] };
+                super::packed_sums(isa, outs, &triples);
+                super::reduce_words(isa, m, out);
+            }, |i| {
+                let products = limbs.iter().cycle().take(terms).map(|(x, y)| u128::from(x[i]) * u128::from(y[half][i]));
+                (u128::from(a[i]) + products.sum::<u128>()) % u128::from(m.value())
+            });
+        }
+    }
+
+    #[test]
     fn conversions_agree((m, [a, b, c], _) in operands(), target in proptest::sample::select(moduli())) {
         let (from, to) = (m.value() as i128, i128::from(target.value()));
         agree(&b, |isa, out| super::reduce_centred(isa, m, target, out, &a), |i| {
@@ -126,7 +160,17 @@ fn every_length_agrees() {
         let triples = [(&a[..], [&b[..], &c[..]]); 13];
         let terms = [(&a[..], q.value() - 1); 13];
         let weights = [(&a[..], 0.01); 13];
-        let kernels: [Kernel<'_>; 17] = [
+        let word = |k: u64| -> Vec<u64> { (0..len as u64).map(|i| u64::MAX - i * k).collect() };
+        let (full, half) = (word(1), word(3)[..len / 2].to_vec());
+        let packed = [(&half[..], [&half[..], &full[..len / 2]]); 3];
+        let short = moduli().into_iter().find(|q| q.value() <= super::LARGEST_PACKED).unwrap();
+        let kernels: [Kernel<'_>; 20] = [
+            &|isa, out| super::pack(isa, &mut out[..len / 2], &full),
+            &|isa, out| super::packed_sums(isa, [out, &mut full.clone()], &packed),
+            &|isa, out| {
+                out.copy_from_slice(&full);
+                super::reduce_words(isa, short, out)
+            },
             &|isa, out| super::add_assign(isa, q, out, &b),
             &|isa, out| super::sub_assign(isa, q, out, &b),
             &|isa, out| super::neg_assign(isa, q, out),

@@ -19,6 +19,8 @@ pub(super) use pointwise::{
     neg_assign, reduce_centred, rounded_sum, sub_assign, sub_from_mul_scalar,
 };
 
+pub(super) use short::{pack, packed_sums, reduce_words};
+
 use crate::modulus::Modulus;
 
 /// Twiddle factors of one prime, for the transform that suits its size.

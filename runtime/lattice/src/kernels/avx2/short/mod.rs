@@ -8,9 +8,9 @@ mod sums;
 
 pub(super) use ntt::{Twiddles, forward, forward_sub_from_mul_scalar, inverse, inverse_scaled};
 pub(super) use sums::sum_of_products;
+pub(in super::super) use sums::{pack, packed_sums, reduce_words};
 
-/// The largest modulus whose products are added as they are: four of them and a carry stay below `2^64`.
-pub(super) const LARGEST_OF_SUMS: u64 = (1 << 31) - 1;
+pub(super) use super::super::LARGEST_PACKED as LARGEST_OF_SUMS;
 
 /// The largest modulus of a transform: four times a residue stays below `2^32`.
 pub(super) const LARGEST_OF_TRANSFORMS: u64 = (1 << 30) - 1;

@@ -4,8 +4,8 @@
 //! the modulus is taken out of a sum once, when no further product is certain to fit.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_mul_epu32,
-    _mm256_set1_epi64x, _mm256_set1_pd, _mm256_srli_epi64,
+    __m256i, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_mul_epu32, _mm256_or_si256,
+    _mm256_set1_epi64x, _mm256_set1_pd, _mm256_slli_epi64, _mm256_srli_epi64,
 };
 
 use super::super::arithmetic::{
@@ -37,7 +37,7 @@ impl Reducer {
     fn reduce(self, out: &mut [u64]) {
         for o in quads_mut(out) {
             let sum = load(o);
-            let high = integers(_mm256_srli_epi64::<32>(sum));
+            let high = integers(upper(sum));
             let low = integers(_mm256_and_si256(sum, self.low));
             let carried = self.f.mul_factor(high, self.two_32);
             self.f.store_reduced(o, _mm256_add_pd(carried, low));
@@ -104,4 +104,80 @@ fn add_two_products(out: &mut [u64], (a, b): (&[u64], &[u64]), (c, d): (&[u64], 
         );
         store(o, _mm256_add_epi64(load(o), products));
     }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super::super) fn reduce_words(q: Modulus, a: &mut [u64]) {
+    Reducer::new(q).reduce(a);
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super::super) fn pack(out: &mut [u64], a: &[u64]) {
+    let (pairs, _) = quads(a).as_chunks::<2>();
+    for (o, [low, high]) in quads_mut(out).iter_mut().zip(pairs) {
+        store(o, _mm256_or_si256(load(low), _mm256_slli_epi64::<32>(load(high))));
+    }
+}
+
+/// Sixteen words of every sum: a line of each packed operand, so that operands which fall on the same lines of the
+/// nearest cache do not drive each other out half read.
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super::super) fn packed_sums(
+    sums: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+) {
+    let [first, second] = sums;
+    let first = first.as_chunks_mut::<16>().0.iter_mut();
+    for (i, (first, second)) in first.zip(second.as_chunks_mut::<16>().0).enumerate() {
+        let mut left = Line::load(first);
+        let mut right = Line::load(second);
+        for (a, [b, c]) in triples {
+            let range = 8 * i..8 * i + 8;
+            let [a, b, c] = [quads(&a[range.clone()]), quads(&b[range.clone()]), quads(&c[range])];
+            let (low, high) = (load(&a[0]), load(&a[1]));
+            left.add(low, high, load(&b[0]), load(&b[1]));
+            right.add(low, high, load(&c[0]), load(&c[1]));
+        }
+        left.store(first);
+        right.store(second);
+    }
+}
+
+/// Sums of sixteen coefficients, in the order of [`pack`].
+struct Line(__m256i, __m256i, __m256i, __m256i);
+
+impl Line {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn load(words: &[u64; 16]) -> Self {
+        let quads = quads(words);
+        Self(load(&quads[0]), load(&quads[1]), load(&quads[2]), load(&quads[3]))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn store(self, words: &mut [u64; 16]) {
+        let quads = quads_mut(words);
+        store(&mut quads[0], self.0);
+        store(&mut quads[1], self.1);
+        store(&mut quads[2], self.2);
+        store(&mut quads[3], self.3);
+    }
+
+    /// Adds the products of two packed registers each.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn add(&mut self, a: __m256i, b: __m256i, x: __m256i, y: __m256i) {
+        self.0 = _mm256_add_epi64(self.0, _mm256_mul_epu32(a, x));
+        self.1 = _mm256_add_epi64(self.1, _mm256_mul_epu32(upper(a), upper(x)));
+        self.2 = _mm256_add_epi64(self.2, _mm256_mul_epu32(b, y));
+        self.3 = _mm256_add_epi64(self.3, _mm256_mul_epu32(upper(b), upper(y)));
+    }
+}
+
+/// The upper halves of the words.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn upper(x: __m256i) -> __m256i {
+    _mm256_srli_epi64::<32>(x)
 }
