@@ -20,8 +20,9 @@ pub struct Axis {
 /// the gaps that a strided convolution leaves.
 ///
 /// **Invariants** ([`Layout::problems`] lists breaches): the sizes multiply to the number of
-/// elements; places are distinct; `width` is a power of two; with one ciphertext `period` is a
-/// power of two, at most `width`, above every place, and the content repeats every `period` slots;
+/// elements; places are distinct; `width` is a power of two; with one ciphertext `period` is at most
+/// `width`, above every place, and the content repeats every `period` slots (if that does not divide
+/// `width`, which only layouts of inputs do, the last copy is incomplete);
 /// with several ciphertexts `period = width`, meaning no repetition.
 ///
 /// What a slot without an element holds is decided by the operation that wrote it; no reader may
@@ -85,13 +86,10 @@ impl Layout {
         if total != Some(elements) || elements == 0 {
             out.push(format!("axes hold {total:?} elements, the tensor {elements}"));
         }
-        if !self.width.is_power_of_two()
-            || !self.period.is_power_of_two()
-            || self.period > self.width
-        {
+        if !self.width.is_power_of_two() || !(1..=self.width).contains(&self.period) {
             out.push(format!(
-                "period {} and width {} must be powers of two",
-                self.period, self.width
+                "width {} must be a power of two, period {} a number up to it",
+                self.width, self.period
             ));
         }
         let extent = self.axes.iter().try_fold(self.offset, |n, a| {

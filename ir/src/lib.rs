@@ -32,8 +32,8 @@
 //!   said below of a ciphertext's slots holds for each sample's.
 //! - A [**layout**](layout::Layout) gives each element a **place**. Place `g` is slot
 //!   `g mod width` of ciphertext `g / width`.
-//! - The content of a ciphertext repeats with the layout's **period**, a power of two. Repetition
-//!   costs nothing, since an operation acts on all slots at once.
+//! - The content of a ciphertext repeats with the layout's **period**, a power of two (an input's may
+//!   be any number). Repetition costs nothing, since an operation acts on all slots at once.
 //! - A **rotation** by `k` moves slot `(t + k) mod width` to slot `t`.
 //! - A linear map between slots is a [**transform**](transform::LinearTransform): the sum over
 //!   **offsets** `d` of a **diagonal** times the input rotated by `d`. A diagonal stores only the

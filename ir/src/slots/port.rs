@@ -79,7 +79,9 @@ mod tests {
     /// Layouts with gaps, offsets and strides in any order, in one ciphertext or several.
     fn layouts() -> impl Strategy<Value = Layout> {
         let axes = prop::collection::vec((1usize..5, 1usize..3), 1..4).prop_shuffle();
-        (axes, 0usize..6, 0u32..3, 3u32..7).prop_map(|(sizes, offset, spare, log_width)| {
+        let uneven = prop_oneof![Just(0usize), 1usize..9];
+        let shape = (axes, 0usize..6, 0u32..3, 3u32..7, uneven);
+        shape.prop_map(|(sizes, offset, spare, log_width, uneven)| {
             let mut stride = 1;
             let mut axes: Vec<Axis> = sizes
                 .into_iter()
@@ -93,6 +95,9 @@ mod tests {
             let mut layout = Layout { axes, offset, period: 1, width: 1 << log_width };
             let period = layout.extent().next_power_of_two() << spare;
             layout.period = period.min(layout.width);
+            if uneven > 0 && layout.extent() + uneven <= layout.width {
+                layout.period = layout.extent() + uneven;
+            }
             layout
         })
     }
@@ -113,7 +118,8 @@ mod tests {
                 }
             }
             let full: usize = slots.iter().flatten().filter(|&&v| v != 0.0).count();
-            prop_assert_eq!(full, port.elements() * (layout.width / layout.period));
+            let copies = |place: usize| (layout.width - place % layout.width).div_ceil(layout.period);
+            prop_assert_eq!(full, layout.places().into_iter().map(copies).sum::<usize>());
         }
     }
 

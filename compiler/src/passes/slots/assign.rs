@@ -77,7 +77,9 @@ fn prune(mut states: Vec<State>) -> Vec<State> {
         *n += 1;
         *n <= ALIKE
     });
-    states.truncate(BEAM);
+    // What has cost nothing yet is not worse than the rest.
+    let free = states.iter().take_while(|s| s.cost == 0.0).count();
+    states.truncate(free.max(BEAM));
     states
 }
 

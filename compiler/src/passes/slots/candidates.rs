@@ -4,15 +4,32 @@
 //! - *row-major*, dense or with every axis padded to a power of two;
 //! - *gap*: a strided or pooled image stays on the grid of the image that it was computed from, so
 //!   that neighbouring outputs read neighbouring inputs with few distinct offsets;
+//! - *uneven*: an input repeats after a number of slots that is no power of two;
 //! - *multiplexed*: channels fill the gaps of such a grid (Lee et al., ePrint 2021/1688).
 //!
-//! Each comes with every period from the smallest that holds it up to the ciphertext's width.
+//! Each of the others comes with every period from the smallest that holds it up to the ciphertext's width.
 
 use heplan_ir::layout::{Axis, Layout};
 
 /// The candidates for a graph input of this shape.
 pub(super) fn for_input(shape: &[usize], width: usize) -> Vec<Layout> {
-    finish(row_majors(shape), width)
+    let mut out = finish(row_majors(shape), width);
+    let elements = shape.iter().product();
+    out.extend(uneven(elements, width));
+    out
+}
+
+/// Dense layouts whose periods are no powers of two, one for each number of offsets that a map out
+/// of it may take: an odd multiple of that number (`routing::Uneven`). Only a client can write them.
+fn uneven(elements: usize, width: usize) -> impl Iterator<Item = Layout> {
+    let offsets = (2..width.ilog2()).map(|b| 1 << b).take_while(move |&g| 3 * g <= width);
+    offsets.filter_map(move |g: usize| {
+        let turns = elements.div_ceil(g) | 1;
+        let (axes, period) = (vec![Axis { size: elements, stride: 1 }], turns * g);
+        let layout = Layout { axes, offset: 0, period, width };
+        // Fewer than twice the elements, more than two copies: beyond that there is nothing to gain.
+        (turns > 1 && period < 2 * elements && 2 * period < width).then_some(layout)
+    })
 }
 
 /// The candidates for a tensor of `shape` that an affine map computes from tensors of the given

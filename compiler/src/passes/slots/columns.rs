@@ -75,6 +75,10 @@ impl Pooled {
     /// The windows as sums of rotated copies: the places of the sums and the copies, if all windows
     /// have one shape in these places.
     pub(super) fn sums(&self, input: &Placed) -> Option<(Placed, Vec<Run>)> {
+        if !input.layout.period.is_power_of_two() {
+            // The last copy is incomplete, and a window may reach beyond it.
+            return None;
+        }
         let width = input.layout.width as u32;
         let mut shape: Option<Vec<u32>> = None;
         let mut anchors = Vec::with_capacity(self.windows.len());

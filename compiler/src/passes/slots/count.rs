@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use heplan_ir::matrix::SparseMatrix;
 
-use super::routing::{Folding, Placed, route};
+use super::routing::{Folding, Placed, Route};
 use super::source::Source;
 use super::steps::{Arity, Keys, choose, moduli};
 use super::weights::Weights;
@@ -12,7 +12,8 @@ use super::weights::Weights;
 /// Entries looked at per matrix.
 const SAMPLE: usize = 20_000;
 
-/// What the transform of `sources` into `output` costs when the graph has `keys` anyway.
+/// What the transform of `sources` into `output` costs when the graph has `keys` anyway; infinite if
+/// there is no route.
 pub(super) fn cost(sources: &[Source<'_>], output: &Placed, weights: &Weights, keys: &Keys) -> f64 {
     let width = output.layout.width;
     let outputs = output.layout.ciphertexts();
@@ -22,11 +23,14 @@ pub(super) fn cost(sources: &[Source<'_>], output: &Placed, weights: &Weights, k
     for source in sources {
         let input = &source.placed;
         let ciphertexts = input.layout.ciphertexts();
+        let Some(route) = Route::between(&input.layout, &output.layout) else {
+            return f64::INFINITY;
+        };
         let mut seen = vec![false; width * ciphertexts * outputs];
         for r in sampled_rows(source.matrix) {
             let to = output.place(r);
             for (c, _) in source.matrix.row(r) {
-                let landing = route(&input.layout, &output.layout, input.place(c), to);
+                let landing = route.landing(input.place(c), to);
                 let pair = landing.output as usize * ciphertexts + landing.input as usize;
                 let at = pair * width + landing.offset as usize;
                 if !seen[at] {

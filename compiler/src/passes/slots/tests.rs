@@ -7,7 +7,7 @@ use heplan_ir::slots::{Graph as Slots, Op as SlotsOp};
 use heplan_ir::tensor::{Graph, Op};
 use proptest::prelude::*;
 
-use super::routing::Placed;
+use super::routing::{Placed, Route};
 use super::source::Term;
 use super::steps::Keys;
 use super::weights::Weights;
@@ -33,6 +33,15 @@ fn layout(outer: usize, inner: usize) -> impl Strategy<Value = Layout> {
     )
 }
 
+/// Such a layout, or an uneven one of an input.
+fn input_layout(outer: usize, inner: usize) -> impl Strategy<Value = Layout> {
+    let uneven = (outer * inner..WIDTH).prop_map(move |period| {
+        let axes = vec![Axis { size: outer * inner, stride: 1 }];
+        Layout { axes, offset: 0, period, width: WIDTH }
+    });
+    prop_oneof![2 => layout(outer, inner), 1 => uneven]
+}
+
 fn matrix(rows: usize, cols: usize) -> impl Strategy<Value = SparseMatrix> {
     proptest::collection::vec(prop_oneof![Just(0.0f64), -4.0..4.0f64], rows * cols).prop_map(
         move |v| {
@@ -51,12 +60,13 @@ fn rotate(x: &[f64], by: usize) -> Vec<f64> {
 proptest! {
     #[test]
     fn any_map_between_any_layouts_is_the_dense_product(
-        (a, b, out) in (layout(3, 4), layout(2, 5), layout(4, 3)),
+        (a, b, out) in (input_layout(3, 4), input_layout(2, 5), layout(4, 3)),
         (m, n) in (matrix(12, 12), matrix(12, 10)),
         x in proptest::collection::vec(-1.0..1.0f64, 12),
         y in proptest::collection::vec(-1.0..1.0f64, 10),
         price in prop_oneof![Just(0.0), Just(1.0), Just(100.0)],
     ) {
+        prop_assume!([&a, &b].iter().all(|l| Route::between(l, &out).is_some()));
         let terms = [(&m, &a), (&n, &b)].map(|(m, l)| (Term::new(m), Placed::new(l.clone())));
         let built = transform::build(&terms, &out, &Weights::at(3, price), &mut Keys::default());
         let inputs = [spread(&a, &x), spread(&b, &y)].concat();

@@ -5,7 +5,7 @@ use heplan_ir::transform::{Diagonal, LinearTransform, Split};
 
 use super::columns::Run;
 use super::count;
-use super::routing::{Folding, Placed, route};
+use super::routing::{Folding, Placed, Route};
 use super::source::{Source, Term, combinations};
 use super::steps::{Arity, Horner, Keys, all_moduli, choose, moduli};
 use super::weights::Weights;
@@ -97,10 +97,11 @@ fn route_all(sources: &[Source<'_>], output: &Placed) -> (Vec<Entry>, usize) {
     let mut inputs = 0;
     for Source { matrix, placed, .. } in sources {
         let base = u32::try_from(inputs).expect("few ciphertexts");
+        let route = Route::between(&placed.layout, &output.layout).expect("a layout with a route");
         for r in 0..matrix.rows {
             let to = output.place(r);
             entries.extend(matrix.row(r).map(|(c, v)| {
-                let l = route(&placed.layout, &output.layout, placed.place(c), to);
+                let l = route.landing(placed.place(c), to);
                 Entry { key: (l.output, base + l.input, l.offset), slot: l.slot, value: v as f32 }
             }));
         }
