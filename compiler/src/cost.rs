@@ -32,13 +32,60 @@ pub struct Place {
     pub digit_size: usize,
     /// Number of special primes.
     pub special: usize,
+    /// Ciphertext primes that are long.
+    pub long: usize,
+    /// Special primes that are long.
+    pub long_special: usize,
+}
+
+/// Limbs by the size of their primes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limbs {
+    /// Modulo long primes.
+    pub long: usize,
+    /// Modulo short primes.
+    pub short: usize,
+}
+
+impl std::ops::Mul<usize> for Limbs {
+    type Output = Self;
+
+    fn mul(self, times: usize) -> Self {
+        Self { long: self.long * times, short: self.short * times }
+    }
 }
 
 impl Place {
     /// A level of a parameter set.
     pub fn of(parameters: &Parameters, level: usize) -> Self {
         let (digit_size, special) = (parameters.digit_size(), parameters.p().len());
-        Self { log_n: parameters.log_n(), level, digit_size, special }
+        let long = |primes: &[u64]| primes.iter().filter(|&&q| !Self::is_short(q)).count();
+        Self {
+            log_n: parameters.log_n(),
+            level,
+            digit_size,
+            special,
+            long: long(&parameters.q()[..=level]),
+            long_special: long(parameters.p()),
+        }
+    }
+
+    /// Whether a prime is short: four residues fit 32 bits, so that twice as many are at work at a
+    /// time.
+    pub const fn is_short(q: u64) -> bool {
+        q < 1 << 30
+    }
+
+    /// The limbs of the ciphertext primes.
+    pub fn own_limbs(&self) -> Limbs {
+        Limbs { long: self.long, short: self.limbs() - self.long }
+    }
+
+    /// The limbs of the ciphertext and special primes.
+    pub fn wide_limbs(&self) -> Limbs {
+        let own = self.own_limbs();
+        let short = own.short + self.special - self.long_special;
+        Limbs { long: own.long + self.long_special, short }
     }
 
     /// Bytes of a ciphertext of `degree + 1` polynomials.
@@ -122,7 +169,7 @@ fn work_of<V: Copy>(
     let rescale = matches!(op, Op::Rescale { .. });
     let at = &Place::of(parameters, ty.level + usize::from(rescale));
     let width = 1 << (at.log_n - 1);
-    let vector = Work::encode(width) + Work::evaluate(at, width, at.limbs());
+    let vector = Work::encode(width) + Work::evaluate(at, width, at.own_limbs());
     let encode = |plain: &Plain| match plain {
         Plain::Scalar(_) => Work::default(),
         Plain::Vector(_) => vector,
@@ -242,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_key_switch_is_counted_by_limbs() {
-        let at = Place { log_n: 1, level: 3, digit_size: 2, special: 2 };
+        let at = Place { log_n: 1, level: 3, digit_size: 2, special: 2, long: 4, long_special: 2 };
         let work = Work::key_switch(&at);
         // Four inverse transforms, two digits raised to six limbs of which two are there already,
         // and twice two inverse and four forward transforms of the division by P.
@@ -267,7 +314,10 @@ mod tests {
     #[test]
     fn costs_grow_with_the_level_and_hoisting_saves() {
         let costs = Costs::default();
-        let at = |level| Place { log_n: 14, level, digit_size: 2, special: 2 };
+        let at = |level| {
+            let (long, long_special) = (1, 2);
+            Place { log_n: 14, level, digit_size: 2, special: 2, long, long_special }
+        };
         let rotate = |level| costs.seconds(&Work::rotate(&at(level)));
         assert!((1..9).all(|l| rotate(l) < rotate(l + 1)));
         let shape = LinearShape {

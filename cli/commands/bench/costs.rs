@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use heplan_ckks::measure::{Figure, Operation, Shape};
-use heplan_compiler::cost::{Costs, LinearShape, Measurement, Observation, Place, Work};
+use heplan_compiler::cost::{Costs, Limbs, LinearShape, Measurement, Observation, Place, Work};
 use serde_json::json;
 
 use super::operations::Measured;
@@ -12,7 +12,7 @@ use crate::interrupt;
 use crate::ui::{Outcome, Ui};
 
 /// Shapes that costs are fitted to, unless others are asked for: the rings that most plans use.
-pub(super) const SHAPES: [&str; 3] = ["a", "b", "c"];
+pub(super) const SHAPES: [&str; 6] = ["a", "b", "c", "p13", "p14", "p15"];
 
 /// Fits the costs to what was measured on one thread and writes them.
 pub(super) fn write(
@@ -22,7 +22,9 @@ pub(super) fn write(
     outcome: &mut Outcome,
     ui: &Ui,
 ) -> anyhow::Result<()> {
-    let observations: Vec<Observation> = measured.iter().flat_map(observe).collect();
+    let observations: Vec<Vec<Observation>> =
+        measured.iter().map(observe).collect::<Result<_, _>>()?;
+    let observations = observations.concat();
     let costs = Costs::default().fitted(&observations);
     let (largest, rms) = costs.errors(&observations);
     let isa = measured.first().and_then(|m| m.figures.first()).map_or("", |f| f.isa.name());
@@ -42,14 +44,17 @@ pub(super) fn write(
 }
 
 /// What the figures and kernels of a shape say of the costs.
-fn observe(measured: &Measured) -> Vec<Observation> {
+fn observe(measured: &Measured) -> anyhow::Result<Vec<Observation>> {
     let (shape, kernels) = (&measured.shape, &measured.kernels);
-    let at = place(shape);
+    let at = place(shape)?;
     let (digit, special) = (shape.digit_size, shape.special);
     let expand = Work::expand_key(&at) * (1.0 / (at.digits() * at.wide()) as f64);
+    // The kernels are those of the last ciphertext prime: a short one if any is.
+    let long = usize::from(at.long == at.limbs());
+    let one = Limbs { long, short: 1 - long };
     let mut found = vec![
-        Observation { work: Work::transforms(at.degree(), 1), seconds: kernels.forward },
-        Observation { work: Work::transforms(at.degree(), 1), seconds: kernels.inverse },
+        Observation { work: Work::transforms(at.degree(), one), seconds: kernels.forward },
+        Observation { work: Work::transforms(at.degree(), one), seconds: kernels.inverse },
         Observation {
             work: Work::conversions(&at, digit * (at.wide() - digit)),
             seconds: kernels.raise,
@@ -57,34 +62,28 @@ fn observe(measured: &Measured) -> Vec<Observation> {
         Observation { work: Work::conversions(&at, special * at.limbs()), seconds: kernels.lower },
         Observation { work: expand, seconds: kernels.uniform },
     ];
-    let of = |f: &Figure| Some(Observation { work: work(f.operation, shape)?, seconds: f.seconds });
+    let of = |f: &Figure| Some(Observation { work: work(f.operation, &at)?, seconds: f.seconds });
     found.extend(measured.figures.iter().filter(|f| f.threads == 1).filter_map(of));
-    found
+    Ok(found)
 }
 
-fn place(shape: &Shape) -> Place {
-    Place {
-        log_n: shape.log_n,
-        level: shape.limbs - 1,
-        digit_size: shape.digit_size,
-        special: shape.special,
-    }
+/// The top level of a shape.
+fn place(shape: &Shape) -> anyhow::Result<Place> {
+    Ok(Place::of(&shape.parameters()?, shape.limbs - 1))
 }
 
 /// What the model says of an operation; nothing of the client's.
-fn work(operation: Operation, shape: &Shape) -> Option<Work> {
-    let at = place(shape);
-    let below = Place { level: at.level - 1, ..at };
+fn work(operation: Operation, at: &Place) -> Option<Work> {
+    let below = &Place { level: at.level - 1, long: at.long.min(at.level), ..*at };
+    let width = at.degree() / 2;
     Some(match operation {
-        Operation::Encode => {
-            Work::encode(shape.width()) + Work::evaluate(&at, shape.width(), at.limbs())
-        }
-        Operation::Add => Work::add(&at, 1),
-        Operation::MulPlain => Work::multiply_plain(&at),
-        Operation::MulRelin => Work::multiply(&at) + Work::relinearise(&at),
-        Operation::Rescale => Work::rescale(&at, 1),
-        Operation::Rotate => Work::rotate(&at),
-        Operation::RotateHoisted8 => Work::rotate_many(&at, 8),
+        Operation::Encode => Work::encode(width) + Work::evaluate(at, width, at.own_limbs()),
+        Operation::Add => Work::add(at, 1),
+        Operation::MulPlain => Work::multiply_plain(at),
+        Operation::MulRelin => Work::multiply(at) + Work::relinearise(at),
+        Operation::Rescale => Work::rescale(at, 1),
+        Operation::Rotate => Work::rotate(at),
+        Operation::RotateHoisted8 => Work::rotate_many(at, 8),
         Operation::Linear(matrix) => {
             let linear = LinearShape {
                 inputs: 1,
@@ -95,8 +94,8 @@ fn work(operation: Operation, shape: &Shape) -> Option<Work> {
                 period: matrix.period(),
                 scalar: false,
             };
-            let fold = Work::rotate(&below) + Work::add(&below, 1);
-            Work::linear(&at, &linear) + Work::rescale(&at, 1) + fold * matrix.folds().len() as f64
+            let fold = Work::rotate(below) + Work::add(below, 1);
+            Work::linear(at, &linear) + Work::rescale(at, 1) + fold * matrix.folds().len() as f64
         }
         Operation::NttForward
         | Operation::NttInverse

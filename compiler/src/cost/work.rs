@@ -1,11 +1,13 @@
 //! What operations consist of: how much of every elementary operation they take.
 //!
+//! Modulo short primes transforms and sums of products take less than half the time (`lattice::kernels`).
+//!
 //! Counts follow the key switching of Han and Ki (ePrint 2019/688) and the double hoisting of Bossuat et al.
 //! (ePrint 2020/1203).
 
 use std::ops::{Add, AddAssign, Mul};
 
-use super::{LinearShape, Place};
+use super::{Limbs, LinearShape, Place};
 
 /// Declares the elementary operations once: their counts in [`Work`], their seconds in [`Costs`].
 macro_rules! elementary {
@@ -25,6 +27,11 @@ macro_rules! elementary {
         pub(super) const TERMS: usize = [$(stringify!($name)),*].len();
 
         impl Work {
+            /// Combines two counts of every kind.
+            fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+                Self { $($name: f(self.$name, other.$name)),* }
+            }
+
             /// The counts in the order of their declaration.
             pub(super) fn terms(&self) -> [f64; TERMS] {
                 [$(self.$name),*]
@@ -46,8 +53,10 @@ macro_rules! elementary {
 }
 
 elementary! {
-    /// Number-theoretic transforms: `n·log2 n` per limb of n coefficients.
+    /// Number-theoretic transforms modulo long primes: `n·log2 n` per limb of n coefficients.
     transform,
+    /// The same modulo short primes ([`Place::is_short`]).
+    short_transform,
     /// Base conversion: per coefficient, source prime and target prime.
     convert,
     /// Modular products of limbs that are at hand, per coefficient.
@@ -56,8 +65,12 @@ elementary! {
     addition,
     /// Products of a digit with a key, which comes from memory, per coefficient.
     key_product,
+    /// The same modulo short primes.
+    short_key_product,
     /// Products of an encoded diagonal with a rotated operand, per coefficient.
     diagonal,
+    /// The same modulo short primes.
+    short_diagonal,
     /// Complex transform and rounding of a plaintext: `n·log2 n` of its n coefficients.
     encode,
     /// Expansion of a key from its seed when it is first used, per coefficient.
@@ -73,10 +86,14 @@ impl Costs {
 }
 
 impl Work {
-    /// Transforms of so many limbs of `n` coefficients.
-    pub fn transforms(n: usize, limbs: usize) -> Self {
-        let n = n as f64;
-        Self { transform: limbs as f64 * n * n.log2(), ..Self::default() }
+    /// Transforms of limbs of `n` coefficients.
+    pub fn transforms(n: usize, limbs: Limbs) -> Self {
+        let each = n as f64 * (n as f64).log2();
+        Self {
+            transform: limbs.long as f64 * each,
+            short_transform: limbs.short as f64 * each,
+            ..Self::default()
+        }
     }
 
     /// Base conversions of so many pairs of a source and a target prime.
@@ -97,8 +114,9 @@ impl Work {
     /// Digit decomposition and raising to the extended basis.
     pub fn decompose(at: &Place) -> Self {
         let (limbs, wide) = (at.limbs(), at.wide());
-        // Every limb goes back once, and every digit forward over the limbs that it lacks.
-        let transforms = limbs + (at.digits() * wide - limbs);
+        // Every limb goes back once, and every digit forward over the limbs that it lacks: in all as
+        // if every digit went over all.
+        let transforms = at.wide_limbs() * at.digits();
         let sizes = (0..at.digits()).map(|d| at.digit_size.min(limbs - d * at.digit_size));
         let pairs = sizes.map(|size| size * (wide - size)).sum();
         Self::transforms(at.degree(), transforms) + Self::conversions(at, pairs)
@@ -106,14 +124,18 @@ impl Work {
 
     /// Inner product of a decomposition with a key, in the extended basis.
     pub fn inner_product(at: &Place) -> Self {
-        let key_product = (2 * at.digits() * at.wide()) as f64 * at.n();
-        Self { key_product, ..Self::default() }
+        let Limbs { long, short } = at.wide_limbs() * (2 * at.digits());
+        Self {
+            key_product: long as f64 * at.n(),
+            short_key_product: short as f64 * at.n(),
+            ..Self::default()
+        }
     }
 
     /// Division of one polynomial by the special modulus.
     pub fn mod_down(at: &Place) -> Self {
         let (limbs, special) = (at.limbs(), at.special);
-        Self::transforms(at.degree(), limbs + special)
+        Self::transforms(at.degree(), at.wide_limbs())
             + Self::conversions(at, limbs * special)
             + Self::products(at, limbs)
     }
@@ -153,7 +175,7 @@ impl Work {
 
     /// Rescale of a ciphertext of `degree + 1` polynomials.
     pub fn rescale(at: &Place, degree: u8) -> Self {
-        let each = Self::transforms(at.degree(), at.limbs())
+        let each = Self::transforms(at.degree(), at.own_limbs())
             + Self::conversions(at, at.level)
             + Self::products(at, at.level);
         each * (f64::from(degree) + 1.0)
@@ -170,17 +192,20 @@ impl Work {
         Self { encode: size * size.log2(), ..Self::default() }
     }
 
-    /// Evaluation of a plaintext that repeats after `period` slots over `limbs` primes: a transform of its subring.
-    pub fn evaluate(at: &Place, period: usize, limbs: usize) -> Self {
+    /// Evaluation of a plaintext that repeats after `period` slots over some primes: a transform of its subring.
+    pub fn evaluate(at: &Place, period: usize, limbs: Limbs) -> Self {
         Self::transforms((2 * period).max(SMALLEST_SUBRING).min(at.degree()), limbs)
     }
 
     /// A linear map with double hoisting whose diagonals are encoded as coefficients.
     pub fn linear(at: &Place, shape: &LinearShape) -> Self {
-        let wide = at.wide();
+        let (wide, Limbs { long, short }) = (at.wide(), at.wide_limbs());
         let decompositions = if shape.babies == 0 { 0 } else { shape.inputs };
-        let diagonal =
-            Self { diagonal: (2 * wide) as f64 * at.n(), ..Self::evaluate(at, shape.period, wide) };
+        let diagonal = Self {
+            diagonal: (2 * long) as f64 * at.n(),
+            short_diagonal: (2 * short) as f64 * at.n(),
+            ..Self::evaluate(at, shape.period, at.wide_limbs())
+        };
         let moved = Self::additions(at, 4 * wide);
         Self::decompose(at) * decompositions as f64
             + (Self::inner_product(at) + moved) * shape.babies as f64
@@ -216,16 +241,7 @@ impl Add for Work {
 
 impl AddAssign for Work {
     fn add_assign(&mut self, other: Self) {
-        let Self { transform, convert, product, addition, key_product, diagonal, encode, expand } =
-            other;
-        self.transform += transform;
-        self.convert += convert;
-        self.product += product;
-        self.addition += addition;
-        self.key_product += key_product;
-        self.diagonal += diagonal;
-        self.encode += encode;
-        self.expand += expand;
+        *self = self.zip(other, |a, b| a + b);
     }
 }
 
@@ -233,15 +249,6 @@ impl Mul<f64> for Work {
     type Output = Self;
 
     fn mul(self, times: f64) -> Self {
-        Self {
-            transform: self.transform * times,
-            convert: self.convert * times,
-            product: self.product * times,
-            addition: self.addition * times,
-            key_product: self.key_product * times,
-            diagonal: self.diagonal * times,
-            encode: self.encode * times,
-            expand: self.expand * times,
-        }
+        self.zip(self, |a, _| a * times)
     }
 }

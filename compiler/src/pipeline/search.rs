@@ -12,11 +12,12 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
 use heplan_ir::{ckks, slots};
+use rayon::prelude::*;
 
 use super::observer::{Observer, Stage};
 use super::tensors::Real;
 use super::{CompileError, watch};
-use crate::cost::{self, Cost, Work};
+use crate::cost::{self, Cost, Limbs, Work};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::passes;
@@ -24,6 +25,8 @@ use crate::report::Quality;
 
 /// Waterline scales that are tried, in bits.
 const SCALES: std::ops::RangeInclusive<u32> = 20..=45;
+/// The scale that most plans come to, in bits.
+const TYPICAL_SCALE_BITS: u32 = 27;
 /// Slots hold numbers of magnitude about one; calibration does not see every input, so they may
 /// grow by this many bits before they leave the modulus.
 const HEADROOM_BITS: u32 = 3;
@@ -42,7 +45,11 @@ pub(super) struct Lowered {
 
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
 /// stored, sent and read.
-pub(super) const USUAL_KEY_PRICE: f64 = 1.5e-9;
+pub(super) const USUAL_KEY_PRICE: f64 = 2.5e-9;
+
+/// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
+/// by counting, so that the best layout for a price may be found at one near it.
+const NEARBY: [f64; 2] = [0.6, 1.6];
 
 /// Lays the tensors of `real` out in a ring.
 fn lay_out(
@@ -52,7 +59,7 @@ fn lay_out(
     key_price: f64,
 ) -> passes::slots::Lowered {
     let n = 1 << log_n;
-    let limb = options.costs.seconds(&Work::transforms(n, 1));
+    let limb = options.costs.seconds(&Work::transforms(n, Limbs { long: 0, short: 1 }));
     let read = options.costs.expand * n as f64;
     let carried = key_price * (n * PRIME_BITS / 8) as f64;
     passes::slots::lower(&real.graph, &real.ports, n / 2 / batch, (read + carried) / limb)
@@ -169,13 +176,14 @@ impl<'a> Ring<'a> {
     ) -> Self {
         let key_price = USUAL_KEY_PRICE;
         let lowered = lay_out(real, (log_n, batch), options, key_price);
-        Self { real, log_n, batch, depth: real.depth(), options, judge, key_price, lowered }
+        let ring =
+            Self { real, log_n, batch, depth: real.depth(), options, judge, key_price, lowered };
+        ring.best_nearby()
     }
 
     /// The same ring with other layouts and steps, for which bytes of keys have another price.
     pub(super) fn at_price(&self, key_price: f64) -> Self {
-        let lowered = lay_out(self.real, (self.log_n, self.batch), self.options, key_price);
-        Self { key_price, lowered, ..*self }
+        Self { key_price, lowered: self.laid_out(key_price), ..*self }
     }
 
     /// The next ring, at the same price of keys.
@@ -185,8 +193,33 @@ impl<'a> Ring<'a> {
         allowed.then(|| {
             let ring = (log_n, self.batch);
             let lowered = lay_out(self.real, ring, self.options, self.key_price);
-            Self { log_n, lowered, ..*self }
+            Self { log_n, lowered, ..*self }.best_nearby()
         })
+    }
+
+    fn laid_out(&self, key_price: f64) -> passes::slots::Lowered {
+        lay_out(self.real, (self.log_n, self.batch), self.options, key_price)
+    }
+
+    /// The ring with the layouts that are cheapest among those found at prices near its own.
+    fn best_nearby(self) -> Self {
+        if self.width() == 1 {
+            return self;
+        }
+        let near = |factor: &f64| Self { lowered: self.laid_out(factor * self.key_price), ..self };
+        let mut rings: Vec<Self> = NEARBY.par_iter().map(near).collect();
+        rings.insert(0, self);
+        // A ring that carries nothing at any scale is told later, when it is searched.
+        let weight = |ring: &Self| ring.estimate().map_or(f64::INFINITY, |cost| ring.weight(&cost));
+        let weights: Vec<f64> = rings.par_iter().map(weight).collect();
+        let best = (0..rings.len()).min_by(|&a, &b| weights[a].total_cmp(&weights[b]));
+        rings.swap_remove(best.expect("there is a ring"))
+    }
+
+    /// What a plan costs, in seconds of its first run, with the price of its keys.
+    fn weight(&self, cost: &Cost) -> f64 {
+        let once = cost.encode_seconds + cost.expand_seconds;
+        cost.seconds + once + self.key_price * cost.key_bytes as f64
     }
 
     /// Base-2 logarithm of the ring dimension.
@@ -247,20 +280,18 @@ impl<'a> Ring<'a> {
         Ok(Ok(best.lowered))
     }
 
-    /// The cost at the largest scale, which precision may let come down.
+    /// The cost at a typical scale; precision decides later which one it takes.
     pub(super) fn estimate(&self) -> Result<Cost, CompileError> {
-        match scales(self.log_n, self.depth, self.options).next() {
-            Some(largest) => Ok(self.cheapest(largest)?.0),
-            None => Err(too_deep(self.depth, self.options).into()),
-        }
+        let mut scales = scales(self.log_n, self.depth, self.options);
+        let Some(largest) = scales.next() else {
+            return Err(too_deep(self.depth, self.options).into());
+        };
+        let scale = scales.find(|&s| s <= TYPICAL_SCALE_BITS).unwrap_or(largest);
+        Ok(self.cheapest(scale)?.0)
     }
 
     /// Lowers at one scale under the parameters that make it cheapest.
     pub(super) fn cheapest(&self, scale_bits: u32) -> Result<(Cost, ckks::Graph), CompileError> {
-        let weight = |cost: &Cost| {
-            let once = cost.encode_seconds + cost.expand_seconds;
-            cost.seconds + once + self.key_price * cost.key_bytes as f64
-        };
         let mut cheapest: Option<(Cost, ckks::Graph)> = None;
         for parameters in candidates(self.log_n, self.depth, scale_bits) {
             let parameters = parameters
@@ -269,7 +300,7 @@ impl<'a> Ring<'a> {
             let lowered = passes::ckks::lower(&self.lowered.graph, &parameters, scale_bits)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
             let cost = cost::plan_cost(&lowered, &self.options.costs);
-            if cheapest.as_ref().is_none_or(|c| weight(&cost) < weight(&c.0)) {
+            if cheapest.as_ref().is_none_or(|c| self.weight(&cost) < self.weight(&c.0)) {
                 cheapest = Some((cost, lowered));
             }
         }

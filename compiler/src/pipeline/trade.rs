@@ -15,7 +15,8 @@ use crate::options::{Objective, Options};
 use crate::report::Trade;
 
 /// The prices that are tried, as multiples of the usual one.
-const LADDER: [f64; 6] = [4.0, 16.0, 40.0, 100.0, 250.0, 1000.0];
+const LADDER: [f64; 12] =
+    [3.0, 8.0, 14.0, 20.0, 28.0, 40.0, 64.0, 100.0, 160.0, 250.0, 500.0, 1000.0];
 /// Rungs that are looked at only to show them.
 const SHOWN: usize = 2;
 /// How much slower than the fastest plan one with small keys may be.

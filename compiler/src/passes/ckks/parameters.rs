@@ -5,7 +5,8 @@
 //!
 //! *How*: `q_0` holds the outputs with their headroom, the rescaling primes lie as near to the
 //! waterline scale as primes allow, alternating around it, so that scales drift least. For every
-//! digit size the special primes are the fewest of at most 50 bits that exceed the largest digit
+//! digit size the special primes are the fewest of at most 50 bits (and once more of at most 30, which
+//! are quicker) that exceed the largest digit
 //! by two bits, and by up to six where they are not more for it and security allows: the noise of a
 //! key switch falls below that of a rescale (hybrid key switching: Han and Ki, ePrint 2019/688), so
 //! that the scale, which every level pays for, can be smaller.
@@ -30,6 +31,9 @@ const MARGIN_BITS: f64 = 2.0;
 /// And at most.
 const WIDE_MARGIN_BITS: f64 = 6.0;
 
+/// Bits of short primes, whose transforms and products take less than half the time.
+const SHORT_BITS: u32 = 30;
+
 /// The largest digit size that is tried.
 const MAX_DIGIT_SIZE: usize = 6;
 
@@ -51,12 +55,19 @@ pub fn candidates(
     headroom_bits: u32,
 ) -> Vec<Parameters> {
     let Some(q) = chain(log_n, depth, waterline_bits, headroom_bits) else { return Vec::new() };
-    let mut sets: Vec<Parameters> = (1..=MAX_DIGIT_SIZE.min(q.len()))
-        .filter_map(|digit_size| {
-            let p = special(log_n, &q, digit_size)?;
-            Parameters::new(ParametersLiteral { log_n, q: q.clone(), p, digit_size }).ok()
-        })
-        .collect();
+    let mut sets: Vec<Parameters> = Vec::new();
+    for digit_size in 1..=MAX_DIGIT_SIZE.min(q.len()) {
+        for most_bits in [MAX_PRIME_BITS, SHORT_BITS] {
+            let literal = special(log_n, &q, digit_size, most_bits).map(|p| ParametersLiteral {
+                log_n,
+                q: q.clone(),
+                p,
+                digit_size,
+            });
+            let set = literal.and_then(|l| Parameters::new(l).ok());
+            sets.extend(set.filter(|set| !sets.contains(set)));
+        }
+    }
     let costs = Costs::default();
     sets.sort_by(|a, b| weight(&costs, a).total_cmp(&weight(&costs, b)));
     sets
@@ -117,23 +128,24 @@ fn chain(log_n: u32, depth: usize, waterline_bits: u32, headroom_bits: u32) -> O
     (q.len() == depth + 1).then_some(q)
 }
 
-/// The fewest special primes of about equal size for a digit size.
-fn special(log_n: u32, q: &[u64], digit_size: usize) -> Option<Vec<u64>> {
+/// The fewest special primes of about equal size, of at most so many bits, for a digit size.
+fn special(log_n: u32, q: &[u64], digit_size: usize, most_bits: u32) -> Option<Vec<u64>> {
     let bits = |primes: &[u64]| primes.iter().map(|&q| (q as f64).log2()).sum::<f64>();
     let digit = q.chunks(digit_size).map(bits).fold(0.0, f64::max);
-    let fewest = ((digit + MARGIN_BITS - 0.05).ceil() as u32).div_ceil(MAX_PRIME_BITS);
+    let fewest = ((digit + MARGIN_BITS - 0.05).ceil() as u32).div_ceil(most_bits);
     // What neither security nor the number of primes has against.
     let allowed = max_log_qp(log_n)? - bits(q) - 0.1;
-    let most = allowed.min(f64::from(fewest * MAX_PRIME_BITS)).floor();
+    let most = allowed.min(f64::from(fewest * most_bits)).floor();
     let needed = (digit + WIDE_MARGIN_BITS).min(most).max(digit + MARGIN_BITS);
     let mut taken: BTreeSet<u64> = q.iter().copied().collect();
     // A hundredth of a bit is what primes near a power miss it by.
     let total = (needed - 0.05).ceil() as u32;
-    let count = total.div_ceil(MAX_PRIME_BITS);
+    let count = total.div_ceil(most_bits);
     let mut p = Vec::new();
     for i in 0..count {
         let each = total / count + u32::from(i < total % count);
-        let prime = near_power(each, log_n).find(|p| !taken.contains(p))?;
+        let prime = near_power(each, log_n)
+            .find(|p| !taken.contains(p) && (most_bits != SHORT_BITS || Place::is_short(*p)))?;
         taken.insert(prime);
         p.push(prime);
     }

@@ -58,7 +58,7 @@ pub(super) fn cost(sources: &[Source<'_>], output: &Placed, weights: &Weights, k
         .sum();
     steps.cost
         + sources.iter().map(|s| s.cost(weights, keys)).sum::<f64>()
-        + weights.diagonal * diagonals as f64
+        + weights.diagonal(folding.unfolded as f64 / width as f64) * diagonals as f64
         + folds
         + weights.input * inputs as f64
         + weights.output * outputs as f64

@@ -17,8 +17,10 @@ pub(super) struct Weights {
     pub(super) turn: f64,
     /// A rotation of the result, one level lower: a fold, or a hop of Horner's rule.
     pub(super) fold: f64,
-    /// Encoding a diagonal and multiplying by it.
-    pub(super) diagonal: f64,
+    /// Multiplying by a diagonal of one slot's period.
+    diagonal: f64,
+    /// Evaluating a diagonal of the longest period.
+    evaluation: f64,
     /// Carrying one more key for the operand's level: its bytes are read, expanded and shipped.
     pub(super) key: f64,
     /// The same for the result's level.
@@ -37,7 +39,8 @@ impl Weights {
         let special = limbs.min(3.0);
         let digits = (limbs / special).ceil();
         let extended = limbs + special;
-        let product = 0.25;
+        // A product with a key, which comes from memory; one with a diagonal, which does not.
+        let (product, near) = (0.65, 0.15);
         let inner = 2.0 * digits * extended * product;
         let mod_up = digits * extended;
         let mod_down = 2.0 * extended;
@@ -46,15 +49,21 @@ impl Weights {
         let low_digits = (fewer / special).ceil();
         Self {
             level,
-            baby: inner + 2.0 * extended * product,
+            baby: inner + extended,
             giant: mod_up + inner + mod_down / 2.0,
             turn: mod_up + inner + mod_down,
             fold: (low_digits * lower + 2.0 * low_digits * lower * product) + 2.0 * lower,
-            diagonal: 1.2 * extended + 1.0,
+            diagonal: 2.0 * extended * near,
+            evaluation: extended,
             key: key * digits * extended,
             low_key: key * low_digits * lower,
             input: mod_up,
             output: mod_down + 2.0 * limbs,
         }
+    }
+
+    /// Evaluating a diagonal that repeats after `share` of a ciphertext, and multiplying by it.
+    pub(super) fn diagonal(&self, share: f64) -> f64 {
+        self.diagonal + self.evaluation * share
     }
 }

@@ -173,8 +173,8 @@ impl Bench {
         let Self { context, secret, keyless, scale, values, encoded, plain, .. } = self;
         let (ring, x) = (context.ring(), &self.ciphertext);
         let level = x.level();
-        let table = ring.table(Prime::Q(0));
-        let mut limb = plain.limb(0).to_vec();
+        let table = ring.table(Prime::Q(level));
+        let mut limb = plain.limb(level).to_vec();
         Ok(match operation {
             Operation::NttForward => done(move || {
                 table.forward(&mut limb);

@@ -34,7 +34,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Measures the kernels on the first prime and the first digit of a context.
+    /// Measures the kernels on the last ciphertext prime, which is like most of them, and the first digit of a context.
     ///
     /// The caller sees to it that the thread pool in use has one thread.
     pub fn measure(context: &Context, budget: Budget) -> Self {
@@ -52,8 +52,10 @@ impl Kernels {
             };
             (0..ROUNDS).map(|_| median()).fold(f64::INFINITY, f64::min)
         };
-        let random = |tag| sampling::uniform(ring, Basis::q(1), &Seed::new([tag; 32]));
-        let table = ring.table(Prime::Q(0));
+        let last = parameters.max_level();
+        let typical = Basis::run(last..last + 1, 0);
+        let random = |tag| sampling::uniform(ring, typical, &Seed::new([tag; 32]));
+        let table = ring.table(Prime::Q(last));
         let mut limb = random(0).limb(0).to_vec();
         let [mut out, a, b] = [1, 2, 3].map(random);
         let (limbs, special) = (parameters.q().len(), parameters.p().len());

@@ -2,7 +2,8 @@
 //!
 //! The shapes have the ring dimension and the numbers of limbs, special primes and digits of published measurements of
 //! other libraries, whose special primes have up to 60 bits: ours have at most 50, and every set is held to 128 bits of
-//! security like any other. The size of a prime changes nothing in the time of an operation.
+//! security like any other. The size of a long prime changes nothing in the time of an operation; short ones, of 30 bits,
+//! take less, and the shapes whose names begin with `p` have the primes of typical plans.
 
 use heplan_ir::parameters::{Parameters, ParametersError, ParametersLiteral};
 use heplan_ir::primes::near_power;
@@ -28,8 +29,8 @@ pub struct Shape {
     special_bits: u32,
 }
 
-/// Every shape, smallest ring first.
-pub const SHAPES: [Shape; 7] = [
+/// Every shape.
+pub const SHAPES: [Shape; 10] = [
     shape("a", 13, [4, 1, 1], [48, 40, 45]),
     shape("b", 14, [7, 3, 3], [48, 40, 43]),
     shape("b7", 14, [7, 1, 1], [48, 40, 48]),
@@ -37,6 +38,9 @@ pub const SHAPES: [Shape; 7] = [
     shape("c16", 15, [16, 1, 1], [50, 45, 50]),
     shape("d", 16, [30, 6, 6], [50, 45, 50]),
     shape("d30", 16, [30, 1, 1], [50, 45, 50]),
+    shape("p13", 13, [6, 1, 1], [31, 28, 38]),
+    shape("p14", 14, [11, 3, 5], [31, 26, 45]),
+    shape("p15", 15, [17, 4, 6], [33, 29, 46]),
 ];
 
 const fn shape(
@@ -101,6 +105,6 @@ mod tests {
             assert_eq!(set.digits(set.max_level()), shape.digits(), "{}", shape.name);
             assert_eq!(Shape::named(shape.name), Some(shape));
         }
-        assert_eq!(SHAPES.map(|s| s.digits()), [4, 3, 7, 6, 16, 5, 30]);
+        assert_eq!(SHAPES.map(|s| s.digits()), [4, 3, 7, 6, 16, 5, 30, 6, 3, 3]);
     }
 }
