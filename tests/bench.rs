@@ -90,9 +90,9 @@ fn costs_are_written_fitted_and_read() {
     };
     let predicted = |costs: &str| compile(costs).fine().json()["predicted_seconds"].as_f64();
     let here = predicted("here.ron").expect("a prediction");
-    let number = text.split("key_product: ").nth(1).and_then(|t| t.split(',').next());
+    let number = text.split("short_key_product: ").nth(1).and_then(|t| t.split(',').next());
     let number: f64 = number.and_then(|t| t.parse().ok()).expect("a cost");
-    let slower = text.replace(&format!("key_product: {number:e}"), "key_product: 1e-7");
+    let slower = text.replace(&format!("short_key_product: {number:e}"), "short_key_product: 1e-7");
     assert_ne!(slower, text);
     lab.write("slow.ron", slower);
     assert!(predicted("slow.ron").expect("a prediction") > 2.0 * here);
@@ -132,8 +132,18 @@ fn files_that_are_no_costs_are_refused() {
 
 /// A file of costs with this one for `convert`.
 fn costs(convert: &str) -> String {
-    let others =
-        ["transform", "product", "addition", "key_product", "diagonal", "encode", "expand"];
+    let others = [
+        "transform",
+        "short_transform",
+        "product",
+        "addition",
+        "key_product",
+        "short_key_product",
+        "diagonal",
+        "short_diagonal",
+        "encode",
+        "expand",
+    ];
     let others: String = others.iter().map(|name| format!("{name}: 1e-9, ")).collect();
     format!("(format: 1, processor: \"\", isa: \"\", seconds: ({others}convert: {convert}))")
 }
