@@ -21,6 +21,7 @@ use crate::import::{self, Surveyed, diagnose, survey};
 use crate::passes::ckks::parameters::{HEADROOM_BITS, candidates, smallest_ring};
 use crate::passes::tensor::anchor::anchor;
 use crate::passes::tensor::fuse_affine::fuse_affine;
+use crate::passes::tensor::saturate::assume;
 use crate::passes::tensor::simplify::simplify;
 
 /// A scale that suits most models, in bits.
@@ -117,7 +118,7 @@ pub fn judge(path: &Path, dimensions: &BTreeMap<String, usize>, costs: &Costs) -
 /// # Errors
 /// [`Code::TooDeep`] where no secure ring carries the levels.
 pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic>> {
-    let graph = anchor(&fuse_affine(&simplify(graph)));
+    let graph = anchor(&fuse_affine(&simplify(&assume(graph))));
     let before = levels(&graph);
     let depth = graph.outputs.iter().map(|o| before[o.1.index()]).max().unwrap_or(0);
     let functions = graph.ids().filter(|&id| is_function(&graph.value(id).op)).count();

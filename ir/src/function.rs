@@ -73,6 +73,14 @@ pub enum Function {
         /// Upper bound.
         max: f64,
     },
+    /// `clamp(x, min, max)`, whose bounds are the range of a quantised type: the identity where
+    /// the data stays inside.
+    Saturate {
+        /// Lower bound.
+        min: f64,
+        /// Upper bound.
+        max: f64,
+    },
     /// Error function.
     Erf,
     /// Natural exponential.
@@ -164,7 +172,7 @@ impl Function {
             Self::Softsign => x / (1.0 + x.abs()),
             Self::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
             Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
-            Self::Clip { min, max } => x.max(min).min(max),
+            Self::Clip { min, max } | Self::Saturate { min, max } => x.max(min).min(max),
             Self::Erf => libm::erf(x),
             Self::Exp => x.exp(),
             Self::Log => x.ln(),

@@ -133,6 +133,13 @@ pub enum Step {
     },
     /// The whole number next to every element.
     Round(Rounding),
+    /// The element, or the bound that it is beyond.
+    Clamp {
+        /// The lower bound.
+        min: f64,
+        /// The upper bound.
+        max: f64,
+    },
     /// -1, 0 or 1: the sign of every element.
     Sign,
     /// The element where it is above `alpha`, zero elsewhere.
@@ -185,6 +192,7 @@ impl Step {
             Self::Round(Rounding::Up) => "Ceil",
             Self::Round(Rounding::Nearest) => "Round",
             Self::Round(Rounding::TowardsZero) => "Trunc",
+            Self::Clamp { .. } => "Clip",
             Self::Sign => "Sign",
             Self::ThresholdedRelu { .. } => "ThresholdedRelu",
             Self::Shrink { .. } => "Shrink",
@@ -202,6 +210,7 @@ impl Step {
                 | Self::Normalise { .. }
                 | Self::TopValues { .. }
                 | Self::Lookup(_)
+                | Self::Clamp { .. }
         )
     }
 
@@ -219,6 +228,7 @@ impl Step {
             | Self::Lookup(_)
             | Self::Compare { .. }
             | Self::Round(_)
+            | Self::Clamp { .. }
             | Self::Sign
             | Self::ThresholdedRelu { .. }
             | Self::Shrink { .. } => None,
@@ -256,6 +266,7 @@ impl Step {
             Self::Lookup(table) => table.iter().all(|v| v.is_finite()),
             Self::OneHot { values, .. } => values.iter().all(|v| v.is_finite()),
             Self::ThresholdedRelu { alpha: v } | Self::Compare { bound: v, .. } => v.is_finite(),
+            Self::Clamp { min, max } => min.is_finite() && max.is_finite() && min <= max,
             Self::Shrink { bias, lambd } => bias.is_finite() && lambd.is_finite(),
             _ => true,
         }
@@ -447,6 +458,8 @@ mod tests {
         assert_eq!(compare(true, true), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
         assert_eq!(compare(false, false), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
         assert_eq!(compare(false, true), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        let clamp = on(Step::Clamp { min: -1.0, max: 1.5 });
+        assert_eq!(clamp, [-1.0, -0.5, 0.0, 0.5, 1.5, 1.5]);
         assert_eq!(on(Step::Sign), [-1.0, -1.0, 0.0, 1.0, 1.0, 1.0]);
         assert_eq!(on(Step::Round(Rounding::Down)), [-2.0, -1.0, 0.0, 0.0, 1.0, 2.0]);
         assert_eq!(on(Step::Round(Rounding::Up)), [-1.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
@@ -466,6 +479,7 @@ mod tests {
         let above = |bound| Step::Compare { bound, above: true, or_equal: false };
         let bad = [
             answer(&[6], vec![above(f64::INFINITY)]),
+            answer(&[6], vec![Step::Clamp { min: 1.0, max: 0.0 }]),
             answer(&[8], vec![Step::TopValues { along, k: 4, largest: true }]),
             answer(&[0], vec![Step::TopPlaces { along, k: 0, largest: true }]),
             answer(&[6, 0], vec![Step::OneHot { depth: 0, inner: 1, values: [0.0, 1.0] }]),

@@ -3,16 +3,33 @@
 use std::collections::BTreeMap;
 
 use heplan_ir::diagnostic::Code;
-use heplan_onnx::{Dimension, Kind, ValueInfo, ValueKind};
+use heplan_onnx::{Dimension, Kind, Model, Node, ValueInfo, ValueKind};
 
 use super::array::elements;
 use super::context::{Fault, fault, fault_help};
+
+/// Operators that turn integers into floats, or compute on them as on real numbers.
+const FROM_INTEGERS: [&str; 6] =
+    ["Cast", "ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
+
+/// Whether everything that reads a value takes integers as real numbers.
+pub(super) fn is_quantised(model: &Model, name: &str) -> bool {
+    let takes = |node: &Node| {
+        let direct = node.inputs.iter().any(|i| i == name);
+        let any = super::order::reads(node).contains(&name);
+        (direct || any).then(|| direct && FROM_INTEGERS.contains(&node.op_type.as_str()))
+    };
+    let readers: Vec<bool> = model.graph.nodes.iter().filter_map(takes).collect();
+    let is_output = model.graph.outputs.iter().any(|o| o.name == name);
+    !readers.is_empty() && readers.iter().all(|&r| r) && !is_output
+}
 
 /// The shape of an input, every axis bound: what the caller says, else 1 for an open first axis,
 /// which is the batch, and for every axis of the same name.
 pub(super) fn bind(
     input: &ValueInfo,
     dimensions: &BTreeMap<String, usize>,
+    quantised: bool,
 ) -> Result<Vec<usize>, Fault> {
     let name = &input.name;
     let (data_type, shape) = match &input.kind {
@@ -26,7 +43,8 @@ pub(super) fn bind(
             return Err(fault(Code::UnknownDimension, message));
         }
     };
-    if data_type.kind() != Kind::Float {
+    let suits = data_type.kind() == Kind::Float || quantised && data_type.kind() == Kind::Int;
+    if !suits {
         let message = format!("input {name:?} is {data_type}, expected floats");
         return Err(fault_help(
             Code::UnsupportedType,

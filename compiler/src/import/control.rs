@@ -15,8 +15,9 @@ use heplan_onnx::{AttributeValue, Attributes, Function, Graph, Node};
 use super::array::{Array, Data, axis};
 use super::compose::{int, integers};
 use super::context::{Emitted, Fault, NodeCx, Operand, fault, fault_help};
+use super::driver::Driver;
 use super::order::reads;
-use super::{Driver, origin_of, registry};
+use super::{origin_of, registry};
 
 /// The most times that a body may run; no ring carries that many steps.
 const MAX_TRIPS: usize = 1 << 14;
@@ -46,6 +47,7 @@ impl Driver<'_> {
             ("", "If") => self.branch(node, operands),
             ("", "Loop") => self.repeat(node, operands),
             ("", "Scan") => self.scan(node, operands),
+            ("", "DynamicQuantizeLinear") => self.dynamically_quantised(node, operands),
             _ if registry::find(domain, op).is_some() => return None,
             _ => {
                 let model = self.model;
@@ -151,6 +153,34 @@ impl Driver<'_> {
             states.push(self.part_of(node, |cx| stacked(cx, &stack, along))?);
         }
         Ok(states)
+    }
+
+    /// `DynamicQuantizeLinear`: its scale depends on data, so that its results mean something
+    /// together only. Where they are only dequantised again, they are the data itself.
+    fn dynamically_quantised(&self, node: &Node, operands: &[Option<Operand>]) -> Emitted {
+        let graph = &self.model.graph;
+        let only = |result: usize, allowed: &[&str]| {
+            let Some(name) = node.outputs.get(result).filter(|n| !n.is_empty()) else {
+                return true;
+            };
+            let reads_it = |n: &&Node| reads(n).contains(&name.as_str());
+            let mut readers = graph.nodes.iter().filter(reads_it);
+            readers.all(|n| allowed.contains(&n.op_type.as_str()))
+                && graph.outputs.iter().all(|o| o.name != *name)
+        };
+        const TAKE: [&str; 3] = ["ConvInteger", "DequantizeLinear", "MatMulInteger"];
+        let paired = self.inside.is_empty()
+            && only(0, &TAKE)
+            && only(1, &["DequantizeLinear", "Mul"])
+            && only(2, &TAKE);
+        match operands.first() {
+            Some(Some(x @ Operand::Secret(_))) if paired => Ok(super::quantise::dynamic(x)),
+            _ => Err(fault_help(
+                Code::UnsupportedMode,
+                "its results do more than dequantise again, and its scale depends on data",
+                "quantise statically, or export the float model",
+            )),
+        }
     }
 
     /// The results of a function: its nodes with the call's attributes and operands.

@@ -15,13 +15,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("Round", STEP, "drop it"),
     ("Floor", STEP, "drop it"),
     ("Ceil", STEP, "drop it"),
-    ("QuantizeLinear", STEP, "export the float model"),
-    ("DequantizeLinear", STEP, "export the float model"),
-    ("DynamicQuantizeLinear", STEP, "export the float model"),
-    ("QLinearConv", STEP, "export the float model"),
-    ("QLinearMatMul", STEP, "export the float model"),
-    ("MatMulInteger", STEP, "export the float model"),
-    ("ConvInteger", STEP, "export the float model"),
     ("NonZero", ADDRESS, "do it after decryption"),
     ("OneHot", ADDRESS, "let the client encode its input"),
     (

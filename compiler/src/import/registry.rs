@@ -10,8 +10,8 @@ use heplan_onnx::ML_DOMAIN;
 use super::context::{Emitted, NodeCx};
 use super::{
     activation, attention, choice, control, conv, einsum, elementwise, extremum, fold, loss,
-    matmul, ml, norm, pad, places, pool, recurrent, reduce, resize, sample, select, shape, softmax,
-    statistics, tail,
+    matmul, ml, norm, pad, places, pool, quantise, recurrent, reduce, resize, sample, select,
+    shape, softmax, statistics, tail,
 };
 
 /// One operator that is imported.
@@ -59,6 +59,8 @@ const CONSTANTS_OR_END: &str = "constants; encrypted data at the end of a graph,
 const COMPARED: &str =
     "constants, the condition of a Where, and at the end of a graph, by the client";
 
+const QUANTISED: &str =
+    "constant scales; computed before rounding, rounded by the client at the end of a graph";
 const RECURRENT: &str = "constant weights and lengths; unrolled, as long as a ring is deep enough";
 
 /// Sorted by domain and name.
@@ -89,13 +91,21 @@ pub(super) const TABLE: &[Entry] = &[
     op("Constant", 1, fold::constant, "numbers, dense"),
     op("ConstantOfShape", 9, fold::constant_of_shape, "constants only"),
     op("Conv", 1, conv::conv, "constant weights"),
+    op("ConvInteger", 10, quantise::convolution_of_integers, "constant weights"),
     op("ConvTranspose", 1, conv::conv_transpose, "constant weights"),
     op("Cos", 7, activation::unary, ""),
     op("Cosh", 9, activation::unary, ""),
     op("CumSum", 11, places::cumulative_sum, "constant axis"),
     op("DepthToSpace", 1, select::depth_to_space, ""),
+    op("DequantizeLinear", 10, quantise::dequantize_linear, QUANTISED),
     op("Div", 6, elementwise::div, "an encrypted divisor must keep one sign"),
     op("Dropout", 1, shape::dropout, "inference; the mask is left out"),
+    op(
+        "DynamicQuantizeLinear",
+        11,
+        control::only_by_the_driver,
+        "where its results only dequantise again",
+    ),
     op("Einsum", 12, einsum::einsum, ""),
     op("Elu", 6, activation::unary, ""),
     op("Equal", 6, fold::equal, "constants only"),
@@ -135,6 +145,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("LpNormalization", 1, statistics::lp, ""),
     op("LpPool", 2, statistics::lp_pool, "p up to 16"),
     op("MatMul", 1, matmul::mat_mul, ""),
+    op("MatMulInteger", 10, quantise::matrix_product_of_integers, ""),
     op("Max", 6, elementwise::max, ""),
     op("MaxPool", 1, extremum::max_pool, "the values; positions are left out"),
     op("Mean", 6, elementwise::mean_of_all, ""),
@@ -151,6 +162,9 @@ pub(super) const TABLE: &[Entry] = &[
     op("PRelu", 6, activation::p_relu, "constant slopes"),
     op("Pad", 2, pad::pad, "constant pads; modes constant, edge, reflect, wrap"),
     op("Pow", 6, elementwise::pow, "constant exponents, or a positive constant base"),
+    op("QLinearConv", 10, quantise::convolution, QUANTISED),
+    op("QLinearMatMul", 10, quantise::matrix_product, QUANTISED),
+    op("QuantizeLinear", 10, quantise::quantize_linear, QUANTISED),
     op("RMSNormalization", 23, statistics::root_mean_square, ""),
     op("RNN", 1, recurrent::rnn, RECURRENT),
     op("Range", 11, fold::range, "constants only"),

@@ -41,6 +41,9 @@ const APPLIED: &[&str] = &[
     "LessOrEqual",
     "LinearClassifier",
     "OneHot",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
     "Round",
     "Shrink",
     "Sign",
@@ -92,6 +95,10 @@ impl Ending {
                 | Step::Round(_)
                 | Step::Sign,
             ) => true,
+            Some(Step::Clamp { min, max }) => {
+                let rounded = |s: &Step| matches!(s, Step::Round(_));
+                min.fract() == 0.0 && max.fract() == 0.0 && self.steps.iter().any(rounded)
+            }
             Some(Step::Lookup(table)) => table.iter().all(|v| v.fract() == 0.0),
             Some(Step::OneHot { values, .. }) => values.iter().all(|v| v.fract() == 0.0),
             _ => false,

@@ -13,6 +13,7 @@ use crate::passes::tensor::approximate::approximate;
 use crate::passes::tensor::calibrate::{Calibration, calibrate};
 use crate::passes::tensor::fuse_affine::fuse_affine;
 use crate::passes::tensor::normalise::normalise;
+use crate::passes::tensor::saturate::{saturates, settle};
 use crate::passes::tensor::simplify::simplify;
 use crate::reference::Executor;
 use crate::report::{FunctionReport, spans};
@@ -74,7 +75,12 @@ pub(super) fn lower(
     let graph = seen("simplify", simplify(imported));
     let graph = seen("fuse-affine", fuse_affine(&graph));
     let float = Executor::new(&graph).run_samples(samples);
-    let calibration = calibrate(&graph, samples)?;
+    let mut calibration = calibrate(&graph, samples)?;
+    let mut graph = graph;
+    if saturates(&graph) {
+        graph = seen("settle-saturation", fuse_affine(&simplify(&settle(&graph, &calibration))));
+        calibration = calibrate(&graph, samples)?;
+    }
     let approximated = approximate(&graph, &calibration, samples, options)?;
     let graph = seen("approximate", approximated.graph);
     let graph = seen("fuse-domains", fuse_affine(&simplify(&graph)));

@@ -28,7 +28,7 @@ def n(op, inputs, outputs="y", **attributes):
 
 
 def case(name, nodes, shapes, consts=None, opset=21, outputs=1, low=-1.0, high=1.0, ml=False,
-         symbolic=None, dtype=np.float64, truth=None):
+         symbolic=None, dtype=np.float64, truth=None, result=None):
     """One model with inputs x, x1, … and outputs y, y1, …; `truth` stands in where the evaluator fails."""
     if not isinstance(nodes, list):
         nodes = [nodes]
@@ -38,7 +38,8 @@ def case(name, nodes, shapes, consts=None, opset=21, outputs=1, low=-1.0, high=1
     names = ["x" if i == 0 else f"x{i}" for i in range(len(shapes))]
     inputs = [helper.make_tensor_value_info(v, kind, (symbolic or {}).get(v, s)) for v, s in zip(names, shapes)]
     out_names = ["y" if i == 0 else f"y{i}" for i in range(outputs)]
-    outs = [helper.make_tensor_value_info(v, kind, None) for v in out_names]
+    out_kind = helper.np_dtype_to_tensor_dtype(np.dtype(result or dtype))
+    outs = [helper.make_tensor_value_info(v, out_kind, None) for v in out_names]
     initialisers = []
     for key, value in (consts or {}).items():
         array = np.asarray(value)

@@ -237,9 +237,61 @@ def functions():
     make.expected["functions.y0"] = leaky(leaky(x @ p, 0.5) @ q, 0.25)
 
 
+def quantised():
+    """Models before rounding: what is saturated is, what is rounded is not."""
+    u8, i8 = (lambda *v: np.array(v if len(v) > 1 else v[0], np.uint8)), (lambda *v: np.array(v if len(v) > 1 else v[0], np.int8))
+    pair = [n("QuantizeLinear", "x,s,z", "q"), n("DequantizeLinear", "q,s,z")]
+    x = (2, 3)
+    case("qdq", pair, x, dict(s=np.array(0.01), z=u8(100)), truth=lambda x: [np.clip(x, -1, 1.55)])
+    case("qdq_hides_a_relu", pair, x, dict(s=np.array(0.02), z=i8(-128)), truth=lambda x: [np.maximum(x, 0)])
+    case("qdq_saturates", pair, x, dict(s=np.array(0.002), z=i8(0)), truth=lambda x: [np.clip(x, -0.256, 0.254)])
+    case("qdq_default_type", [n("QuantizeLinear", "x,s", "q"), n("DequantizeLinear", "q,s")], x, dict(s=np.array(0.002)),
+         truth=lambda x: [np.clip(x, 0, 0.51)])
+    case("qdq_per_axis", [n("QuantizeLinear", "x,s,z", "q", axis=1), n("DequantizeLinear", "q,s,z", axis=1)], x,
+         dict(s=np.array([0.001, 0.01, 0.004]), z=i8(0, 3, -5)),
+         truth=lambda x: [np.clip(x, np.array([-0.128, -1.31, -0.492]), np.array([0.127, 1.24, 0.528]))])
+    w = make.rng.integers(-128, 128, (3, 2, 3, 3)).astype(np.int8)
+    scales, zeros = np.array([0.01, 0.02, 0.005]), i8(0, 3, -2)
+    real = (w - zeros.reshape(3, 1, 1, 1).astype(float)) * scales.reshape(3, 1, 1, 1)
+    image = (1, 2, 5, 5)
+
+    def convolved(x, w, pad=1):
+        x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        size = [x.shape[2] - 2, x.shape[3] - 2]
+        return np.array([[[[np.sum(x[0, :, i:i + 3, j:j + 3] * w[m]) for j in range(size[1])] for i in range(size[0])] for m in range(len(w))]])
+    case("quantised_weights", [n("DequantizeLinear", "w,s,z", "r", axis=0), n("Conv", "x,r", pads=[1, 1, 1, 1])], image, dict(w=w, s=scales, z=zeros),
+         truth=lambda x: [convolved(x, real)])
+    blocks = make.rng.integers(-8, 8, (4, 3)).astype(np.int8)
+    steps = weight(2, 3, low=0.1)
+    case("quantised_blocks", [n("DequantizeLinear", "w,s", "r", axis=0, block_size=2), n("MatMul", "x,r")], (2, 4), dict(w=blocks, s=steps),
+         truth=lambda x: [x @ (blocks * np.repeat(steps, 2, axis=0))])
+    bias = make.rng.integers(-500, 500, 3).astype(np.int32)
+    consts = dict(xs=np.array(0.02), xz=u8(128), w=w, s=scales, z=zeros, ys=np.array(0.05), yz=u8(0), b=bias)
+    case("qlinear_conv", [n("QuantizeLinear", "x,xs,xz", "q"), n("QLinearConv", "q,xs,xz,w,s,z,ys,yz,b", "c", pads=[1, 1, 1, 1]),
+                          n("DequantizeLinear", "c,ys,yz")], image, consts,
+         truth=lambda x: [np.clip(convolved(x, real) + (bias * scales * 0.02).reshape(1, 3, 1, 1), 0, 12.75)])
+    m = make.rng.integers(0, 256, (3, 4)).astype(np.uint8)
+    consts = dict(xs=np.array(0.02), xz=u8(128), w=m, s=np.array([0.01, 0.02, 0.01, 0.03]), z=u8(128, 120, 130, 128), ys=np.array(0.02), yz=i8(10))
+    case("qlinear_matmul", [n("QuantizeLinear", "x,xs,xz", "q"), n("QLinearMatMul", "q,xs,xz,w,s,z,ys,yz", "c"), n("DequantizeLinear", "c,ys,yz")], x, consts,
+         truth=lambda x: [np.clip(x @ ((m - consts["z"].astype(float)) * consts["s"]), -2.76, 2.34)])
+    dynamic = [n("DynamicQuantizeLinear", "x", "q,qs,qz"), n("MatMulInteger", "q,w,qz,z", "i"), n("Cast", "i", "f", to=TensorProto.DOUBLE),
+               n("Mul", "qs,s", "t"), n("Mul", "f,t")]
+    case("dynamic", dynamic, x, dict(w=m, z=u8(128), s=np.array(0.5)), truth=lambda x: [x @ (m - 128.0) * 0.5])
+    rows = dict(q=u8(7, 9), w=m, s=np.array(0.01), z=u8(128))
+    pixels = dict(dtype=np.uint8, low=0, high=255, result=np.float64)
+    case("integer_matmul", n("MatMulInteger", "x,w,q,z"), x, {k: rows[k] for k in "wqz"}, truth=lambda x: [(x - np.array([[7.0], [9.0]])) @ (m - 128.0)], **pixels)
+    case("integer_pixels", [n("DequantizeLinear", "x,s,z", "d"), n("Relu", "d")], x, dict(s=np.array(0.01, np.float32), z=u8(128)),
+         truth=lambda x: [np.maximum((x - 128.0) * np.float32(0.01), 0)], **pixels)
+    case("cast_pixels", [n("Cast", "x", "f", to=TensorProto.DOUBLE), n("Mul", "f,s")], x, dict(s=np.array(1 / 255, np.float64).astype(np.float32)),
+         truth=lambda x: [x * float(np.float32(1 / 255))], **pixels)
+    k = make.rng.integers(0, 256, (3, 2, 3, 3)).astype(np.uint8)
+    case("integer_conv", [n("Cast", "x", "f", to=TensorProto.UINT8), n("ConvInteger", "x,k,p,z", pads=[1, 1, 1, 1])][1:], image,
+         dict(k=k, p=u8(120), z=u8(0, 100, 255)), truth=lambda x: [convolved(x - 120.0, k - np.array([0, 100, 255.0]).reshape(3, 1, 1, 1))], **pixels)
+
+
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (recurrences, control, functions):
+    for group in (recurrences, control, functions, quantised):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)

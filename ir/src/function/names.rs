@@ -55,6 +55,7 @@ names! {
     HardSigmoid { alpha, beta } = "hard_sigmoid",
     HardSwish = "hard_swish",
     Clip { min, max } = "clip",
+    Saturate { max, min } = "saturate",
     Erf = "erf",
     Exp = "exp",
     Log = "log",

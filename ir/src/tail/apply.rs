@@ -47,6 +47,7 @@ pub(super) fn step(step: &Step, x: Vec<f64>) -> Vec<f64> {
         }),
         // Adding zero turns a negative zero into the zero that is meant.
         Step::Round(rounding) => each(x, |v| rounding.of(v) + 0.0),
+        Step::Clamp { min, max } => each(x, |v| v.max(*min).min(*max)),
         Step::Sign => each(x, |v| if v == 0.0 { 0.0 } else { v.signum() }),
         Step::ThresholdedRelu { alpha } => each(x, |v| if v > *alpha { v } else { 0.0 }),
         Step::Shrink { bias, lambd } => each(x, |v| {

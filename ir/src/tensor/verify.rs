@@ -140,7 +140,7 @@ fn elements(shape: &[usize]) -> Option<usize> {
 impl Function {
     /// The breach of the ranges of its parameters, if there is one.
     pub fn problem(&self) -> Option<String> {
-        if let Self::Clip { min, max } = self {
+        if let Self::Clip { min, max } | Self::Saturate { min, max } = self {
             return (!matches!(min.partial_cmp(max), Some(order) if order.is_le()))
                 .then(|| format!("bounds {min} and {max} are not in order"));
         }

@@ -11,4 +11,5 @@ pub mod calibrate;
 mod editor;
 pub mod fuse_affine;
 pub mod normalise;
+pub mod saturate;
 pub mod simplify;
