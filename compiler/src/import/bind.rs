@@ -9,8 +9,19 @@ use super::array::elements;
 use super::context::{Fault, fault, fault_help};
 
 /// Operators that turn integers into floats, or compute on them as on real numbers.
-const FROM_INTEGERS: [&str; 6] =
-    ["Cast", "ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
+const FROM_INTEGERS: [&str; 11] = [
+    "Cast",
+    "ConvInteger",
+    "DequantizeLinear",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QLinearMul",
+];
 
 /// Whether everything that reads a value takes integers as real numbers.
 pub(super) fn is_quantised(model: &Model, name: &str) -> bool {

@@ -29,6 +29,7 @@ mod bind;
 mod choice;
 mod compose;
 mod context;
+mod contrib;
 mod control;
 mod conv;
 mod driver;

@@ -130,7 +130,7 @@ pub(super) fn dequantize_linear(cx: &mut NodeCx<'_>) -> Emitted {
 }
 
 /// What a quantised operand stands for.
-fn dequantised(
+pub(super) fn dequantised(
     cx: &mut NodeCx<'_>,
     index: usize,
     units: [usize; 2],
@@ -238,7 +238,7 @@ pub(super) fn rounded(q: &Secret, range: Range) -> Operand {
 }
 
 /// The result of a node with its own output scale and zero point.
-fn requantised(cx: &mut NodeCx<'_>, y: &Operand, units: [usize; 2]) -> Emitted {
+pub(super) fn requantised(cx: &mut NodeCx<'_>, y: &Operand, units: [usize; 2]) -> Emitted {
     let y = secret(y)?;
     let range = range(cx, units[1])?;
     elements(&y.shape)?;
@@ -309,7 +309,7 @@ fn from_zero(
 }
 
 /// A part with the attributes of the node itself.
-fn with_own_attributes(
+pub(super) fn with_own_attributes(
     cx: &mut NodeCx<'_>,
     op: &str,
     operands: &[Operand],

@@ -9,8 +9,8 @@ use heplan_onnx::ML_DOMAIN;
 
 use super::context::{Emitted, NodeCx};
 use super::{
-    activation, attention, choice, control, conv, einsum, elementwise, extremum, fold, loss,
-    matmul, ml, norm, pad, places, pool, quantise, recurrent, reduce, resize, sample, select,
+    activation, attention, choice, contrib, control, conv, einsum, elementwise, extremum, fold,
+    loss, matmul, ml, norm, pad, places, pool, quantise, recurrent, reduce, resize, sample, select,
     shape, softmax, statistics, tail,
 };
 
@@ -50,6 +50,18 @@ const fn ml(
     limits: &'static str,
 ) -> Entry {
     let info = OperatorInfo { domain: ML_DOMAIN, name, min_opset: 1, max_opset: 5, limits };
+    Entry { info, import }
+}
+
+/// The operators that ONNX Runtime's quantiser writes.
+const fn contrib(name: &'static str, import: fn(&mut NodeCx<'_>) -> Emitted) -> Entry {
+    let info = OperatorInfo {
+        domain: "com.microsoft",
+        name,
+        min_opset: 1,
+        max_opset: 1,
+        limits: QUANTISED,
+    };
     Entry { info, import }
 }
 
@@ -245,6 +257,18 @@ pub(super) const TABLE: &[Entry] = &[
     ml("Normalizer", tail::only_at_the_end, AT_THE_END),
     ml("Scaler", ml::scaler, ""),
     ml("ZipMap", ml::zip_map, "the scores stay a tensor"),
+    contrib("DequantizeLinear", quantise::dequantize_linear),
+    contrib("DynamicQuantizeMatMul", contrib::dynamic_product),
+    contrib("MatMulIntegerToFloat", contrib::integers_to_float),
+    contrib("QGemm", contrib::gemm),
+    contrib("QLinearAdd", contrib::arithmetic),
+    contrib("QLinearAveragePool", contrib::of_one),
+    contrib("QLinearConcat", contrib::concat),
+    contrib("QLinearGlobalAveragePool", contrib::of_one),
+    contrib("QLinearLeakyRelu", contrib::of_one),
+    contrib("QLinearMul", contrib::arithmetic),
+    contrib("QLinearSigmoid", contrib::of_one),
+    contrib("QuantizeLinear", quantise::quantize_linear),
 ];
 
 /// Every operator that is imported, sorted by domain and name.

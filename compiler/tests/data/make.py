@@ -28,7 +28,7 @@ def n(op, inputs, outputs="y", **attributes):
 
 
 def case(name, nodes, shapes, consts=None, opset=21, outputs=1, low=-1.0, high=1.0, ml=False,
-         symbolic=None, dtype=np.float64, truth=None, result=None):
+         symbolic=None, dtype=np.float64, truth=None, result=None, contrib=False):
     """One model with inputs x, x1, … and outputs y, y1, …; `truth` stands in where the evaluator fails."""
     if not isinstance(nodes, list):
         nodes = [nodes]
@@ -48,6 +48,8 @@ def case(name, nodes, shapes, consts=None, opset=21, outputs=1, low=-1.0, high=1
         initialisers.append(numpy_helper.from_array(array, key))
     graph = helper.make_graph(nodes, name, inputs, outs, initializer=initialisers)
     opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid("ai.onnx.ml", 3)] if ml else [])
+    if contrib:
+        opsets.append(helper.make_opsetid("com.microsoft", 1))
     model = helper.make_model(graph, opset_imports=opsets)
     model.ir_version = 10
     onnx.save(model, os.path.join(HERE, name + ".onnx"))

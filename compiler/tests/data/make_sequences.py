@@ -237,6 +237,43 @@ def functions():
     make.expected["functions.y0"] = leaky(leaky(x @ p, 0.5) @ q, 0.25)
 
 
+def contributed(x, u8, i8):
+    """ONNX Runtime's own operators; each between a QuantizeLinear and a DequantizeLinear."""
+    scale, zero = 0.02, 128.0
+    consts = dict(xs=np.array(scale), xz=u8(128), ys=np.array(0.05), yz=u8(100))
+    own = lambda op, inputs, **a: helper.make_node(op, inputs.split(","), ["c"], domain="com.microsoft", **a)
+    bounds = lambda v: np.clip(v, -5.0, 7.75)
+
+    def surrounded(name, node, shape, truth, **more):
+        case(name, [n("QuantizeLinear", "x,xs,xz", "q"), node, n("DequantizeLinear", "c,ys,yz")], shape, consts | more, truth=truth, low=-2, high=2, contrib=True)
+    m = make.rng.integers(-128, 128, (4, 3)).astype(np.int8)
+    bias = make.rng.integers(-2000, 2000, 4).astype(np.int32)
+    scales = np.array([0.01, 0.02, 0.03, 0.01])
+    surrounded("q_gemm", own("QGemm", "q,xs,xz,m,s,mz,b,ys,yz", transB=1), x,
+               lambda x: [bounds(x @ (m * scales[:, None]).T + bias * scales * scale)], m=m, s=scales, mz=i8(0, 0, 0, 0), b=bias)
+    other = dict(o=u8(0, 100, 255), os=np.array(0.03), oz=u8(90))
+    real = (other["o"] - 90.0) * 0.03
+    surrounded("q_add", own("QLinearAdd", "q,xs,xz,o,os,oz,ys,yz"), x, lambda x: [bounds(x + real)], **other)
+    surrounded("q_mul", own("QLinearMul", "q,xs,xz,o,os,oz,ys,yz"), x, lambda x: [bounds(x * real)], **other)
+    surrounded("q_sigmoid", own("QLinearSigmoid", "q,xs,xz,ys,yz"), x, lambda x: [sigmoid(x)])
+    surrounded("q_leaky", own("QLinearLeakyRelu", "q,xs,xz,ys,yz", alpha=0.25), x, lambda x: [np.where(x < 0, 0.25 * x, x)])
+    surrounded("q_concat", own("QLinearConcat", "ys,yz,q,xs,xz,o,os,oz", axis=1), x,
+               lambda x: [np.concatenate([x, np.tile(real, (2, 1))], axis=1)], o=np.tile(other["o"], (2, 1)), os=other["os"], oz=other["oz"])
+    image = (1, 2, 4, 4)
+    surrounded("q_pool", own("QLinearAveragePool", "q,xs,xz,ys,yz", kernel_shape=[2, 2], strides=[2, 2]), image,
+               lambda x: [x.reshape(1, 2, 2, 2, 2, 2).mean((3, 5))])
+    surrounded("q_global_pool", own("QLinearGlobalAveragePool", "q,xs,xz,ys,yz"), image, lambda x: [x.mean((2, 3), keepdims=True)])
+    pair = [helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"], domain="com.microsoft"),
+            helper.make_node("DequantizeLinear", ["q", "xs", "xz"], ["y"], domain="com.microsoft")]
+    case("q_pair", pair, x, dict(xs=np.array(0.01), xz=i8(0)), truth=lambda x: [np.clip(x, -1.28, 1.27)], contrib=True)
+    w = dict(w=m.T.copy(), ws=scales, wz=i8(0, 1, 2, 3))
+    product = lambda x: x @ ((m.T - np.array([0, 1.0, 2, 3])) * scales)
+    to_float = helper.make_node("MatMulIntegerToFloat", "q,w,xs,ws,xz,wz".split(","), ["y"], domain="com.microsoft")
+    case("q_to_float", [n("QuantizeLinear", "x,xs,xz", "q"), to_float], x, dict(xs=np.array(0.01), xz=u8(128)) | w, truth=lambda x: [product(x)], contrib=True)
+    by_range = helper.make_node("DynamicQuantizeMatMul", "x,w,ws,wz,b".split(","), ["y"], domain="com.microsoft")
+    case("q_dynamic", by_range, x, w | dict(b=np.array([1.0, 2, 3, 4])), truth=lambda x: [product(x) + np.array([1.0, 2, 3, 4])], contrib=True)
+
+
 def quantised():
     """Models before rounding: what is saturated is, what is rounded is not."""
     u8, i8 = (lambda *v: np.array(v if len(v) > 1 else v[0], np.uint8)), (lambda *v: np.array(v if len(v) > 1 else v[0], np.int8))
@@ -277,6 +314,7 @@ def quantised():
     dynamic = [n("DynamicQuantizeLinear", "x", "q,qs,qz"), n("MatMulInteger", "q,w,qz,z", "i"), n("Cast", "i", "f", to=TensorProto.DOUBLE),
                n("Mul", "qs,s", "t"), n("Mul", "f,t")]
     case("dynamic", dynamic, x, dict(w=m, z=u8(128), s=np.array(0.5)), truth=lambda x: [x @ (m - 128.0) * 0.5])
+    contributed(x, u8, i8)
     rows = dict(q=u8(7, 9), w=m, s=np.array(0.01), z=u8(128))
     pixels = dict(dtype=np.uint8, low=0, high=255, result=np.float64)
     case("integer_matmul", n("MatMulInteger", "x,w,q,z"), x, {k: rows[k] for k in "wqz"}, truth=lambda x: [(x - np.array([[7.0], [9.0]])) @ (m - 128.0)], **pixels)
