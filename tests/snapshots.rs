@@ -123,7 +123,7 @@ fn refused(code: Code) -> Case {
         Code::UnknownOperator => one("NoSuchOperator").into(),
         Code::UnsupportedMode => x()
             .weight("e", &[6], &[1.0, 2.0, 3.5, 1.0, 2.0, 3.5])
-            .node("Pow", &["x", "e"], "y")
+            .node("Mod", &["x", "e"], "y")
             .output("y", &[1, 6])
             .into(),
         Code::UnsupportedType => x()

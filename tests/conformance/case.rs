@@ -108,7 +108,12 @@ fn float_inputs(test: &Test, model: &Model) -> Vec<usize> {
         _ => false,
     };
     let inputs = model.graph.data_inputs().enumerate();
-    inputs.filter(|(i, info)| is_float(info) && test.inputs.contains_key(i)).map(|i| i.0).collect()
+    // A tensor of no elements holds nothing to encrypt.
+    let has_elements = |i: &usize| {
+        let tensor = test.inputs.get(i).and_then(|stored| tensor(stored));
+        tensor.is_some_and(|t| !t.data.is_empty())
+    };
+    inputs.filter(|(i, info)| is_float(info) && has_elements(i)).map(|i| i.0).collect()
 }
 
 fn case(test: &Test, model: &Model, operator: &str, data: &[usize], mark: &str) -> Option<Case> {

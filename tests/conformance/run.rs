@@ -37,7 +37,7 @@ const SAMPLES: usize = 24;
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The most elements of all values of a graph with functions, for the sake of time.
-const LARGEST: usize = 40_000;
+const LARGEST: usize = 90_000;
 /// The most entries of a matrix, for the sake of time.
 const LARGEST_MATRIX: usize = 2_000_000;
 

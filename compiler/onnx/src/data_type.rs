@@ -49,6 +49,12 @@ pub enum DataType {
     Uint4,
     /// 4-bit signed integer, two to a byte, the first in the low half.
     Int4,
+    /// 2-bit unsigned integer, four to a byte, the first in the lowest bits.
+    Uint2,
+    /// 2-bit signed integer, four to a byte, the first in the lowest bits.
+    Int2,
+    /// 4-bit float, 2 exponent bits and 1 mantissa bit, two to a byte, without infinity or NaN.
+    Float4E2M1,
     /// A type that this crate names but does not decode, with its ONNX number.
     Other(i32),
 }
@@ -92,6 +98,9 @@ impl DataType {
             20 => Self::Float8E5M2Fnuz,
             21 => Self::Uint4,
             22 => Self::Int4,
+            23 => Self::Float4E2M1,
+            25 => Self::Uint2,
+            26 => Self::Int2,
             other => Self::Other(other),
         }
     }
@@ -106,9 +115,17 @@ impl DataType {
             | Self::Float8E4M3Fn
             | Self::Float8E4M3Fnuz
             | Self::Float8E5M2
-            | Self::Float8E5M2Fnuz => Kind::Float,
-            Self::Uint4 | Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => Kind::Int,
-            Self::Int4 | Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => Kind::Int,
+            | Self::Float8E5M2Fnuz
+            | Self::Float4E2M1 => Kind::Float,
+            Self::Uint2
+            | Self::Uint4
+            | Self::Uint8
+            | Self::Uint16
+            | Self::Uint32
+            | Self::Uint64 => Kind::Int,
+            Self::Int2 | Self::Int4 | Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => {
+                Kind::Int
+            }
             Self::Bool => Kind::Bool,
             Self::Text => Kind::Text,
             Self::Other(_) => Kind::Other,
@@ -118,7 +135,8 @@ impl DataType {
     /// Bits of one element in `raw_data`; `None` where raw storage does not exist or is unknown.
     pub fn width(self) -> Option<usize> {
         match self {
-            Self::Uint4 | Self::Int4 => Some(4),
+            Self::Uint2 | Self::Int2 => Some(2),
+            Self::Uint4 | Self::Int4 | Self::Float4E2M1 => Some(4),
             Self::Uint8 | Self::Int8 | Self::Bool => Some(8),
             Self::Float8E4M3Fn | Self::Float8E4M3Fnuz | Self::Float8E5M2 | Self::Float8E5M2Fnuz => {
                 Some(8)
@@ -136,7 +154,7 @@ impl DataType {
     pub(crate) fn int_of(self, bits: u64) -> Option<i64> {
         match self {
             Self::Uint64 => i64::try_from(bits).ok(),
-            Self::Int4 | Self::Int8 | Self::Int16 | Self::Int32 => {
+            Self::Int2 | Self::Int4 | Self::Int8 | Self::Int16 | Self::Int32 => {
                 let unused = 64 - self.width().unwrap_or(64);
                 Some(((bits << unused) as i64) >> unused)
             }
@@ -155,6 +173,11 @@ impl DataType {
             Self::Float8E4M3Fn => small_float(bits, 4, 3, 7, Special::AllOnes),
             Self::Float8E4M3Fnuz => small_float(bits, 4, 3, 8, Special::NegativeZero),
             Self::Float8E5M2Fnuz => small_float(bits, 5, 2, 16, Special::NegativeZero),
+            Self::Float4E2M1 => {
+                const MAGNITUDES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+                let magnitude = MAGNITUDES[(bits & 7) as usize];
+                if bits & 8 == 0 { magnitude } else { -magnitude }
+            }
             _ => f64::NAN,
         }
     }
@@ -183,6 +206,9 @@ impl fmt::Display for DataType {
             Self::Float8E5M2Fnuz => "float8e5m2fnuz",
             Self::Uint4 => "uint4",
             Self::Int4 => "int4",
+            Self::Uint2 => "uint2",
+            Self::Int2 => "int2",
+            Self::Float4E2M1 => "float4e2m1",
             Self::Other(0) => "undefined",
             Self::Other(14) => "complex64",
             Self::Other(15) => "complex128",
@@ -264,6 +290,9 @@ mod tests {
     fn narrow_integers_keep_their_sign() {
         assert_eq!(DataType::Int4.int_of(0xf), Some(-1));
         assert_eq!(DataType::Uint4.int_of(0xf), Some(15));
+        assert_eq!([1, 2, 3].map(|b| DataType::Int2.int_of(b)), [Some(1), Some(-2), Some(-1)]);
+        assert_eq!(DataType::Uint2.int_of(3), Some(3));
+        assert_eq!([7, 9, 15].map(|b| DataType::Float4E2M1.float_of(b)), [6.0, -0.5, -6.0]);
         assert_eq!(DataType::Int8.int_of(0x80), Some(-128));
         assert_eq!(DataType::Uint8.int_of(0x80), Some(128));
         assert_eq!(DataType::Int32.int_of(0xffff_ffff), Some(-1));

@@ -132,7 +132,7 @@ impl Tensor {
                 };
                 v.iter().enumerate().map(decode).collect()
             }
-            Storage::Int32(v) if data_type.width() == Some(4) => {
+            Storage::Int32(v) if data_type.width().is_some_and(|w| w < 8) => {
                 let byte =
                     |(i, &x): (usize, &i32)| u8::try_from(x).map_err(|_| self.out_of_range(i, x));
                 let packed = v.iter().enumerate().map(byte).collect::<Result<Vec<u8>, _>>()?;
@@ -186,7 +186,10 @@ impl Tensor {
     }
 
     fn check_length(&self, len: usize) -> Result<(), TensorError> {
-        let packed = if self.data_type.width() == Some(4) { len.div_ceil(2) } else { len };
+        let packed = match self.data_type.width() {
+            Some(width) if width < 8 => len.div_ceil(8 / width),
+            _ => len,
+        };
         let (unit, wanted, found) = match &self.storage {
             Storage::Raw(bytes) => {
                 let dims: Vec<i64> = self.dims.iter().map(|&d| d as i64).collect();
@@ -288,9 +291,10 @@ fn inline(message: proto::TensorProto, data_type: DataType) -> Result<Storage, T
 fn words(bytes: &[u8], data_type: DataType, len: usize) -> impl Iterator<Item = u64> {
     let width = data_type.width().unwrap_or(8);
     (0..len).map(move |i| {
-        if width == 4 {
-            let byte = bytes.get(i / 2).copied().unwrap_or(0);
-            u64::from(if i % 2 == 0 { byte & 0xf } else { byte >> 4 })
+        if width < 8 {
+            let each = 8 / width;
+            let byte = bytes.get(i / each).copied().unwrap_or(0);
+            u64::from(byte >> (i % each * width)) & ((1 << width) - 1)
         } else {
             let size = width / 8;
             let element = bytes.get(i * size..(i + 1) * size).unwrap_or(&[]);

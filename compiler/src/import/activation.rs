@@ -132,7 +132,14 @@ pub(super) fn clip(cx: &mut NodeCx<'_>) -> Emitted {
 /// more and keeps one function for all elements.
 pub(super) fn p_relu(cx: &mut NodeCx<'_>) -> Emitted {
     let x = cx.secret(0)?;
-    let (shape, slope) = cx.weights(1)?;
+    let (mut shape, slope) = cx.weights(1)?;
+    // Before opset 7 a list of slopes is one per channel, which is the second axis.
+    if let ([channels], [_, own, rest @ ..]) = (shape.as_slice(), x.shape.as_slice())
+        && cx.opset < 7
+        && channels == own
+    {
+        shape = [vec![*own], vec![1; rest.len()]].concat();
+    }
     if broadcast_shape(&x.shape, &shape)? != x.shape {
         let message = format!("slope of shape {shape:?} does not broadcast to {:?}", x.shape);
         return Err(fault(Code::ShapeMismatch, message));

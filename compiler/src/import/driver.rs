@@ -23,6 +23,9 @@ use super::{
 /// The most entries that all matrices of a graph may have together, 12 bytes each.
 const MAX_TOTAL: usize = 1 << 28;
 
+/// Integer types of sums and products, which are whole without rounding.
+const WIDE: [DataType; 4] = [DataType::Int32, DataType::Int64, DataType::Uint32, DataType::Uint64];
+
 pub(super) struct Driver<'a> {
     pub(super) model: &'a Model,
     pub(super) graph: Graph,
@@ -375,11 +378,16 @@ impl Driver<'_> {
         else {
             return operand;
         };
+        let name = &output.name;
         match quantise::Range::of(*data_type) {
             Some(range) if range.whole && self.applies_tail => quantise::rounded(x, range),
-            None if !matches!(data_type.kind(), Kind::Int) => operand,
+            None if data_type.kind() != Kind::Int => operand,
+            // Nothing rounds to these but a cast, which is refused where it is.
+            Some(_) | None if WIDE.contains(data_type) => {
+                self.notes.push(format!("output {name:?} of {data_type} is given as real numbers"));
+                operand
+            }
             _ => {
-                let name = &output.name;
                 let message = format!("output {name:?} is {data_type}, which is rounded");
                 let help = "export a float output, or leave out --encrypted-tail";
                 self.findings.push(Diagnostic::new(Code::UnsupportedType, message).help(help));

@@ -9,9 +9,7 @@ use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
 
 use super::array::{Array, Data, broadcast_shape, broadcast_source, elements};
-use super::context::{
-    Emitted, Fault, NodeCx, Operand, Secret, column, fault, fault_help, known, one,
-};
+use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, known, one};
 use super::fold;
 use super::patterns;
 
@@ -250,14 +248,13 @@ fn several_powers(
     out: Vec<usize>,
 ) -> Emitted {
     let whole = |e: &f64| e.fract() == 0.0 && (0.0..=f64::from(LARGEST_OF_SEVERAL)).contains(e);
-    if !exponents.iter().all(whole) {
-        return Err(fault_help(
-            Code::UnsupportedMode,
-            format!("exponents differ and are not all whole, from 0 to {LARGEST_OF_SEVERAL}"),
-            "split the tensor so that each part has one exponent",
-        ));
-    }
     let x = expand(cx, x, &out)?;
+    if !exponents.iter().all(whole) {
+        // x^e = exp(e·ln x) of positive data.
+        let logarithm = cx.function(&x, Function::Log);
+        let scaled = times_constant(cx, &logarithm, e_shape, exponents)?;
+        return one(cx.function(&scaled, Function::Exp));
+    }
     let count = elements(&out)?;
     let source = broadcast_source(&out, e_shape);
     let wanted = |r: usize| exponents[source[r]] as u32;

@@ -57,6 +57,7 @@ mod sample;
 mod select;
 mod shape;
 mod softmax;
+mod spectral;
 mod statistics;
 mod survey;
 mod sweep;

@@ -115,15 +115,47 @@ pub(super) fn scatter_nd(cx: &mut NodeCx<'_>) -> Emitted {
     scattered(cx, own, &places)
 }
 
+/// Operand 0 with constants taken in at places by a product or an extremum.
+fn reduced_by(
+    cx: &mut NodeCx<'_>,
+    shape: Vec<usize>,
+    places: &[usize],
+    reduction: &str,
+) -> Emitted {
+    let x = cx.operand(0)?.clone();
+    let (_, updates) = cx.weights(2)?;
+    if updates.len() != places.len() {
+        return Err(fault(Code::ShapeMismatch, "there is not one update per position"));
+    }
+    let count = constant_elements(&shape)?;
+    let mut taken: Vec<Option<f64>> = vec![None; count];
+    for (&p, &u) in places.iter().zip(&updates) {
+        taken[p] = Some(match (taken[p], reduction) {
+            (None, _) => u,
+            (Some(v), "mul") => v * u,
+            (Some(v), "max") => v.max(u),
+            (Some(v), _) => v.min(u),
+        });
+    }
+    let neutral = if reduction == "mul" { 1.0 } else { 0.0 };
+    let constants: Vec<f64> = taken.iter().map(|t| t.unwrap_or(neutral)).collect();
+    let constants = super::compose::numbers(shape.clone(), constants);
+    let changed = match reduction {
+        "mul" => return Ok(vec![cx.times(&x, &constants)?]),
+        "max" => cx.part("Max", &[&x, &constants], &[])?,
+        _ => cx.part("Min", &[&x, &constants], &[])?,
+    };
+    let here = super::compose::truths(shape, taken.iter().map(Option::is_some).collect());
+    Ok(vec![cx.part("Where", &[&here, &changed, &x], &[])?])
+}
+
 /// Operand 0 with the elements of operand 2 put in, or added, at places.
 fn scattered(cx: &mut NodeCx<'_>, shape: Vec<usize>, places: &[usize]) -> Emitted {
     let adds = match cx.attr_text("reduction", "none")?.as_str() {
         "none" => false,
         "add" => true,
-        other => {
-            let message = format!("reduction is {other:?}, expected none or add");
-            return Err(fault(Code::UnsupportedMode, message));
-        }
+        reduction @ ("mul" | "max" | "min") => return reduced_by(cx, shape, places, reduction),
+        other => return Err(fault(Code::BadNode, format!("reduction is {other:?}"))),
     };
     let updates: usize = cx.shape(2)?.iter().product();
     if updates != places.len() {
@@ -255,6 +287,38 @@ pub(super) fn cumulative_sum(cx: &mut NodeCx<'_>) -> Emitted {
         };
         row.extend((0..length).filter(taken).map(|p| (here(p), 1.0)));
     })?)
+}
+
+/// `CumProd` along a constant axis, by doubling: the depth is the logarithm of the length.
+pub(super) fn cumulative_product(cx: &mut NodeCx<'_>) -> Emitted {
+    let x = cx.secret(0)?;
+    let given = cx.ints(1)?;
+    let along = axis(given.first().copied().unwrap_or(0), x.shape.len())?;
+    let (exclusive, reverse) = (cx.attr_int("exclusive", 0)? != 0, cx.attr_int("reverse", 0)? != 0);
+    let (length, step) = (x.shape[along], strides(&x.shape)[along]);
+    let count = elements(&x.shape)?;
+    let shape = x.shape.clone();
+    // Every element is the one `by` places before it, or behind it in reverse, and 1 at the end.
+    let shifted = |by: usize| -> Vec<Option<u32>> {
+        let source = |r: usize| {
+            let at = r / step % length;
+            let from =
+                if reverse { Some(at + by).filter(|f| *f < length) } else { at.checked_sub(by) };
+            from.map(|f| column(r - at * step + f * step))
+        };
+        (0..count).map(source).collect()
+    };
+    let mut y = x;
+    if exclusive {
+        y = cx.gather(&y, shape.clone(), &shifted(1), 1.0)?;
+    }
+    let mut by = 1;
+    while by < length {
+        let before = cx.gather(&y, shape.clone(), &shifted(by), 1.0)?;
+        y = cx.product(&y, &before);
+        by *= 2;
+    }
+    one(y)
 }
 
 /// `Trilu`: zero above or below a diagonal.

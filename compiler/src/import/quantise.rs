@@ -41,6 +41,9 @@ impl Range {
             DataType::Uint16 => whole(0.0, 65535.0),
             DataType::Int16 => whole(-32768.0, 32767.0),
             DataType::Int32 => whole(-2_147_483_648.0, 2_147_483_647.0),
+            DataType::Uint2 => whole(0.0, 3.0),
+            DataType::Int2 => whole(-2.0, 1.0),
+            DataType::Float4E2M1 => float(6.0),
             DataType::Uint4 => whole(0.0, 15.0),
             DataType::Int4 => whole(-8.0, 7.0),
             DataType::Float8E4M3Fn => float(448.0),
@@ -191,7 +194,7 @@ fn range(cx: &NodeCx<'_>, zero: usize) -> Result<Range, Fault> {
     named.and_then(Range::of).ok_or_else(|| {
         fault_help(
             Code::UnsupportedType,
-            "the type that it quantises to is not known, or not one of 4 to 16 bits",
+            "the type that it quantises to is not known, or not one of 2 to 16 bits",
             "make its zero point an initialiser of uint8 or int8",
         )
     })

@@ -11,7 +11,7 @@ use super::context::{Emitted, NodeCx};
 use super::{
     activation, attention, choice, contrib, control, conv, einsum, elementwise, extremum, fold,
     loss, matmul, ml, norm, pad, places, pool, quantise, recurrent, reduce, resize, sample, select,
-    shape, softmax, statistics, tail,
+    shape, softmax, spectral, statistics, tail,
 };
 
 /// One operator that is imported.
@@ -73,6 +73,7 @@ const COMPARED: &str =
 
 const QUANTISED: &str =
     "constant scales; computed before rounding, rounded by the client at the end of a graph";
+const SCATTERED: &str = "constant positions; reductions mul, max, min with constant updates";
 const RECURRENT: &str = "constant weights and lengths; unrolled, as long as a ring is deep enough";
 
 /// Sorted by domain and name.
@@ -81,6 +82,7 @@ pub(super) const TABLE: &[Entry] = &[
     op("Acos", 7, activation::unary, "data within [-1, 1]"),
     op("Acosh", 9, activation::unary, "data of at least 1"),
     op("Add", 6, elementwise::add, ""),
+    op("AffineGrid", 20, spectral::affine_grid, "constant size"),
     op("And", 6, fold::logic, "constants only"),
     op("ArgMax", 1, tail::only_at_the_end, AT_THE_END),
     op("ArgMin", 1, tail::only_at_the_end, AT_THE_END),
@@ -107,11 +109,13 @@ pub(super) const TABLE: &[Entry] = &[
     op("ConvTranspose", 1, conv::conv_transpose, "constant weights"),
     op("Cos", 7, activation::unary, ""),
     op("Cosh", 9, activation::unary, ""),
+    op("CumProd", 26, places::cumulative_product, "constant axis"),
     op("CumSum", 11, places::cumulative_sum, "constant axis"),
+    op("DFT", 17, spectral::fourier, "constant length and axis"),
     op("DepthToSpace", 1, select::depth_to_space, ""),
     op("DequantizeLinear", 10, quantise::dequantize_linear, QUANTISED),
     op("Div", 6, elementwise::div, "an encrypted divisor must keep one sign"),
-    op("Dropout", 1, shape::dropout, "inference; the mask is left out"),
+    op("Dropout", 1, shape::dropout, "inference, or a ratio of 0; the mask is left out"),
     op(
         "DynamicQuantizeLinear",
         11,
@@ -197,15 +201,11 @@ pub(super) const TABLE: &[Entry] = &[
     op("ReverseSequence", 10, places::reverse_sequence, "constant lengths"),
     op("RotaryEmbedding", 23, attention::rotary, "constant angles"),
     op("Round", 11, fold::rounding, CONSTANTS_OR_END),
+    op("STFT", 17, spectral::short_time_fourier, "constant steps and window"),
     op("Scan", 9, control::only_by_the_driver, "unrolled"),
     op("Scatter", 9, places::scatter_elements, "constant positions"),
-    op(
-        "ScatterElements",
-        11,
-        places::scatter_elements,
-        "constant positions; reduction none or add",
-    ),
-    op("ScatterND", 11, places::scatter_nd, "constant positions; reduction none or add"),
+    op("ScatterElements", 11, places::scatter_elements, SCATTERED),
+    op("ScatterND", 11, places::scatter_nd, SCATTERED),
     op("Selu", 6, activation::unary, ""),
     op("Shape", 1, fold::shape, ""),
     op("Shrink", 9, activation::unary, ""),

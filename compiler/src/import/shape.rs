@@ -106,7 +106,13 @@ pub(super) fn identity(cx: &mut NodeCx<'_>) -> Emitted {
 
 /// `Dropout`: nothing in inference; the mask is not computed.
 pub(super) fn dropout(cx: &mut NodeCx<'_>) -> Emitted {
-    refuse_training(cx, 2)?;
+    let ratio = match cx.optional_constant(1)? {
+        Some(ratio) => ratio.floats().first().copied(),
+        None => None,
+    };
+    if ratio != Some(0.0) {
+        refuse_training(cx, 2)?;
+    }
     Ok(vec![cx.operand(0)?.clone(), Operand::LeftOut("the mask of a Dropout")])
 }
 

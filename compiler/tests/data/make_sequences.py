@@ -327,9 +327,44 @@ def quantised():
          dict(k=k, p=u8(120), z=u8(0, 100, 255)), truth=lambda x: [convolved(x - 120.0, k - np.array([0, 100, 255.0]).reshape(3, 1, 1, 1))], **pixels)
 
 
+def transforms():
+    complex_of = lambda x: x[..., 0] + 1j * x[..., 1] if x.shape[-1] == 2 else x[..., 0]
+    parts = lambda y: np.stack([y.real, y.imag], axis=-1)
+    for name, shape, attributes, length, truth in [
+        ("dft", (2, 5, 3, 1), {}, None, lambda x: parts(np.fft.fft(complex_of(x), axis=1))),
+        ("dft_inverse", (2, 5, 2, 2), dict(inverse=1), None, lambda x: parts(np.fft.ifft(complex_of(x), axis=1))),
+        ("dft_half", (1, 6, 2, 1), dict(onesided=1), None, lambda x: parts(np.fft.rfft(complex_of(x), axis=1))),
+        ("dft_longer", (1, 5, 1), {}, 8, lambda x: parts(np.fft.fft(complex_of(x), n=8, axis=1))),
+        ("dft_shorter", (1, 5, 2), {}, 4, lambda x: parts(np.fft.fft(complex_of(x), n=4, axis=1))),
+        ("dft_to_real", (1, 4, 2, 2), dict(onesided=1, inverse=1), None, lambda x: np.fft.irfft(complex_of(x), axis=1)[..., None]),
+        ("dft_to_odd", (1, 4, 2), dict(onesided=1, inverse=1), 7, lambda x: np.fft.irfft(complex_of(x), n=7, axis=1)[..., None]),
+    ]:
+        consts = dict(a=np.array(1)) | (dict(l=np.array(length)) if length else {})
+        case(name, n("DFT", "x,l,a" if length else "x,,a", **attributes), shape, consts, opset=20, truth=lambda x, t=truth: [t(x)])
+    window = weight(8, low=0.1)
+    frames = lambda x: np.stack([np.fft.rfft(x[:, i:i + 8, 0] * window) for i in range(0, 20 - 8 + 1, 3)], axis=1)
+    case("stft", n("STFT", "x,s,w"), (2, 20, 1), dict(s=np.array(3), w=window), truth=lambda x: [parts(frames(x))])
+    for align in [0, 1]:
+        case(f"affine_grid_{align}", n("AffineGrid", "x,s", align_corners=align), (2, 2, 3), dict(s=i64(2, 1, 3, 4)))
+        case(f"affine_grid_3d_{align}", n("AffineGrid", "x,s", align_corners=align), (1, 3, 4), dict(s=i64(1, 1, 2, 3, 4)))
+    before = lambda x: np.concatenate([np.ones((2, 1)), np.cumprod(x, axis=1)[:, :-1]], axis=1)
+    case("cumulative_product", n("CumProd", "x,a"), (2, 5), dict(a=np.array(1)), opset=26, truth=lambda x: [np.cumprod(x, axis=1)])
+    case("cumulative_product_exclusive", n("CumProd", "x,a", exclusive=1), (2, 5), dict(a=np.array(1)), opset=26, truth=lambda x: [before(x)])
+    case("cumulative_product_reverse", n("CumProd", "x,a", reverse=1), (3, 2), dict(a=np.array(0)), opset=26,
+         truth=lambda x: [np.cumprod(x[::-1], axis=0)[::-1]])
+    for reduction in ["mul", "max", "min"]:
+        case("scatter_" + reduction, n("ScatterElements", "x,i,u", axis=1, reduction=reduction), (2, 4),
+             dict(i=i64(1, 3, 1, 0, 0, 2).reshape(2, 3), u=weight(2, 3)), opset=18)
+    case("dropout_of_nothing", n("Dropout", "x,r,t"), (2, 3), dict(r=np.array(0.0), t=np.array(True)), truth=lambda x: [x])
+    powers = weight(2, 3, low=-2, high=2)
+    case("several_powers", n("Pow", "x,e"), (2, 3), dict(e=powers), low=0.2, high=2, truth=lambda x: [x ** powers])
+    slopes = weight(3)
+    case("slopes_of_channels", n("PRelu", "x,s"), (2, 3, 4), dict(s=slopes), opset=6, truth=lambda x: [np.where(x < 0, slopes[:, None] * x, x)])
+
+
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (recurrences, control, functions, quantised):
+    for group in (recurrences, control, functions, quantised, transforms):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)
