@@ -99,6 +99,11 @@ impl Tensor {
             Storage::Raw(bytes) => {
                 Ok(words(bytes, data_type, self.len()).map(|w| data_type.float_of(w)).collect())
             }
+            Storage::Int32(v) if data_type.width().is_some_and(|w| w < 8) => {
+                let packed = self.packed(v)?;
+                let decode = |w| data_type.float_of(w);
+                Ok(words(&packed, data_type, self.len()).map(decode).collect())
+            }
             Storage::Int32(v) => {
                 let limit = 1_u64 << data_type.width().unwrap_or(0);
                 let decode = |(index, &x): (usize, &i32)| {
@@ -113,6 +118,12 @@ impl Tensor {
             }
             _ => Err(self.unsupported()),
         }
+    }
+
+    /// The bytes of elements of less than a byte, of which one number holds one.
+    fn packed(&self, numbers: &[i32]) -> Result<Vec<u8>, TensorError> {
+        let byte = |(i, &x): (usize, &i32)| u8::try_from(x).map_err(|_| self.out_of_range(i, x));
+        numbers.iter().enumerate().map(byte).collect()
     }
 
     fn ints(&self) -> Result<Vec<i64>, TensorError> {
@@ -133,9 +144,7 @@ impl Tensor {
                 v.iter().enumerate().map(decode).collect()
             }
             Storage::Int32(v) if data_type.width().is_some_and(|w| w < 8) => {
-                let byte =
-                    |(i, &x): (usize, &i32)| u8::try_from(x).map_err(|_| self.out_of_range(i, x));
-                let packed = v.iter().enumerate().map(byte).collect::<Result<Vec<u8>, _>>()?;
+                let packed = self.packed(v)?;
                 let decode = |w| data_type.int_of(w).unwrap_or(0);
                 Ok(words(&packed, data_type, self.len()).map(decode).collect())
             }
