@@ -45,7 +45,7 @@ pub(super) struct Lowered {
 
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
 /// stored, sent and read.
-pub(super) const USUAL_KEY_PRICE: f64 = 2.5e-9;
+pub(super) const USUAL_KEY_PRICE: f64 = 3.0e-9;
 
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
