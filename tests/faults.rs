@@ -89,6 +89,21 @@ fn every_reader_refuses(damage: impl Fn(&[u8]) -> Vec<Vec<u8>>, needles: &[&str]
     }
 }
 
+/// A limit of memory changes what is kept, not what comes out; one that cannot be kept is refused.
+#[test]
+fn memory_limits_are_kept_or_refused() {
+    let lab = made();
+    let answer = lab.read("output.enc");
+    let least = lab.sh("run -p model.plan -i input.enc -o o.enc --memory-limit 1MB");
+    assert!(least.stderr.contains("at least"), "{least:?}");
+    assert!(!lab.path("o.enc").exists(), "nothing is written");
+    let ran = lab.sh("run --json -p model.plan -i input.enc -o o.enc --memory-limit 200MB").fine();
+    if let Some(peak) = ran.json()["peak_bytes"].as_u64() {
+        assert!(peak <= 200_000_000, "{peak} bytes");
+    }
+    assert_eq!(lab.read("o.enc"), answer);
+}
+
 #[test]
 fn an_empty_file_is_refused() {
     every_reader_refuses(|_| vec![Vec::new()], &["empty"]);

@@ -130,7 +130,7 @@ fn walk(folder: &Path, ui: &Ui) -> anyhow::Result<Told> {
     note("client", "encrypt", clock.elapsed(), &["input.enc"]);
     let clock = Instant::now();
     let public = at("client.key.pub");
-    evaluate::write(&plan, &public, &at("input.enc"), &at("output.enc"), &silent)?;
+    evaluate::write(&plan, &public, &at("input.enc"), &at("output.enc"), None, &silent)?;
     note("model owner", "run", clock.elapsed(), &["output.enc"]);
     let clock = Instant::now();
     let (answers, _) =

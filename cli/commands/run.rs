@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+use bytesize::ByteSize;
 use clap::Args;
 use heplan_ckks::backend::{CkksBackend, DEFAULT_CACHE_BYTES};
 use heplan_ckks::ciphertext::Ciphertext;
+use heplan_ckks::keys::store::DEFAULT_KEY_BYTES;
 use heplan_ckks::measure::Clock;
 use heplan_ckks::server::Server;
 use heplan_ir::plan::Plan;
+use heplan_lattice::DEFAULT_POOL_BYTES;
 use heplan_runtime::error::RunErrorKind;
 use heplan_runtime::executor::{Executor, Observer, Step as Instruction};
 use heplan_runtime::profile::Profile;
@@ -46,20 +50,60 @@ pub(crate) struct Options {
     /// The encrypted answer to write [default: input.enc gives output.enc]
     #[arg(short, long, value_name = "FILE", env = "HEPLAN_OUTPUT", hide_env_values = true)]
     pub(crate) output: Option<PathBuf>,
+
+    /// Memory that the run may take, such as 500MB: keys are then read, and diagonals encoded, again
+    /// where there is no room to keep them
+    #[arg(long, value_name = "SIZE", env = "HEPLAN_MEMORY_LIMIT", hide_env_values = true)]
+    pub(crate) memory_limit: Option<ByteSize>,
 }
 
 /// Runs the plan and writes the answer.
 pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     let output = options.output.clone().unwrap_or_else(|| writing::result_path(&options.input));
-    write(&options.plan, &options.key, &options.input, &output, ui)
+    let limit = options.memory_limit.map(|size| size.as_u64());
+    write(&options.plan, &options.key, &options.input, &output, limit, ui)
 }
 
-/// Runs `plan` with the evaluation keys `key` on `input` and writes `output`.
+/// Bytes for what is kept because it will be used again.
+struct Budgets {
+    keys: usize,
+    diagonals: usize,
+    buffers: usize,
+}
+
+impl Budgets {
+    /// What a limit leaves beside the least that the plan takes; the usual budgets without a limit.
+    fn within(limit: Option<u64>, plan: &Plan) -> anyhow::Result<Self> {
+        let Some(limit) = limit else {
+            let (keys, diagonals) = (DEFAULT_KEY_BYTES, DEFAULT_CACHE_BYTES);
+            return Ok(Self { keys, diagonals, buffers: DEFAULT_POOL_BYTES });
+        };
+        let least = heplan_compiler::cost::least_bytes(plan, system::threads());
+        let Some(spare) = limit.checked_sub(least) else {
+            bail!(
+                "the plan takes at least {}, the limit is {}; allow more with --memory-limit, or \
+                 take fewer --threads",
+                format::bytes(least),
+                format::bytes(limit)
+            );
+        };
+        let share = |part: u64| usize::try_from(spare / 4 * part).unwrap_or(usize::MAX);
+        Ok(Self {
+            keys: share(2).min(DEFAULT_KEY_BYTES),
+            diagonals: share(1).min(DEFAULT_CACHE_BYTES),
+            buffers: share(1).min(DEFAULT_POOL_BYTES),
+        })
+    }
+}
+
+/// Runs `plan` with the evaluation keys `key` on `input` and writes `output`, within `limit` bytes of
+/// memory if there is a limit.
 pub(crate) fn write(
     plan: &Path,
     key: &Path,
     input: &Path,
     output: &Path,
+    limit: Option<u64>,
     ui: &Ui,
 ) -> anyhow::Result<Outcome> {
     writing::check_target(output, &[plan, key, input])?;
@@ -70,7 +114,10 @@ pub(crate) fn write(
         let id = plan.id();
         (plan, id)
     };
-    let server = Server::open(&plan, &id, key, DEFAULT_CACHE_BYTES)?;
+    let budgets = Budgets::within(limit, &plan)?;
+    let server = Server::open(&plan, &id, key, budgets.diagonals)?;
+    server.backend().evaluator().keys().set_budget(budgets.keys);
+    server.context().ring().pool().set_limit(budgets.buffers);
     let inputs = server.open_inputs(input)?;
     step.end();
     let load = started.elapsed();

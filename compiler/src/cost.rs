@@ -19,6 +19,7 @@ use heplan_ir::transform::{LinearTransform, Split};
 
 pub use file::Measurement;
 pub use fit::Observation;
+pub use memory::least_bytes;
 pub use work::{Costs, Work};
 
 /// Where an operation happens: everything that its cost depends on.

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heplan_ir::ckks::{Graph, Op};
-use heplan_ir::constants::Constant;
-use heplan_ir::entity::ValueId;
-use heplan_ir::plan::{KeyKind, required_keys};
+use heplan_ir::constants::{ConstPool, Constant};
+use heplan_ir::entity::{RegId, ValueId};
+use heplan_ir::parameters::Parameters;
+use heplan_ir::plan::{KeyKind, Plan, required_keys};
 
 use super::{LinearShape, Place, bytes_of_key};
 
@@ -67,12 +68,42 @@ pub(super) fn peak_bytes(graph: &Graph) -> u64 {
         }
         peak = peak.max(now + encoded);
     }
-    peak + standing_bytes(graph)
+    peak + standing_bytes(&graph.parameters, &graph.consts)
+}
+
+/// The fewest bytes in which a plan runs on so many threads: nothing is kept that can be read or
+/// encoded again.
+pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
+    let (parameters, batch) = (&plan.parameters, plan.parameters.batch());
+    let mut registers: BTreeMap<RegId, u64> = BTreeMap::new();
+    let mut peak = 0;
+    for inst in &plan.insts {
+        let at = Place::of(parameters, inst.ty.level);
+        let bytes = at.ciphertext_bytes(inst.ty.degree);
+        let operands: u64 = inst.results.iter().filter_map(|r| registers.get(r)).sum();
+        let mut now = registers.values().sum::<u64>() - operands;
+        registers.extend(inst.results.iter().map(|&r| (r, bytes)));
+        // What an instruction overwrites it may still be reading.
+        now += operands + bytes * inst.results.len() as u64;
+        let keys = required_keys([(&inst.op, inst.ty.level)], &plan.consts);
+        now += keys.iter().map(|k| bytes_of_key(parameters, k.level)).sum::<u64>();
+        if let Op::Linear { transform, split, .. } = &inst.op {
+            let shape = LinearShape::of(plan.consts.transform(*transform), *split, batch);
+            // Encoded for this one use, and every rotation at one prime per thread.
+            let rotated = 2 * (shape.babies + shape.inputs) * threads * at.degree();
+            now += linear_bytes(&at, &shape)
+                + WORD * (rotated + 2 * shape.diagonals * shape.period) as u64;
+        } else if !keys.is_empty() {
+            now += key_switch_bytes(&at);
+        }
+        peak = peak.max(now);
+        registers.retain(|r, _| !inst.frees.contains(r));
+    }
+    peak + standing_bytes(parameters, &plan.consts)
 }
 
 /// Tables, constants, the program.
-fn standing_bytes(graph: &Graph) -> u64 {
-    let parameters = &graph.parameters;
+fn standing_bytes(parameters: &Parameters, consts: &ConstPool) -> u64 {
     let primes = (parameters.q().len() + parameters.p().len()) as u64;
     let tables = TABLE_WORDS * WORD * primes * parameters.n() as u64;
     let constant = |c: &Constant| match c {
@@ -83,7 +114,7 @@ fn standing_bytes(graph: &Graph) -> u64 {
         // Of the tensor level; a plan has none.
         Constant::Matrix(_) | Constant::Polynomials(_) => 0,
     };
-    let constants: u64 = graph.consts.iter().map(|(_, c)| constant(c)).sum();
+    let constants: u64 = consts.iter().map(|(_, c)| constant(c)).sum();
     PROGRAM_BYTES + tables + constants
 }
 

@@ -62,5 +62,5 @@ pub use modulus::Modulus;
 pub use ntt::NttTable;
 pub use poly::{Form, Poly};
 pub use pool::Pool;
-pub use ring::{Ring, RingError};
+pub use ring::{DEFAULT_POOL_BYTES, Ring, RingError};
 pub use sampling::Seed;

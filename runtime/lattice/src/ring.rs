@@ -18,7 +18,7 @@ use crate::pool::Pool;
 pub const MAX_PRIMES: usize = 256;
 
 /// Freed polynomial buffers that a ring keeps for reuse, by default: 1 GiB.
-const DEFAULT_POOL_BYTES: usize = 1 << 30;
+pub const DEFAULT_POOL_BYTES: usize = 1 << 30;
 
 /// Why a ring cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -7,6 +7,8 @@
 //! With `|x| <= k q` and `|w| <= m q`, three roundings of relative size `2^-53` move `c` by at most `3 k m q 2^-53`
 //! from `x w / q`, so the result is at most `(1/2 + 3 k m q 2^-53) q`: `7/8 q` for two residues of 50 bits,
 //! `11/16 q` if one of them is centred.
+//!
+//! Short moduli have transforms and sums of products of their own ([`short`]), on integers.
 
 mod arithmetic;
 mod ntt;
