@@ -41,9 +41,17 @@ struct State {
 }
 
 /// Chooses layouts for every class of the problem.
+///
+/// An input with an uneven period has no route into some layouts. Where several inputs meet late, the
+/// beam may hold such states alone; then inputs keep to even periods, from which everything has one.
 pub(super) fn assign(problem: &Problem<'_>) -> Assignment {
-    let mut search =
-        Search { problem, met: BTreeMap::new(), placed: Vec::new(), memo: BTreeMap::new() };
+    let free = search(problem, Inputs::Any);
+    if free.cost.is_finite() { free } else { search(problem, Inputs::Even) }
+}
+
+fn search(problem: &Problem<'_>, inputs: Inputs) -> Assignment {
+    let (met, placed, memo) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let mut search = Search { problem, inputs, met, placed, memo };
     let mut states = vec![State { layouts: Vec::new(), cost: 0.0 }];
     for class in 0..problem.classes.all.len() {
         let mut next: Vec<State> = Vec::new();
@@ -86,8 +94,17 @@ fn prune(mut states: Vec<State>) -> Vec<State> {
 /// An affine map with the layouts of its operands, and last its own.
 type Key = (ValueId, Vec<Met>);
 
+/// The layouts that graph inputs may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inputs {
+    Any,
+    /// Those whose periods are powers of two.
+    Even,
+}
+
 struct Search<'a> {
     problem: &'a Problem<'a>,
+    inputs: Inputs,
     met: BTreeMap<Layout, Met>,
     /// The layouts met, with their places.
     placed: Vec<Placed>,
@@ -124,7 +141,10 @@ impl Search<'_> {
         let members = &classes.all[class];
         let first = graph.value(members.members[0]);
         let Some(&affine) = members.affines.first() else {
-            return candidates::for_input(&first.shape, *width);
+            let mut layouts = candidates::for_input(&first.shape, *width);
+            let even = self.inputs == Inputs::Even;
+            layouts.retain(|l| !even || l.period.is_power_of_two());
+            return layouts;
         };
         let inputs: Vec<(&[usize], &Layout)> = graph
             .value(affine)
