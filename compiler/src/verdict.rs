@@ -34,7 +34,7 @@ const KINKED_DEGREE: usize = 31;
 const MAX_COUNTED: usize = 1 << 20;
 
 /// What is known of a model before calibration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// Every node of the file; empty where the file cannot be read.
     pub nodes: Vec<Surveyed>,
@@ -67,28 +67,29 @@ pub struct Estimate {
 
 /// Judges a model file; `dimensions` gives lengths to symbolic axes.
 pub fn judge(path: &Path, dimensions: &BTreeMap<String, usize>, costs: &Costs) -> Verdict {
-    let mut verdict = Verdict {
-        nodes: Vec::new(),
-        findings: Vec::new(),
-        notes: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        estimate: None,
-    };
-    let model = match Model::read(path) {
-        Ok(model) => model,
-        Err(error) => {
-            verdict.findings.push(diagnose(&error));
-            return verdict;
+    match Model::read(path) {
+        Ok(model) => {
+            let name = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+            judge_model(&model, name.unwrap_or_default(), dimensions, costs)
         }
-    };
-    let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        Err(error) => Verdict { findings: vec![diagnose(&error)], ..Verdict::default() },
+    }
+}
+
+/// Judges a model that has been read, under this name.
+pub fn judge_model(
+    model: &Model,
+    name: String,
+    dimensions: &BTreeMap<String, usize>,
+    costs: &Costs,
+) -> Verdict {
+    let mut verdict = Verdict::default();
     let options = import::Options { name, dimensions: dimensions.clone(), encrypted_tail: false };
-    let (imported, found) = match import::import(&model, &options) {
+    let (imported, found) = match import::import(model, &options) {
         Ok(imported) => (Some(imported), Vec::new()),
         Err(findings) => (None, findings),
     };
-    (verdict.nodes, verdict.findings) = survey(&model, found);
+    (verdict.nodes, verdict.findings) = survey(model, found);
     let Some(imported) = imported else { return verdict };
     let graph = imported.graph;
     verdict.notes = imported.notes;

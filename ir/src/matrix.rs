@@ -39,6 +39,12 @@ impl SparseMatrix {
             row.clear();
             fill(r, &mut row);
             out.push_row(&mut row);
+            if r == rows / 16 {
+                // Rows are alike: one reservation, not many that copy what is there.
+                let more = out.val.len().saturating_mul(rows - r) / (r + 1);
+                out.col.reserve(more);
+                out.val.reserve(more);
+            }
         }
         out
     }
@@ -90,10 +96,23 @@ impl SparseMatrix {
     #[must_use]
     pub fn compose(&self, other: &Self) -> Self {
         assert_eq!(self.cols, other.rows, "inner dimensions must match");
+        if self.is_identity() {
+            return other.clone();
+        }
+        if other.is_identity() {
+            return self.clone();
+        }
         let mut dense = vec![0.0; other.cols];
         let mut seen = vec![false; other.cols];
         let mut touched: Vec<u32> = Vec::new();
         Self::from_rows(self.rows, other.cols, |r, row| {
+            let own = self.start[r]..self.start[r + 1];
+            if own.len() == 1 {
+                // A row that is selected, perhaps scaled, stays in order.
+                let (k, v) = (self.col[own.start] as usize, self.val[own.start]);
+                row.extend(other.row(k).map(|(c, w)| (index(c), v * w)));
+                return;
+            }
             for (k, v) in self.row(r) {
                 for (c, w) in other.row(k) {
                     if !seen[c] {
@@ -119,7 +138,14 @@ impl SparseMatrix {
     pub fn plus(&self, other: &Self) -> Self {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "dimensions must match");
         Self::from_rows(self.rows, self.cols, |r, row| {
-            row.extend(self.row(r).chain(other.row(r)).map(|(c, v)| (index(c), v)));
+            // Both rows are in order, and so is what comes of them.
+            let (mut a, mut b) = (self.row(r).peekable(), other.row(r).peekable());
+            while let Some(&(c, v)) = a.peek() {
+                row.extend(std::iter::from_fn(|| b.next_if(|e| e.0 < c)).map(entry));
+                row.push((index(c), v + b.next_if(|e| e.0 == c).map_or(0.0, |e| e.1)));
+                a.next();
+            }
+            row.extend(b.map(entry));
         })
     }
 
@@ -147,6 +173,14 @@ impl SparseMatrix {
     }
 
     fn push_row(&mut self, row: &mut [(u32, f64)]) {
+        // What most rows are: in order, each column once.
+        if row.windows(2).all(|w| w[0].0 < w[1].0) {
+            let stored = row.iter().filter(|e| e.1 != 0.0);
+            self.col.extend(stored.clone().map(|e| e.0));
+            self.val.extend(stored.map(|e| e.1));
+            self.start.push(self.val.len());
+            return;
+        }
         row.sort_unstable_by_key(|e| e.0);
         let mut i = 0;
         while i < row.len() {
@@ -165,6 +199,10 @@ impl SparseMatrix {
     }
 }
 
+fn entry((column, value): (usize, f64)) -> (u32, f64) {
+    (index(column), value)
+}
+
 fn index(i: usize) -> u32 {
     u32::try_from(i).expect("tensors have fewer than 2^32 elements")
 }
@@ -180,5 +218,34 @@ mod tests {
         let b = SparseMatrix::from_rows(3, 2, |r, row| row.extend([(0, r as f64), (1, 2.0)]));
         let x = [0.5, -3.0];
         assert_eq!(a.compose(&b).apply(&x), a.apply(&b.apply(&x)));
+        let swap = SparseMatrix::from_rows(2, 3, |r, row| row.push((1 - r as u32, 2.0)));
+        assert_eq!(swap.compose(&b).apply(&x), swap.apply(&b.apply(&x)));
+        for (outer, inner) in [(SparseMatrix::identity(2), &a), (a.clone(), &b)] {
+            assert_eq!(SparseMatrix::identity(2).compose(&outer), outer);
+            assert!(outer.compose(inner).problems().is_empty());
+        }
+        assert_eq!(a.compose(&SparseMatrix::identity(3)), a);
+    }
+
+    #[test]
+    fn a_sum_applies_as_the_sum_of_what_both_give() {
+        type Row = &'static [(u32, f64)];
+        let row = |entries: Row| {
+            SparseMatrix::from_rows(1, 6, |_, row| row.extend(entries.iter().copied()))
+        };
+        let a = row(&[(1, 2.0), (2, 1.0), (4, -1.0)]);
+        let sums: [(Row, &[u32]); 4] = [
+            (&[], &[1, 2, 4]),
+            (&[(0, 1.0), (2, 0.5), (5, 3.0)], &[0, 1, 2, 4, 5]),
+            (&[(1, -2.0), (3, 1.0)], &[2, 3, 4]),
+            (&[(1, -2.0), (2, -1.0), (4, 1.0)], &[]),
+        ];
+        for (other, columns) in sums {
+            let (b, x) = (row(other), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+            for sum in [a.plus(&b), b.plus(&a)] {
+                assert_eq!(sum.apply(&x)[0], a.apply(&x)[0] + b.apply(&x)[0]);
+                assert_eq!((sum.col.as_slice(), sum.problems()), (columns, Vec::new()));
+            }
+        }
     }
 }

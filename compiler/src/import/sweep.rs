@@ -35,8 +35,8 @@ pub(super) fn sweep(graph: Graph) -> (Graph, Vec<String>) {
         });
         if let Op::Affine { terms, bias } = &mut op {
             let mut moved = |c: ConstId| {
-                let constant = graph.consts.get(c).expect("constants of the graph are in its pool");
-                swept.consts.add(constant.clone())
+                let moved = swept.consts.adopt(&graph.consts, c);
+                moved.expect("constants of the graph are in its pool")
             };
             terms.iter_mut().for_each(|t| t.1 = moved(t.1));
             *bias = bias.map(moved);

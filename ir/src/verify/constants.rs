@@ -22,8 +22,11 @@ const MAX_WIDTH: usize = 1 << (*crate::parameters::LOG_N.end() - 1);
 /// Checks every constant of a pool, each once.
 pub(crate) fn check_constants(consts: &ConstPool, errors: &mut Errors) {
     for (id, constant) in consts.iter() {
-        let hash = consts.hash(id).to_string();
-        errors.extend(Location::Constant(id.index()), &hash, problems(constant));
+        let found = problems(constant);
+        if !found.is_empty() {
+            let hash = consts.hash(id).to_string();
+            errors.extend(Location::Constant(id.index()), &hash, found);
+        }
     }
 }
 

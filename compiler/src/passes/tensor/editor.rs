@@ -91,7 +91,7 @@ impl<'g> Editor<'g> {
     }
 
     fn constant(&mut self, id: ConstId) -> ConstId {
-        let constant = self.old.consts.get(id).expect("a verified graph names its constants");
-        self.new.consts.add(constant.clone())
+        let new = self.new.consts.adopt(&self.old.consts, id);
+        new.expect("a verified graph names its constants")
     }
 }
