@@ -253,3 +253,70 @@ fn comparisons_with_weights_tell_the_client_no_weight() {
     let text = String::from_utf8(lab.read("model.keyparams")).expect("text");
     assert!(text.contains("Compare") && !text.contains("0.25"), "{text}");
 }
+
+/// The words in an array that numpy would read as strings.
+fn words(npy: &[u8]) -> Vec<String> {
+    let header = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
+    let text = String::from_utf8_lossy(&npy[10..header]);
+    let width = text.split_once("<U").expect("strings").1;
+    let width: usize = width.split('\'').next().and_then(|w| w.parse().ok()).expect("a width");
+    let letter = |b: &[u8]| {
+        let code = u32::from_le_bytes(b.try_into().expect("four bytes"));
+        char::from_u32(code).expect("a character")
+    };
+    let word = |b: &[u8]| b.chunks(4).map(letter).filter(|&c| c != '\0').collect();
+    npy[header..].chunks(4 * width).map(word).collect()
+}
+
+#[test]
+fn a_support_vector_machine_answers_in_words() {
+    const SUPPORTS: usize = 7;
+    let (gamma, classes) = (0.8_f32, ["ash", "beech", "Düne"]);
+    let (vectors, rho) = (numbers(11, SUPPORTS * FEATURES), [0.1_f32, -0.2, 0.05]);
+    let weights = numbers(12, 2 * SUPPORTS);
+    // The vectors of the three classes, and for each pair of classes its two rows of weights.
+    let spans = [0..2, 2..5, 5..SUPPORTS];
+    let attributes = [
+        ("kernel_type", Attribute::Text("RBF")),
+        ("kernel_params", Attribute::Floats(vec![gamma, 0.0, 3.0])),
+        ("vectors_per_class", Attribute::Ints(vec![2, 3, 2])),
+        ("support_vectors", Attribute::Floats(vectors.clone())),
+        ("coefficients", Attribute::Floats(weights.clone())),
+        ("rho", Attribute::Floats(rho.to_vec())),
+        ("classlabels_strings", Attribute::Texts(classes.to_vec())),
+    ];
+    let model = Onnx::new()
+        .input("x", &[1, FEATURES as i64])
+        .classical("SVMClassifier", &["x"], &["label", "scores"], &attributes)
+        .output("label", &[1]);
+    let lab = answered(&model, "");
+    let decisions = |row: &[f32]| -> Vec<f64> {
+        let kernel = |v: usize| {
+            let vector = &vectors[v * FEATURES..][..FEATURES];
+            let square = |(x, s): (&f32, &f32)| f64::from(x - s).powi(2);
+            (-f64::from(gamma) * row.iter().zip(vector).map(square).sum::<f64>()).exp()
+        };
+        let sum = |class: usize, row: usize| -> f64 {
+            spans[class].clone().map(|v| f64::from(weights[row * SUPPORTS + v]) * kernel(v)).sum()
+        };
+        let duel =
+            |(p, (i, j)): (usize, (usize, usize))| sum(i, j - 1) + sum(j, i) + f64::from(rho[p]);
+        [(0, 1), (0, 2), (1, 2)].into_iter().enumerate().map(duel).collect()
+    };
+    let label = |row: &[f32]| {
+        let d = decisions(row);
+        assert!(d.iter().all(|d| d.abs() > 1e-2), "no ties: {d:?}");
+        let wins = |class: usize| match class {
+            0 => u8::from(d[0] > 0.0) + u8::from(d[1] > 0.0),
+            1 => u8::from(d[0] <= 0.0) + u8::from(d[2] > 0.0),
+            _ => u8::from(d[1] <= 0.0) + u8::from(d[2] <= 0.0),
+        };
+        let best = (0..3).rev().max_by_key(|&c| wins(c)).expect("three classes");
+        classes[best].to_owned()
+    };
+    let wanted: Vec<String> = inputs().chunks(FEATURES).map(label).collect();
+    assert_eq!(words(&lab.read("y.npy")), wanted);
+    assert_eq!(steps(&lab, "model.keyparams")[0]["steps"][1], "class labels");
+    let text = String::from_utf8(lab.read("model.keyparams")).expect("text");
+    assert!(text.contains("Düne") && !text.contains("0.05"), "{text}");
+}

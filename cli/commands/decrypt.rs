@@ -9,7 +9,7 @@ use clap::{ArgAction, Args};
 use heplan_ckks::client::Sharing;
 use heplan_ckks::files::ciphertexts::CiphertextFile;
 use heplan_ckks::randomness::os_seed;
-use heplan_compiler::data::write_npy;
+use heplan_compiler::data::{write_npy, write_npy_words};
 use heplan_ir::container::write_atomic;
 use heplan_ir::slots::Port;
 use heplan_ir::tail::{self, Answer};
@@ -24,7 +24,7 @@ Decrypts an answer with the client's secret key.
   heplan decrypt -k client.key -i output.enc
 
 writes output.npy (float32, batch on the first axis), or an .npz with one array per output where \
-the model has several.
+the model has several. Class labels that are words are written as strings.
 
 Decrypted numbers carry the noise of the encryption in their last bits. Whoever collects many of \
 them together with the ciphertexts can learn about the secret key from that noise. So keep the \
@@ -191,15 +191,15 @@ fn encode(names: &[Named<'_>], answers: &Answers, double: bool) -> io::Result<Ve
     }
 }
 
-/// Name and shape of an array.
-type Named<'a> = (&'a str, &'a [usize]);
+/// Name and shape of an array, and the words that its elements are places in, if it is in words.
+type Named<'a> = (&'a str, &'a [usize], Option<&'a [String]>);
 
 /// What is written: the client's answers, or the outputs where there are none.
 fn named<'a>(ports: &[&'a Port], answers: &'a [Answer]) -> Vec<Named<'a>> {
     if answers.is_empty() {
-        return ports.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
+        return ports.iter().map(|p| (p.name.as_str(), p.shape.as_slice(), None)).collect();
     }
-    answers.iter().map(|a| (a.name.as_str(), a.shape.as_slice())).collect()
+    answers.iter().map(|a| (a.name.as_str(), a.shape.as_slice(), a.words())).collect()
 }
 
 /// One `.npy` per tensor.
@@ -208,10 +208,17 @@ fn arrays<'a>(
     samples: &[Vec<Vec<f64>>],
     double: bool,
 ) -> io::Result<Vec<(&'a str, Vec<u8>)>> {
-    let array = |(i, (name, shape)): (usize, &Named<'a>)| {
+    let array = |(i, (name, shape, words)): (usize, &Named<'a>)| {
         let data: Vec<f64> = samples.iter().flat_map(|sample| sample[i].iter().copied()).collect();
-        let mut bytes = Vec::new();
-        write_npy(&mut bytes, &batched(shape, samples.len()), &data, double)?;
+        let (mut bytes, shape) = (Vec::new(), batched(shape, samples.len()));
+        match words {
+            Some(words) => {
+                let word = |place: &f64| words.get(*place as usize).map_or("", String::as_str);
+                let data: Vec<&str> = data.iter().map(word).collect();
+                write_npy_words(&mut bytes, &shape, &data)?;
+            }
+            None => write_npy(&mut bytes, &shape, &data, double)?,
+        }
         Ok((*name, bytes))
     };
     names.iter().enumerate().map(array).collect()

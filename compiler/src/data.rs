@@ -296,6 +296,18 @@ pub fn write_npy(
     npy::write(out, shape, data, double)
 }
 
+/// Writes words as `.npy`, row-major; numpy reads them as strings.
+///
+/// # Errors
+/// Whatever the writer reports.
+pub fn write_npy_words(
+    out: impl std::io::Write,
+    shape: &[usize],
+    words: &[&str],
+) -> std::io::Result<()> {
+    npy::write_words(out, shape, words)
+}
+
 /// The samples of one input.
 fn samples_of(
     file: &str,

@@ -1,8 +1,9 @@
 //! Every imported operator against ONNX's own reference evaluator.
 //!
-//! `data/make.py`, `data/make_more.py` and `data/make_sequences.py` write the models and what the evaluator computes for them, or a
-//! naive form where it has none; here each model is
-//! imported and its graph run in floats. Where the variable `HEPLAN_MODELS` names a folder of
+//! `data/make.py`, `data/make_more.py` and `data/make_sequences.py` write the models and what the
+//! evaluator computes for them, or a naive form where it has none; here each model is imported and
+//! its graph run in floats. Those of `data/make_ml.py` are compared with the ONNX runtime, the
+//! client's part included. Where the variable `HEPLAN_MODELS` names a folder of
 //! models with a `test.npz` beside them (arrays `x` and `out`), those are compared too.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test panics")]
@@ -12,8 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use heplan_compiler::data::Archive;
-use heplan_compiler::import::{Import, import_file, operators};
+use heplan_compiler::import::{Import, import_file, import_file_with, operators};
 use heplan_compiler::reference::Executor;
+use heplan_ir::diagnostic::Diagnostic;
+use heplan_ir::tail;
 use heplan_ir::tensor::{Graph, Op};
 
 fn folder() -> PathBuf {
@@ -21,8 +24,9 @@ fn folder() -> PathBuf {
 }
 
 /// All folders of models.
-fn folders() -> [PathBuf; 3] {
-    ["import", "import_more", "import_sequences"].map(|name| folder().with_file_name(name))
+fn folders() -> [PathBuf; 4] {
+    ["import", "import_more", "import_sequences", "import_ml"]
+        .map(|name| folder().with_file_name(name))
 }
 
 fn models(folder: &Path) -> Vec<PathBuf> {
@@ -34,7 +38,11 @@ fn models(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn import(path: &Path) -> Import {
-    import_file(path, &BTreeMap::new()).unwrap_or_else(|findings| {
+    expect(path, import_file(path, &BTreeMap::new()))
+}
+
+fn expect(path: &Path, imported: Result<Import, Vec<Diagnostic>>) -> Import {
+    imported.unwrap_or_else(|findings| {
         let texts: Vec<String> = findings.iter().map(|f| f.render("model")).collect();
         panic!("{}: {}", path.display(), texts.join("\n"))
     })
@@ -47,7 +55,7 @@ fn graph(name: &str) -> Graph {
 #[test]
 fn every_model_computes_what_the_reference_evaluator_does() {
     let mut wrong = Vec::new();
-    let count: usize = folders().iter().map(|folder| compared(folder, &mut wrong)).sum();
+    let count: usize = folders()[..3].iter().map(|folder| compared(folder, &mut wrong)).sum();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 250, "{count} models");
 }
@@ -103,6 +111,46 @@ fn census(graph: &Graph) -> (usize, Vec<String>) {
         _ => None,
     });
     (products, functions.collect())
+}
+
+/// What `data/make_ml.py` calls classes; words stand in its answers as places in this list.
+const CLASSES: [&str; 4] = ["ash", "beech", "cedar", "Düne"];
+
+/// The whole answer, with what the client computes, as the ONNX runtime gives it in single
+/// precision.
+#[test]
+fn classical_models_answer_as_the_runtime_does() {
+    let folder = folder().with_file_name("import_ml");
+    let expected = Archive::read(&folder.join("expected.npz")).unwrap();
+    let mut wrong = Vec::new();
+    for path in models(&folder) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let Import { graph, answers, .. } =
+            expect(&path, import_file_with(&path, &BTreeMap::new(), false));
+        let counts: Vec<usize> =
+            graph.outputs.iter().map(|o| graph.value(o.1).shape.iter().product()).collect();
+        assert_eq!(tail::problems(&answers, &counts), [], "{name}");
+        let input = |i| expected.get(&format!("{name}.x{i}")).map(|a| a.data.clone());
+        let inputs: Vec<Vec<f64>> = (0..).map_while(input).collect();
+        let found = tail::apply(&answers, Executor::new(&graph).run(&inputs));
+        for (i, found) in found.iter().enumerate() {
+            let wanted = expected.get(&format!("{name}.y{i}")).unwrap();
+            let mut found = found.clone();
+            if let Some(answer) = answers.get(i) {
+                assert_eq!(answer.shape, wanted.shape, "{name}: shape of answer {i}");
+                let named = |w: &str| CLASSES.iter().position(|c| *c == w).unwrap() as f64;
+                if let Some(words) = answer.words() {
+                    found.iter_mut().for_each(|v| *v = named(&words[*v as usize]));
+                }
+            }
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 2e-5 * b.abs().max(1.0);
+            if found.len() != wanted.data.len() || !found.iter().zip(&wanted.data).all(near) {
+                wrong.push(format!("{name}: {found:.4?} {:.4?}", wanted.data));
+            }
+        }
+        assert!(expected.get(&format!("{name}.y{}", found.len())).is_none(), "{name}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -31,8 +31,12 @@ pub(crate) enum Attribute {
     Int(i64),
     /// Several integers.
     Ints(Vec<i64>),
+    /// Several numbers.
+    Floats(Vec<f32>),
     /// A string.
     Text(&'static str),
+    /// Several strings.
+    Texts(Vec<&'static str>),
 }
 
 impl Attribute {
@@ -53,6 +57,15 @@ impl Attribute {
                 bytes(4, x.as_bytes(), &mut out);
                 int(20, 3, &mut out);
             }
+            Self::Floats(xs) => {
+                let raw: Vec<u8> = xs.iter().flat_map(|x| x.to_le_bytes()).collect();
+                bytes(7, &raw, &mut out);
+                int(20, 6, &mut out);
+            }
+            Self::Texts(xs) => {
+                xs.iter().for_each(|x| bytes(9, x.as_bytes(), &mut out));
+                int(20, 8, &mut out);
+            }
             Self::Ints(xs) => {
                 xs.iter().for_each(|&x| int(8, x, &mut out));
                 int(20, 7, &mut out);
@@ -62,10 +75,15 @@ impl Attribute {
     }
 }
 
+/// The domain of classical models.
+const CLASSICAL: &[u8] = b"ai.onnx.ml";
+
 /// A graph under construction.
 #[derive(Clone, Debug)]
 pub(crate) struct Onnx {
     opset: i64,
+    /// Whether a node is of `ai.onnx.ml`.
+    classical: bool,
     nodes: Vec<Vec<u8>>,
     initialisers: Vec<Vec<u8>>,
     inputs: Vec<Vec<u8>>,
@@ -75,7 +93,14 @@ pub(crate) struct Onnx {
 impl Default for Onnx {
     fn default() -> Self {
         let empty = Vec::new;
-        Self { opset: 17, nodes: empty(), initialisers: empty(), inputs: empty(), outputs: empty() }
+        Self {
+            opset: 17,
+            classical: false,
+            nodes: empty(),
+            initialisers: empty(),
+            inputs: empty(),
+            outputs: empty(),
+        }
     }
 }
 
@@ -138,6 +163,20 @@ impl Onnx {
         self.node_with(op, inputs, output, &[])
     }
 
+    /// A node of `ai.onnx.ml` with attributes and several results, named like the first.
+    pub(crate) fn classical(
+        self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> Self {
+        let mut model = self.any_node(op, inputs, outputs, attributes);
+        model.classical = true;
+        bytes(7, CLASSICAL, model.nodes.last_mut().expect("the node"));
+        model
+    }
+
     /// A node with attributes.
     pub(crate) fn node_with(
         self,
@@ -184,6 +223,12 @@ impl Onnx {
         let mut out = Vec::new();
         int(1, 8, &mut out);
         bytes(8, &opset, &mut out);
+        if self.classical {
+            let mut opset = Vec::new();
+            bytes(1, CLASSICAL, &mut opset);
+            int(2, 3, &mut opset);
+            bytes(8, &opset, &mut out);
+        }
         bytes(7, &graph, &mut out);
         out
     }

@@ -80,8 +80,38 @@ pub fn write(
     data: &[f64],
     double: bool,
 ) -> std::io::Result<()> {
+    write_header(&mut out, if double { "<f8" } else { "<f4" }, shape)?;
+    let mut body = Vec::with_capacity(data.len() * if double { 8 } else { 4 });
+    for &v in data {
+        if double {
+            body.extend(v.to_le_bytes());
+        } else {
+            body.extend((v as f32).to_le_bytes());
+        }
+    }
+    out.write_all(&body)
+}
+
+/// Writes words as `.npy` version 1, row-major, each as wide as the longest in characters.
+///
+/// # Errors
+/// Whatever the writer reports.
+pub fn write_words(mut out: impl Write, shape: &[usize], words: &[&str]) -> std::io::Result<()> {
+    // An empty word has no character, but numpy's narrowest type has one.
+    let width = words.iter().map(|w| w.chars().count()).max().unwrap_or(0).max(1);
+    write_header(&mut out, &format!("<U{width}"), shape)?;
+    for word in words {
+        let padding = std::iter::repeat_n('\0', width - word.chars().count());
+        let bytes: Vec<u8> =
+            word.chars().chain(padding).flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        out.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Writes everything in front of the elements.
+fn write_header(out: &mut impl Write, descr: &str, shape: &[usize]) -> std::io::Result<()> {
     let dims: Vec<String> = shape.iter().map(|d| format!("{d},")).collect();
-    let descr = if double { "<f8" } else { "<f4" };
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", dims.join(" "));
     // Magic, version, length and header together fill a multiple of 64 bytes.
@@ -92,16 +122,7 @@ pub fn write(
     let length = u16::try_from(header.len()).map_err(std::io::Error::other)?;
     out.write_all(b"\x93NUMPY\x01\x00")?;
     out.write_all(&length.to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    let mut body = Vec::with_capacity(data.len() * if double { 8 } else { 4 });
-    for &v in data {
-        if double {
-            body.extend(v.to_le_bytes());
-        } else {
-            body.extend((v as f32).to_le_bytes());
-        }
-    }
-    out.write_all(&body)
+    out.write_all(header.as_bytes())
 }
 
 /// Checks the magic and returns the header's text.
@@ -267,6 +288,19 @@ mod tests {
             let a = read("a", bytes.as_slice()).unwrap();
             assert_eq!((a.shape, a.data), (shape, data.to_vec()));
         }
+    }
+
+    #[test]
+    fn words_are_padded_to_the_longest() {
+        let mut bytes = Vec::new();
+        write_words(&mut bytes, &[2, 1], &["é", "oak"]).unwrap();
+        let body = bytes.split_off(bytes.len() - 24);
+        let header = String::from_utf8_lossy(&bytes[10..]);
+        assert!(header.contains("'<U3'") && header.contains("(2, 1,)"), "{header}");
+        assert_eq!(bytes.len() % 64, 0);
+        let units: Vec<u32> =
+            body.chunks(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!(units, [0xe9, 0, 0, u32::from('o'), u32::from('a'), u32::from('k')]);
     }
 
     #[test]

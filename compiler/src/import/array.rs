@@ -3,7 +3,7 @@
 //! Floats are `f64` whatever the model says: no constant becomes less exact than the file has it.
 
 use heplan_ir::diagnostic::Code;
-use heplan_onnx::{Elements, Tensor};
+use heplan_onnx::{DataType, Elements, Tensor};
 
 use super::context::{Fault, fault};
 
@@ -100,6 +100,17 @@ impl Array {
             }
         };
         Ok(Self { shape: tensor.dims().to_vec(), data })
+    }
+
+    /// Decodes a list of words, if the tensor is one.
+    pub(super) fn words(tensor: &Tensor) -> Option<Vec<String>> {
+        let (&[ref outer @ .., _], DataType::Text) = (tensor.dims(), tensor.data_type()) else {
+            return None;
+        };
+        let words = tensor.elements().ok().filter(|_| outer.iter().all(|&d| d == 1))?;
+        let Elements::Text(words) = words else { return None };
+        let text = |w: &[u8]| std::str::from_utf8(w).ok().map(str::to_owned);
+        words.iter().map(|w| text(w)).collect()
     }
 
     /// The elements as floats, whatever they are.

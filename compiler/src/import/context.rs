@@ -51,6 +51,8 @@ pub(super) enum Operand {
     Secret(Secret),
     /// Known while compiling.
     Constant(Rc<Array>),
+    /// Words that are known while compiling: names of classes, in the order of the file.
+    Words(Rc<Vec<String>>),
     /// `tensor > bound` or `tensor < bound`, element by element: exists only to be recognised in
     /// a `Where`.
     Above {
@@ -195,6 +197,7 @@ impl NodeCx<'_> {
         let what = match operand {
             Operand::Above { .. } => "a comparison of encrypted data",
             Operand::LeftOut(why) => why,
+            Operand::Words(_) => "text, which no operator here computes with",
             Operand::Ending(_) => "computed by the client after decryption",
             _ => "unknown",
         };

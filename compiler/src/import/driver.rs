@@ -134,7 +134,11 @@ impl Driver<'_> {
                 return self.missing(name);
             }
         }
-        let operand = match self.initialisers.get(name).map(|t| Array::from_tensor(t)) {
+        let stored = self.initialisers.get(name);
+        if let Some(words) = stored.and_then(|t| Array::words(t)) {
+            return Operand::Words(Rc::new(words));
+        }
+        let operand = match stored.map(|t| Array::from_tensor(t)) {
             Some(Ok(array)) => Operand::Constant(Rc::new(array)),
             Some(Err(finding)) => {
                 self.findings.push(*finding);
@@ -305,7 +309,7 @@ impl Driver<'_> {
             return Ok(results);
         }
         let results = legacy::align(&mut cx).and_then(|()| (entry.import)(&mut cx));
-        match (results, refused::explain(op)) {
+        match (results, refused::explain(node)) {
             (Err(_), Some(explained)) if encrypted => Err(explained),
             (results, _) => results,
         }
@@ -320,7 +324,7 @@ impl Driver<'_> {
                 "export with the operators of ai.onnx and ai.onnx.ml only",
             );
         }
-        refused::explain(op).unwrap_or_else(|| {
+        refused::explain(node).unwrap_or_else(|| {
             context::fault_help(
                 Code::UnknownOperator,
                 format!("operator {op} is not imported"),
@@ -336,20 +340,20 @@ impl Driver<'_> {
             let value = self.value(name);
             match self.typed(output, value) {
                 Operand::Secret(x) => {
-                    self.answer(name, Ending::of(&x));
-                    self.graph.outputs.push((name.clone(), x.id));
+                    if !self.answer(name, Ending::of(&x)) {
+                        self.graph.outputs.push((name.clone(), x.id));
+                    }
                 }
                 Operand::Ending(ending) | Operand::Above { ending: Some(ending), .. } => {
                     let id = ending.scores.id;
-                    self.answer(name, *ending);
-                    if self.graph.outputs.iter().all(|o| o.1 != id) {
+                    if !self.answer(name, *ending) {
                         self.graph.outputs.push((name.clone(), id));
                     }
                 }
                 Operand::LeftOut(why) => {
                     self.notes.push(format!("output {name:?} is left out: it is {why}"));
                 }
-                Operand::Constant(_) => constant.push(name.clone()),
+                Operand::Constant(_) | Operand::Words(_) => constant.push(name.clone()),
                 Operand::Above { .. } => self.findings.push(Diagnostic::new(
                     Code::UnsupportedMode,
                     format!("output {name:?} is a comparison of encrypted data"),
@@ -396,11 +400,13 @@ impl Driver<'_> {
         }
     }
 
-    /// Notes an answer, from the output that holds its scores or else the next one.
-    fn answer(&mut self, name: &str, ending: Ending) {
+    /// Notes an answer, from the output that holds its scores or else the next one; whether it is
+    /// one that is there.
+    fn answer(&mut self, name: &str, ending: Ending) -> bool {
+        // Outputs have their own names only where no answer has steps.
+        let stepped = self.answers.iter().any(|a| !a.steps.is_empty()) || !ending.steps.is_empty();
         let outputs = &self.graph.outputs;
-        let known =
-            outputs.iter().position(|o| o.1 == ending.scores.id && !ending.steps.is_empty());
+        let known = outputs.iter().position(|o| o.1 == ending.scores.id && stepped);
         if !ending.steps.is_empty() {
             let steps: Vec<&str> = ending.steps.iter().map(Step::name).collect();
             let decided = if ending.steps.iter().any(Step::decides) {
@@ -414,6 +420,7 @@ impl Driver<'_> {
         let from = known.unwrap_or(outputs.len());
         let Ending { shape, steps, .. } = ending;
         self.answers.push(Answer { name: name.to_owned(), shape, from, steps });
+        known.is_some()
     }
 
     fn finish(mut self) -> Result<Import, Vec<Diagnostic>> {

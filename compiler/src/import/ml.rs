@@ -1,152 +1,107 @@
-//! The linear part of `ai.onnx.ml`, as scikit-learn exports it.
+//! `ai.onnx.ml` as scikit-learn's exporter writes it, by theme.
+//!
+//! Labels of classes are decisions and the client's: a classifier's first result is an
+//! [`Ending`] over its scores, and left out where something else than the client would read it.
 
 use heplan_ir::diagnostic::Code;
 use heplan_ir::function::Function;
 use heplan_ir::tail::{Along, Step};
 
-use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, fault_help, one};
+use super::context::{Fault, NodeCx, Operand, Secret, fault, fault_help};
 use super::tail::Ending;
 
-/// `Scaler`: `(x - offset)·scale`, one number per feature or one for all.
-pub(super) fn scaler(cx: &mut NodeCx<'_>) -> Emitted {
-    let x = cx.secret(0)?;
-    let features = x.shape.last().copied().unwrap_or(1);
-    let spread = |values: Vec<f64>, name: &str, default: f64| match values.len() {
-        0 => Ok(vec![default; features]),
-        1 => Ok(vec![values[0]; features]),
-        n if n == features => Ok(values),
-        n => Err(fault(
-            Code::ShapeMismatch,
-            format!("{name} has {n} numbers for {features} features"),
-        )),
-    };
-    let offset = spread(cx.attr_floats("offset")?, "offset", 0.0)?;
-    let scale = spread(cx.attr_floats("scale")?, "scale", 1.0)?;
-    let count: usize = x.shape.iter().product();
-    let bias = (0..count).map(|r| -offset[r % features] * scale[r % features]).collect();
-    let shape = x.shape.clone();
-    let y =
-        cx.matrix(&x, shape, 1, Some(bias), |r, row| row.push((column(r), scale[r % features])))?;
-    one(y)
+mod features;
+mod labels;
+mod linear;
+mod svm;
+
+pub(super) use features::{array_feature_extractor, feature_vectorizer, imputer};
+pub(super) use labels::{encoded, looked_up, zip_map};
+pub(super) use linear::{linear_classifier, linear_regressor, scaler};
+pub(super) use svm::{svm_classifier, svm_regressor};
+
+/// The names of classes.
+#[derive(Clone, Debug, PartialEq)]
+enum Labels {
+    Numbers(Vec<f64>),
+    Words(Vec<String>),
 }
 
-/// `LinearRegressor`.
-pub(super) fn linear_regressor(cx: &mut NodeCx<'_>) -> Emitted {
-    let targets = cx.attr_int("targets", 1)?;
-    let targets = usize::try_from(targets).ok().filter(|&t| t > 0);
-    let targets = targets.ok_or_else(|| fault(Code::BadNode, "targets is not positive"))?;
-    let scores = linear(cx, targets)?;
-    one(transformed(cx, scores)?)
-}
-
-/// `LinearClassifier`: the scores; the label is the client's to take.
-pub(super) fn linear_classifier(cx: &mut NodeCx<'_>) -> Emitted {
-    let labels = match cx.attr_ints("classlabels_ints")? {
-        Some(labels) => labels.len(),
-        None => {
-            let labels = cx.node.attributes.texts("classlabels_strings");
-            labels.map_err(|e| fault(Code::BadNode, e.to_string()))?.map_or(0, |l| l.len())
+impl Labels {
+    /// Those of a classifier; an absent list is one of no classes.
+    fn of(cx: &NodeCx<'_>) -> Result<Self, Fault> {
+        if let Some(labels) = cx.attr_ints("classlabels_ints")?.filter(|l| !l.is_empty()) {
+            return Ok(Self::Numbers(labels.into_iter().map(|l| l as f64).collect()));
         }
-    };
-    let classes = cx.attr_floats("intercepts")?.len();
-    if classes != labels || classes < 2 {
-        return Err(fault_help(
-            Code::UnsupportedMode,
-            format!("{classes} scores for {labels} classes"),
-            "export with one row of coefficients per class",
-        ));
+        Ok(Self::Words(texts(cx, "classlabels_strings")?.unwrap_or_default()))
     }
-    let scores = linear(cx, classes)?;
-    if cx.ends {
-        return label_and_scores(cx, &scores, classes);
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Numbers(labels) => labels.len(),
+            Self::Words(words) => words.len(),
+        }
     }
-    let scores = transformed(cx, scores)?;
-    Ok(vec![Operand::LeftOut("a class label"), Operand::Secret(scores)])
-}
 
-/// Label and transformed scores as the client computes them.
-fn label_and_scores(
-    cx: &NodeCx<'_>,
-    scores: &Secret,
-    classes: usize,
-) -> Result<Vec<Operand>, Fault> {
-    let along = Along { length: classes, inner: 1 };
-    let label = match cx.attr_ints("classlabels_ints")? {
-        Some(labels) => {
-            let mut label = Ending::of(scores)
-                .then(Step::ArgMax { along, last: false })
-                .then(Step::Lookup(labels.into_iter().map(|l| l as f64).collect()));
-            label.shape.pop();
-            Operand::Ending(Box::new(label))
+    /// The step from places to these.
+    fn step(self) -> Step {
+        match self {
+            Self::Numbers(labels) => Step::Lookup(labels),
+            Self::Words(words) => Step::Words(words),
         }
-        None => Operand::LeftOut("a class label in words"),
-    };
-    let scores = match cx.attr_text("post_transform", "NONE")?.as_str() {
-        "NONE" => Operand::Secret(scores.clone()),
-        "LOGISTIC" => Operand::Ending(Box::new(Ending::of(scores).then(Step::Sigmoid))),
-        "SOFTMAX" => Operand::Ending(Box::new(Ending::of(scores).then(Step::Softmax(along)))),
-        other => {
-            let message = format!("post_transform is {other}");
-            return Err(fault(Code::UnsupportedMode, message));
-        }
-    };
-    Ok(vec![label, scores])
-}
-
-/// `x·coefficientsᵀ + intercepts`.
-fn linear(cx: &mut NodeCx<'_>, outputs: usize) -> Result<Secret, Fault> {
-    let x = cx.secret(0)?;
-    let (samples, features) = match x.shape.as_slice() {
-        [features] => (1, *features),
-        [samples, features] => (*samples, *features),
-        other => return Err(fault(Code::ShapeMismatch, format!("input of shape {other:?}"))),
-    };
-    let coefficients = cx.attr_floats("coefficients")?;
-    let intercepts = cx.attr_floats("intercepts")?;
-    if outputs.checked_mul(features) != Some(coefficients.len()) {
-        let message = format!(
-            "{} coefficients for {outputs} outputs of {features} features",
-            coefficients.len()
-        );
-        return Err(fault(Code::ShapeMismatch, message));
     }
-    let bias = match intercepts.len() {
-        0 => None,
-        n if n == outputs => {
-            Some((0..samples * outputs).map(|r| intercepts[r % outputs]).collect())
-        }
-        n => {
-            return Err(fault(
-                Code::ShapeMismatch,
-                format!("{n} intercepts for {outputs} outputs"),
-            ));
-        }
-    };
-    cx.matrix(&x, vec![samples, outputs], features, bias, |r, row| {
-        let (sample, output) = (r / outputs, r % outputs);
-        let weights = &coefficients[output * features..][..features];
-        row.extend(weights.iter().enumerate().map(|(f, &w)| (column(sample * features + f), w)));
-    })
+
+    /// The label at the places that the client finds, one per sample.
+    fn at(self, places: Ending, samples: usize) -> Operand {
+        let mut label = places.then(self.step());
+        label.shape = vec![samples];
+        Operand::Ending(Box::new(label))
+    }
 }
 
+/// A list of words.
+fn texts(cx: &NodeCx<'_>, name: &str) -> Result<Option<Vec<String>>, Fault> {
+    let words = cx.node.attributes.texts(name);
+    let words = words.map_err(|e| fault(Code::BadNode, e.to_string()))?;
+    Ok(words.map(|words| words.into_iter().map(str::to_owned).collect()))
+}
+
+/// Samples and features of an input.
+fn rows(x: &Secret) -> Result<(usize, usize), Fault> {
+    match x.shape.as_slice() {
+        [features] => Ok((1, *features)),
+        [samples, features] => Ok((*samples, *features)),
+        other => Err(fault(Code::ShapeMismatch, format!("input of shape {other:?}"))),
+    }
+}
+
+const TRANSFORM: &str =
+    "export with post_transform NONE (skl2onnx: raw_scores); it does not change the argmax";
+
+/// The scores after `post_transform`, on ciphertexts.
 fn transformed(cx: &mut NodeCx<'_>, scores: Secret) -> Result<Secret, Fault> {
     match cx.attr_text("post_transform", "NONE")?.as_str() {
         "NONE" => Ok(scores),
         "LOGISTIC" => Ok(cx.function(&scores, Function::Sigmoid)),
-        other => Err(fault_help(
-            Code::UnsupportedMode,
-            format!("post_transform is {other}"),
-            "export with post_transform NONE (skl2onnx: raw_scores); it does not change the argmax",
-        )),
+        other => {
+            let message = format!("post_transform is {other}");
+            Err(fault_help(Code::UnsupportedMode, message, TRANSFORM))
+        }
     }
 }
 
-/// `ZipMap` only names the columns: the scores stay a tensor.
-pub(super) fn zip_map(cx: &mut NodeCx<'_>) -> Emitted {
-    let x = cx.secret(0)?;
-    let name = cx.node.outputs.first().cloned().unwrap_or_default();
-    cx.notes.push(format!(
-        "{name:?} is a tensor of scores, one column per class in the model's order, not a sequence of maps"
-    ));
-    one(x)
+/// The scores after `post_transform`, by the client.
+fn scored(cx: &NodeCx<'_>, scores: Ending) -> Result<Operand, Fault> {
+    let along = Along { length: scores.shape.last().copied().unwrap_or(1), inner: 1 };
+    let ending = match cx.attr_text("post_transform", "NONE")?.as_str() {
+        "NONE" if scores.steps.is_empty() => return Ok(Operand::Secret(scores.scores)),
+        "NONE" => scores,
+        "LOGISTIC" => scores.then(Step::Sigmoid),
+        "SOFTMAX" => scores.then(Step::Softmax(along)),
+        other => {
+            let message = format!("post_transform is {other}");
+            return Err(fault_help(Code::UnsupportedMode, message, TRANSFORM));
+        }
+    };
+    Ok(Operand::Ending(Box::new(ending)))
 }

@@ -62,6 +62,7 @@ mod statistics;
 mod survey;
 mod sweep;
 mod tail;
+mod trees;
 mod window;
 
 pub use registry::{OperatorInfo, operator_table, operators};

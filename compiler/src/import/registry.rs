@@ -71,6 +71,9 @@ const CONSTANTS_OR_END: &str = "constants; encrypted data at the end of a graph,
 const COMPARED: &str =
     "constants, the condition of a Where, and at the end of a graph, by the client";
 
+const SVM_LABEL: &str =
+    "label, scores and probabilities at the end of a graph; elsewhere the scores";
+
 const QUANTISED: &str =
     "constant scales; computed before rounding, rounded by the client at the end of a graph";
 const SCATTERED: &str = "constant positions; reductions mul, max, min with constant updates";
@@ -245,16 +248,22 @@ pub(super) const TABLE: &[Entry] = &[
     op("Xor", 6, fold::logic, "constants only"),
     ml(
         "ArrayFeatureExtractor",
-        tail::only_at_the_end,
-        "numeric labels at the end of a graph, by the client",
+        ml::array_feature_extractor,
+        "constant places; labels at the end of a graph, by the client",
     ),
+    ml("Binarizer", tail::only_at_the_end, AT_THE_END),
+    ml("FeatureVectorizer", ml::feature_vectorizer, ""),
+    ml("Imputer", ml::imputer, "of NaN, which encrypted data has none of"),
+    ml("LabelEncoder", tail::only_at_the_end, "labels at the end of a graph, by the client"),
     ml(
         "LinearClassifier",
         ml::linear_classifier,
         "label and scores at the end of a graph; elsewhere the scores, post_transform NONE or LOGISTIC",
     ),
     ml("LinearRegressor", ml::linear_regressor, "post_transform NONE or LOGISTIC"),
-    ml("Normalizer", tail::only_at_the_end, AT_THE_END),
+    ml("Normalizer", statistics::normalizer, "norm MAX at the end of a graph only"),
+    ml("SVMClassifier", ml::svm_classifier, SVM_LABEL),
+    ml("SVMRegressor", ml::svm_regressor, "post_transform NONE; one_class at the end of a graph"),
     ml("Scaler", ml::scaler, ""),
     ml("ZipMap", ml::zip_map, "the scores stay a tensor"),
     contrib("DequantizeLinear", quantise::dequantize_linear),

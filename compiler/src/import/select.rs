@@ -262,9 +262,14 @@ pub(super) fn tile(cx: &mut NodeCx<'_>) -> Emitted {
 
 /// `Concat`: a sum of embeddings; constant parts go into the bias.
 pub(super) fn concat(cx: &mut NodeCx<'_>) -> Emitted {
+    let a = axis(cx.attr_int("axis", 0)?, cx.shape(0)?.len())?;
+    joined(cx, a)
+}
+
+/// All operands, one after the other along an axis that the first one has.
+pub(super) fn joined(cx: &mut NodeCx<'_>, a: usize) -> Emitted {
     let count = cx.operands.len();
     let first = cx.shape(0)?;
-    let a = axis(cx.attr_int("axis", 0)?, first.len())?;
     let shapes = (0..count).map(|i| cx.shape(i)).collect::<Result<Vec<_>, _>>()?;
     let agrees =
         |s: &Vec<usize>| s.len() == first.len() && (0..s.len()).all(|i| i == a || s[i] == first[i]);

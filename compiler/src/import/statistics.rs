@@ -6,7 +6,7 @@ use heplan_ir::function::Function;
 
 use super::array::{axes, axis};
 use super::compose::{number, secret};
-use super::context::{Emitted, Fault, NodeCx, Operand, column, fault};
+use super::context::{Emitted, Fault, NodeCx, Operand, column, fault, fault_help};
 
 /// What a normalisation over some axes gives.
 struct Normalised {
@@ -138,10 +138,31 @@ pub(super) fn mean_variance(cx: &mut NodeCx<'_>) -> Emitted {
 
 /// `LpNormalization`: `x` over its norm along an axis.
 pub(super) fn lp(cx: &mut NodeCx<'_>) -> Emitted {
-    let x = cx.operand(0)?.clone();
     let along = axis(cx.attr_int("axis", -1)?, cx.shape(0)?.len())?;
+    let p = cx.attr_int("p", 2)?;
+    over_norm(cx, along, p)
+}
+
+/// `Normalizer` of `ai.onnx.ml`, the same over the features of every row.
+pub(super) fn normalizer(cx: &mut NodeCx<'_>) -> Emitted {
+    let shape = cx.shape(0)?;
+    let norm = cx.attr_text("norm", "MAX")?;
+    match (norm.as_str(), shape.len()) {
+        ("L1", 1 | 2) => over_norm(cx, shape.len() - 1, 1),
+        ("L2", 1 | 2) => over_norm(cx, shape.len() - 1, 2),
+        _ => {
+            let message = format!("norm {norm} of a tensor of shape {shape:?} inside a graph");
+            let help = "export with norm L1 or L2 over rows of features";
+            Err(fault_help(Code::UnsupportedMode, message, help))
+        }
+    }
+}
+
+/// `x` over its `p`-norm along an axis; a norm of zero is outside every calibrated range.
+fn over_norm(cx: &mut NodeCx<'_>, along: usize, p: i64) -> Emitted {
+    let x = cx.operand(0)?.clone();
     let over = super::compose::lengths(&[along]);
-    let inverse = match cx.attr_int("p", 2)? {
+    let inverse = match p {
         1 => {
             let norm = cx.part("ReduceL1", &[&x, &over], &[])?;
             cx.part("Reciprocal", &[&norm], &[])?

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::origin;
-use heplan_onnx::{ML_DOMAIN, Model};
+use heplan_onnx::{ML_DOMAIN, Model, Node};
 
 use super::{opset_of, origin_of, refused, registry};
 
@@ -61,7 +61,7 @@ pub fn survey(model: &Model, mut findings: Vec<Diagnostic>) -> (Vec<Surveyed>, V
     for (node, mut status) in model.graph.nodes.iter().zip(status) {
         if status == Status::NotJudged {
             let opset = opset_of(model, node).unwrap_or(0);
-            if let Some(finding) = unknown_operator(&node.domain, &node.op_type) {
+            if let Some(finding) = unknown_operator(node) {
                 findings.push(finding.at(origin_of(node), opset));
                 status = Status::Refused;
             }
@@ -72,11 +72,12 @@ pub fn survey(model: &Model, mut findings: Vec<Diagnostic>) -> (Vec<Surveyed>, V
 }
 
 /// The finding about an operator that nothing here reads, whatever its operands are.
-fn unknown_operator(domain: &str, op: &str) -> Option<Diagnostic> {
+fn unknown_operator(node: &Node) -> Option<Diagnostic> {
+    let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
     if registry::find(domain, op).is_some() || !["", ML_DOMAIN].contains(&domain) {
         return None;
     }
-    Some(refused::explain(op).map_or_else(
+    Some(refused::explain(node).map_or_else(
         || {
             Diagnostic::new(Code::UnknownOperator, format!("operator {op} is not imported"))
                 .help("express it by operators of the README's table")

@@ -17,11 +17,12 @@ use heplan_ir::function::Function;
 use heplan_ir::origin::OriginTable;
 use heplan_ir::tail::{Along, Norm, Rounding, Step};
 use heplan_ir::tensor::{Graph, Op};
-use heplan_onnx::{DataType, Kind, Model};
+use heplan_onnx::{DataType, Kind, Model, Node};
 
-use super::array::{Data, axis};
+use super::array::axis;
 use super::context::{Emitted, Fault, NodeCx, Operand, Secret, fault};
 use super::elementwise::uniform;
+use super::ml;
 use super::registry::Entry;
 use super::softmax::MASK;
 
@@ -32,11 +33,13 @@ const APPLIED: &[&str] = &[
     "ArgMax",
     "ArgMin",
     "ArrayFeatureExtractor",
+    "Binarizer",
     "Ceil",
     "Floor",
     "Greater",
     "GreaterOrEqual",
     "Hardmax",
+    "LabelEncoder",
     "Less",
     "LessOrEqual",
     "LinearClassifier",
@@ -53,6 +56,8 @@ const APPLIED: &[&str] = &[
     "QLinearSigmoid",
     "QuantizeLinear",
     "Round",
+    "SVMClassifier",
+    "SVMRegressor",
     "Shrink",
     "Sign",
     "ThresholdedRelu",
@@ -65,6 +70,9 @@ const MOVERS: &[&str] =
 
 /// Types that hold every label: float, int32, int64, double, uint32, uint64, by ONNX's numbers.
 const WIDE: &[i64] = &[1, 6, 7, 11, 12, 13];
+
+/// The number of ONNX's string.
+const TEXT: i64 = 8;
 
 /// The number of ONNX's bool.
 const BOOL: i64 = 9;
@@ -98,6 +106,7 @@ impl Ending {
                 Step::ArgMax { .. }
                 | Step::ArgMin { .. }
                 | Step::TopPlaces { .. }
+                | Step::Votes { .. }
                 | Step::Hardmax(_)
                 | Step::Compare { .. }
                 | Step::Round(_)
@@ -111,6 +120,11 @@ impl Ending {
             Some(Step::OneHot { values, .. }) => values.iter().all(|v| v.fract() == 0.0),
             _ => false,
         }
+    }
+
+    /// Whether its elements are words.
+    fn is_text(&self) -> bool {
+        matches!(self.steps.last(), Some(Step::Words(_)))
     }
 
     fn boxed(self) -> Operand {
@@ -135,18 +149,28 @@ pub(super) fn at_the_end(model: &Model, order: &[usize]) -> BTreeSet<usize> {
             readers.get(name.as_str()).is_none_or(|r| r.iter().all(|i| found.contains(i)))
         };
         let known = APPLIED.contains(&op) || BOTH.contains(&op) || MOVERS.contains(&op);
-        if known && node.outputs.iter().all(follows) {
+        // Where scores are plain numbers, the label is the client's whatever else reads them.
+        let counted = if gives_plain_scores(node) { 1 } else { node.outputs.len() };
+        if known && node.outputs.iter().take(counted).all(follows) {
             found.insert(index);
         }
     }
     found
 }
 
+/// Whether a node gives a label, and scores as they come from its matrix.
+fn gives_plain_scores(node: &Node) -> bool {
+    let is_none =
+        node.attributes.text("post_transform").is_ok_and(|t| t.is_none_or(|t| t == "NONE"));
+    let classifier = ["LinearClassifier", "SVMClassifier"].contains(&node.op_type.as_str());
+    classifier && is_none && node.attributes.get("prob_a").is_none()
+}
+
 /// What the client makes of a node at the end; `None` for one that is imported as everywhere.
 pub(super) fn end(cx: &mut NodeCx<'_>, entry: &Entry) -> Result<Option<Vec<Operand>>, Fault> {
     let op = cx.node.op_type.as_str();
     match op {
-        "ArrayFeatureExtractor" => return labels(cx),
+        "ArrayFeatureExtractor" => return ml::looked_up(cx),
         "Where" => return chosen(cx, entry),
         "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => return compared_with(cx),
         _ => {}
@@ -157,7 +181,16 @@ pub(super) fn end(cx: &mut NodeCx<'_>, entry: &Entry) -> Result<Option<Vec<Opera
         Some(Some(Operand::Secret(x))) if is_applied(cx, op, x)? => Ending::of(x),
         _ => return Ok(None),
     };
+    if ending.is_text() && op != "LabelEncoder" && !MOVERS.contains(&op) {
+        return Err(fault(Code::UnsupportedMode, format!("{op} of labels in words")));
+    }
     let ended = match op {
+        "Binarizer" => ending.then(Step::Compare {
+            bound: cx.attr_float("threshold", 0.0)?,
+            above: true,
+            or_equal: false,
+        }),
+        "LabelEncoder" => ml::encoded(cx, ending)?,
         "TopK" => return top(cx, ending).map(Some),
         "Sigmoid" => ending.then(Step::Sigmoid),
         "Softmax" | "LogSoftmax" | "Hardmax" => {
@@ -233,6 +266,9 @@ fn compared_with(cx: &NodeCx<'_>) -> Result<Option<Vec<Operand>>, Fault> {
         (Operand::Constant(c), Operand::Ending(e)) => (e, c, true),
         _ => return Ok(None),
     };
+    if ending.is_text() {
+        return Err(fault(Code::UnsupportedMode, "labels in words are compared with numbers"));
+    }
     let fits = super::array::broadcast_shape(&ending.shape, &bound.shape)? == ending.shape;
     let bound = uniform(&bound.floats()).filter(|b| b.is_finite() && fits);
     let bound = bound.ok_or_else(|| {
@@ -306,9 +342,18 @@ fn place(cx: &NodeCx<'_>, mut ending: Ending) -> Result<Ending, Fault> {
     }))
 }
 
-fn normaliser(cx: &NodeCx<'_>, ending: Ending) -> Result<Ending, Fault> {
+fn normaliser(cx: &mut NodeCx<'_>, ending: Ending) -> Result<Ending, Fault> {
+    if ending.shape.len() > 2 {
+        let message = format!("it normalises a tensor of shape {:?}", ending.shape);
+        return Err(fault(Code::UnsupportedMode, message));
+    }
     let norm = match cx.attr_text("norm", "MAX")?.as_str() {
-        "MAX" => Norm::Max,
+        "MAX" => {
+            let note = "Normalizer MAX divides by the largest magnitude, as scikit-learn and ONNX's \
+                        reference do; the ONNX runtime divides by the largest number";
+            cx.notes.push(note.to_owned());
+            Norm::Max
+        }
         "L1" => Norm::L1,
         "L2" => Norm::L2,
         other => return Err(fault(Code::BadNode, format!("norm is {other:?}"))),
@@ -367,6 +412,14 @@ fn is_whole_type(cx: &NodeCx<'_>) -> Result<bool, Fault> {
 
 /// The shape that a node gives the ending, from its importer on a graph of its own.
 fn moved(cx: &mut NodeCx<'_>, entry: &Entry, mut ending: Ending) -> Result<Ending, Fault> {
+    if cx.node.op_type == "Cast" && ending.is_text() {
+        let to = cx.attr_int("to", 0)?;
+        return if to == TEXT {
+            Ok(ending)
+        } else {
+            Err(fault(Code::UnsupportedType, format!("words are cast to type {to}")))
+        };
+    }
     if cx.node.op_type == "Cast" && (ending.is_whole() || is_whole_type(cx)?) {
         let to = cx.attr_int("to", 0)?;
         let truth = matches!(ending.steps.last(), Some(Step::Compare { .. }));
@@ -403,22 +456,6 @@ fn moved(cx: &mut NodeCx<'_>, entry: &Entry, mut ending: Ending) -> Result<Endin
         }
         _ => Err(fault(Code::UnsupportedMode, "the end of the graph is no tensor")),
     }
-}
-
-/// `ArrayFeatureExtractor` of constant labels at a place that the client finds.
-fn labels(cx: &NodeCx<'_>) -> Result<Option<Vec<Operand>>, Fault> {
-    let (Some(Operand::Constant(table)), Some(Operand::Ending(places))) =
-        (cx.optional(0), cx.optional(1))
-    else {
-        return Ok(None);
-    };
-    if !places.is_whole() || !matches!(table.data, Data::Int(_) | Data::Float(_)) {
-        return Err(fault(Code::UnsupportedMode, "it looks up no numeric labels"));
-    }
-    let count: usize = places.shape.iter().product();
-    let mut ending = (**places).clone().then(Step::Lookup(table.floats()));
-    ending.shape = vec![1, count];
-    Ok(Some(vec![Operand::Ending(Box::new(ending))]))
 }
 
 /// `ArgMax` and its like: imported at the end of a graph only, by [`end`].

@@ -40,6 +40,10 @@ pub(super) fn step(step: &Step, x: Vec<f64>) -> Vec<f64> {
         Step::OneHot { depth, inner, values } => {
             within(x, Along { length: 1, inner: *inner }, |g| hot(g[0], *depth, *values))
         }
+        Step::Votes { along, classes } => within(x, *along, |g| vec![winner(g, *classes) as f64]),
+        Step::Duels { along, classes, pairs } => within(x, *along, |g| coupled(g, *classes, pairs)),
+        // Words are written in place of the numbers that name them.
+        Step::Words(_) => x,
         Step::Lookup(table) => each(x, |v| table.get(v as usize).copied().unwrap_or(f64::NAN)),
         Step::Compare { bound, above, or_equal } => each(x, |v| {
             let beyond = if *above { v > *bound } else { v < *bound };
@@ -151,4 +155,60 @@ fn hot(v: f64, depth: usize, values: [f64; 2]) -> Vec<f64> {
     let v = v.round();
     let at = if v < 0.0 { v + depth as f64 } else { v };
     (0..depth).map(|i| values[usize::from(i as f64 == at)]).collect()
+}
+
+/// All pairs of classes in the order of their duels.
+fn duels(classes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..classes).flat_map(move |i| (i + 1..classes).map(move |j| (i, j)))
+}
+
+/// The class with the most duels won, the first of equals.
+fn winner(scores: &[f64], classes: usize) -> usize {
+    let mut votes = vec![0.0; classes];
+    for ((i, j), &score) in duels(classes).zip(scores) {
+        votes[if score > 0.0 { i } else { j }] += 1.0;
+    }
+    place(&votes, false)
+}
+
+/// The least probability that a duel is taken to have.
+const RARE: f64 = 1e-7;
+
+/// The probabilities `p` of classes that minimise `Σ_t Σ_{s≠t} (r_st·p_t - r_ts·p_s)²`, where
+/// `r_st` is the probability of `s` in the duel with `t`: coordinate descent, as far as libsvm and
+/// the ONNX runtime take it, which is short of the minimum.
+fn coupled(scores: &[f64], classes: usize, pairs: &[(f64, f64)]) -> Vec<f64> {
+    let mut r = vec![vec![0.0; classes]; classes];
+    for (((i, j), score), (slope, shift)) in duels(classes).zip(scores).zip(pairs) {
+        let wins = 1.0 / (1.0 + (slope * score + shift).exp());
+        r[i][j] = wins.clamp(RARE, 1.0 - RARE);
+        r[j][i] = 1.0 - r[i][j];
+    }
+    let q = |t: usize, s: usize| {
+        if t == s {
+            (0..classes).filter(|&u| u != t).map(|u| r[u][t] * r[u][t]).sum::<f64>()
+        } else {
+            -r[s][t] * r[t][s]
+        }
+    };
+    let q: Vec<Vec<f64>> = (0..classes).map(|t| (0..classes).map(|s| q(t, s)).collect()).collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    let mut p = vec![1.0 / classes as f64; classes];
+    let enough = 0.005 / classes as f64;
+    for _ in 0..classes.max(100) {
+        let mut qp: Vec<f64> = q.iter().map(|row| dot(row, &p)).collect();
+        let mut value = dot(&p, &qp);
+        if qp.iter().all(|v| (v - value).abs() < enough) {
+            break;
+        }
+        for t in 0..classes {
+            let by = (value - qp[t]) / q[t][t];
+            let rest = 1.0 + by;
+            p[t] += by;
+            value = (value + by * (by * q[t][t] + 2.0 * qp[t])) / (rest * rest);
+            qp.iter_mut().zip(&q[t]).for_each(|(v, c)| *v = (*v + by * c) / rest);
+            p.iter_mut().for_each(|v| *v /= rest);
+        }
+    }
+    p
 }
