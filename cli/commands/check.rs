@@ -1,6 +1,5 @@
 //! `heplan check`: a plan's answers on a labelled set, in simulation.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -16,6 +15,7 @@ use heplan_runtime::precision::argmax;
 use serde_json::json;
 
 use super::compile::about;
+use super::given::Given;
 use crate::judge::Simulation;
 use crate::ui::{Outcome, Ui};
 use crate::{format, report};
@@ -47,6 +47,9 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "FILE", env = "HEPLAN_MODEL", hide_env_values = true)]
     pub(crate) model: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) given: Given,
+
     /// At most this many samples
     #[arg(short = 'n', long, value_name = "N", env = "HEPLAN_LIMIT", hide_env_values = true)]
     pub(crate) limit: Option<usize>,
@@ -61,7 +64,9 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
         Samples::read(&options.calibration, &specs).map_err(about(&options.calibration))?;
     truncate(&mut samples, options.limit.unwrap_or(usize::MAX));
     let wanted = match &options.model {
-        Some(model) => Some(float_answers(model, &specs, &samples)?),
+        Some(model) => {
+            Some(float_answers(model, options.given.import_options(false)?, &specs, &samples)?)
+        }
         None => samples.expected.clone().map(|o| o.into_iter().map(|out| vec![out]).collect()),
     };
     if wanted.is_none() && samples.labels.is_none() {
@@ -141,11 +146,11 @@ fn kept(answers: &[Tensors], found: &[Tensors]) -> Vec<Tensors> {
 /// What the float model answers.
 pub(crate) fn float_answers(
     model: &Path,
+    given: import::Options,
     specs: &[InputSpec],
     samples: &Samples,
 ) -> anyhow::Result<Vec<Tensors>> {
-    let imported =
-        import::import_file_with(model, &BTreeMap::new(), false).map_err(about(model))?;
+    let imported = import::import_file_with(model, given).map_err(about(model))?;
     if InputSpec::of(&imported.graph) != specs {
         bail!("{} has other inputs than the plan", model.display());
     }

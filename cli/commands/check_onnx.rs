@@ -1,6 +1,5 @@
 //! `heplan check-onnx`: what would become of a model, without calibration data.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use heplan_compiler::verdict::{Estimate, Verdict, judge};
 use heplan_ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
-use super::compile::{about, dimension};
+use super::compile::about;
+use super::given::Given;
 use crate::failure::Refused;
 use crate::format;
 use crate::ui::{Outcome, Ui};
@@ -34,22 +34,20 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "FILE", env = "HEPLAN_MODEL", hide_env_values = true)]
     pub(crate) model: PathBuf,
 
-    /// The length of a symbolic axis of the model's inputs; may be repeated
-    #[arg(long, value_name = "NAME=N", env = "HEPLAN_DIM", hide_env_values = true)]
-    #[arg(value_parser = dimension, value_delimiter = ',')]
-    pub(crate) dim: Vec<(String, usize)>,
+    #[command(flatten)]
+    pub(crate) given: Given,
 }
 
 /// Judges the model.
 pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
-    verdict(&options.model, &options.dim, ui)
+    verdict(&options.model, &options.given, ui)
 }
 
 /// Judges `model` and shows the verdict.
-pub(crate) fn verdict(model: &Path, dim: &[(String, usize)], ui: &Ui) -> anyhow::Result<Outcome> {
-    let dimensions: BTreeMap<String, usize> = dim.iter().cloned().collect();
+pub(crate) fn verdict(model: &Path, given: &Given, ui: &Ui) -> anyhow::Result<Outcome> {
+    let wishes = given.import_options(false)?;
     let costs = heplan_compiler::options::Options::recommended().costs;
-    let verdict = judge(model, &dimensions, &costs);
+    let verdict = judge(model, wishes, &costs);
     let outcome = json_of(&verdict);
     if !verdict.findings.is_empty() {
         if !verdict.nodes.is_empty() {

@@ -1,6 +1,5 @@
 //! `heplan compile`: from an ONNX model to a plan.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use heplan_compiler::pipeline::{CompileError, Compiled, compile};
 use heplan_ir::diagnostic::Diagnostic;
 
 use super::check_onnx;
+use super::given::Given;
 use crate::failure::{Bug, Findings};
 use crate::judge::Simulation;
 use crate::ui::{Outcome, Step, Ui};
@@ -114,10 +114,8 @@ pub(crate) struct Wishes {
     #[arg(value_parser = share)]
     pub(crate) margin: Option<f64>,
 
-    /// The length of a symbolic axis of the model's inputs; may be repeated
-    #[arg(long, value_name = "NAME=N", env = "HEPLAN_DIM", hide_env_values = true)]
-    #[arg(value_parser = dimension, value_delimiter = ',')]
-    pub(crate) dim: Vec<(String, usize)>,
+    #[command(flatten)]
+    pub(crate) given: Given,
 
     /// Base-2 logarithm of the ring dimension [default: the cheapest that is secure]
     #[arg(long, value_name = "12-17", env = "HEPLAN_LOG_N", hide_env_values = true)]
@@ -208,7 +206,7 @@ impl Wishes {
 /// Compiles and writes both files.
 pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     let Some(calibration) = options.calibration.as_ref().filter(|_| !options.dry_run) else {
-        return check_onnx::verdict(&options.model, &options.wishes.dim, ui);
+        return check_onnx::verdict(&options.model, &options.wishes.given, ui);
     };
     let plan = options.output.clone().unwrap_or_else(|| writing::plan_path(&options.model));
     let (compiled, outcome) = write(&options.model, calibration, &plan, &options.wishes, ui)?;
@@ -225,8 +223,10 @@ pub(crate) fn write(
     ui: &Ui,
 ) -> anyhow::Result<(Compiled, Outcome)> {
     let keyparams = writing::keyparams_path(plan);
+    let mut sources = vec![model, calibration];
+    sources.extend(wishes.given.files());
     for target in [plan, &keyparams] {
-        writing::check_target(target, &[model, calibration])?;
+        writing::check_target(target, &sources)?;
     }
     let started = Instant::now();
     let step = ui.step("compiling", 0);
@@ -257,9 +257,8 @@ pub(crate) fn make(
     ui: &Ui,
 ) -> anyhow::Result<Compiled> {
     let options = wishes.options()?;
-    let dimensions: BTreeMap<String, usize> = wishes.dim.iter().cloned().collect();
-    let imported = import::import_file_with(model, &dimensions, wishes.encrypted_tail)
-        .map_err(about(model))?;
+    let given = wishes.given.import_options(wishes.encrypted_tail)?;
+    let imported = import::import_file_with(model, given).map_err(about(model))?;
     imported.notes.iter().for_each(|note| ui.detail(&format!("note: {note}")));
     interrupt::check()?;
     let inputs = InputSpec::of(&imported.graph);
@@ -333,14 +332,6 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
         _ => Err("give a number from 0 to 1".to_owned()),
-    }
-}
-
-pub(crate) fn dimension(text: &str) -> Result<(String, usize), String> {
-    let parts = text.split_once('=').map(|(name, n)| (name, n.parse()));
-    match parts {
-        Some((name, Ok(n @ 1..))) if !name.is_empty() => Ok((name.to_owned(), n)),
-        _ => Err("give NAME=N with N of at least 1".to_owned()),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod decrypt;
 pub(crate) mod demo;
 pub(crate) mod encrypt;
 pub(crate) mod explain;
+pub(crate) mod given;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
 pub(crate) mod run;

@@ -65,12 +65,16 @@ pub struct Estimate {
     pub seconds: f64,
 }
 
-/// Judges a model file; `dimensions` gives lengths to symbolic axes.
-pub fn judge(path: &Path, dimensions: &BTreeMap<String, usize>, costs: &Costs) -> Verdict {
+/// Judges a model file, whose stem is its name, as it would be imported with these options.
+pub fn judge(path: &Path, options: import::Options, costs: &Costs) -> Verdict {
     match Model::read(path) {
         Ok(model) => {
             let name = path.file_stem().map(|s| s.to_string_lossy().into_owned());
-            judge_model(&model, name.unwrap_or_default(), dimensions, costs)
+            judge_with(
+                &model,
+                &import::Options { name: name.unwrap_or_default(), ..options },
+                costs,
+            )
         }
         Err(error) => Verdict { findings: vec![diagnose(&error)], ..Verdict::default() },
     }
@@ -83,9 +87,14 @@ pub fn judge_model(
     dimensions: &BTreeMap<String, usize>,
     costs: &Costs,
 ) -> Verdict {
+    let dimensions = dimensions.clone();
+    let options = import::Options { name, dimensions, ..import::Options::default() };
+    judge_with(model, &options, costs)
+}
+
+fn judge_with(model: &Model, options: &import::Options, costs: &Costs) -> Verdict {
     let mut verdict = Verdict::default();
-    let options = import::Options { name, dimensions: dimensions.clone(), encrypted_tail: false };
-    let (imported, found) = match import::import(model, &options) {
+    let (imported, found) = match import::import(model, options) {
         Ok(imported) => (Some(imported), Vec::new()),
         Err(findings) => (None, findings),
     };

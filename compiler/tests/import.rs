@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use heplan_compiler::data::Archive;
-use heplan_compiler::import::{Import, import_file, import_file_with, operators};
+use heplan_compiler::import::{Import, Options, import_file, import_file_with, operators};
 use heplan_compiler::reference::Executor;
 use heplan_ir::diagnostic::Diagnostic;
 use heplan_ir::tail;
@@ -126,7 +126,7 @@ fn classical_models_answer_as_the_runtime_does() {
     for path in models(&folder) {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let Import { graph, answers, .. } =
-            expect(&path, import_file_with(&path, &BTreeMap::new(), false));
+            expect(&path, import_file_with(&path, Options::default()));
         let counts: Vec<usize> =
             graph.outputs.iter().map(|o| graph.value(o.1).shape.iter().product()).collect();
         assert_eq!(tail::problems(&answers, &counts), [], "{name}");

@@ -90,7 +90,7 @@ proptest! {
             bytes[at % length] ^= flip;
         }
         if let Ok(model) = Model::from_bytes("flipped", Bytes::from(bytes)) {
-            let options = Options { name: "flipped".to_owned(), dimensions: BTreeMap::new(), encrypted_tail: false };
+            let options = Options { name: "flipped".to_owned(), ..Options::default() };
             if let Err(findings) = import(&model, &options) {
                 prop_assert!(!findings.is_empty());
             }

@@ -133,7 +133,7 @@ fn attempt_with(case: &Case, encrypted_tail: bool) -> Result<Plan, Verdict> {
     let model = Model::from_bytes(&case.name, Bytes::from(case.model.clone()));
     let model = model.map_err(|e| refused(&[import::diagnose(&e)]))?;
     let wishes =
-        import::Options { name: "case".to_owned(), dimensions: BTreeMap::new(), encrypted_tail };
+        import::Options { name: "case".to_owned(), encrypted_tail, ..import::Options::default() };
     let imported = import::import(&model, &wishes).map_err(|found| refused(&found))?;
     if !encrypted_tail && imported.answers.is_empty() {
         return Err(Verdict::Refused(String::new(), "the client computes nothing".to_owned()));
@@ -366,8 +366,8 @@ fn float(case: &Case, ended: bool) -> (Vec<Vec<f64>>, Vec<f64>) {
     let model = model.expect("it was imported before");
     let wishes = import::Options {
         name: "case".to_owned(),
-        dimensions: BTreeMap::new(),
         encrypted_tail: !ended,
+        ..import::Options::default()
     };
     let imported = import::import(&model, &wishes).expect("it was imported before");
     let mut float = Executor::new(&imported.graph).run_samples(&samples(case));

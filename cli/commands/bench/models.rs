@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum as _;
 use heplan_compiler::data::{InputSpec, Samples};
+use heplan_compiler::import::Options;
 use heplan_compiler::judge::Tensors;
 use heplan_compiler::report::{Quality, spans};
 
@@ -206,7 +207,7 @@ fn samples(
     let specs: Vec<InputSpec> = keyparams.inputs.iter().map(|(port, _)| spec(port)).collect();
     let mut samples = Samples::read(&file, &specs).map_err(compile::about(&file))?;
     check::truncate(&mut samples, RANGE_SAMPLES.max(count));
-    let mut wanted = check::float_answers(model, &specs, &samples)?;
+    let mut wanted = check::float_answers(model, Options::default(), &specs, &samples)?;
     let ranges = spans(&wanted);
     let count = count.min(samples.len());
     wanted.truncate(count);

@@ -1,11 +1,13 @@
-//! The encrypted inputs: their types, and lengths for axes that the model leaves open.
+//! The inputs: their types, lengths for axes that the model leaves open, and the values of those
+//! that are public.
 
 use std::collections::BTreeMap;
 
-use heplan_ir::diagnostic::Code;
-use heplan_onnx::{Dimension, Kind, Model, Node, ValueInfo, ValueKind};
+use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_onnx::{DataType, Dimension, Kind, Model, Node, ValueInfo, ValueKind};
 
-use super::array::elements;
+use super::Public;
+use super::array::{Array, Data, constant_elements, elements};
 use super::context::{Fault, fault, fault_help};
 
 /// Operators that turn integers into floats, or compute on them as on real numbers.
@@ -77,6 +79,70 @@ pub(super) fn bind(
         f
     })?;
     Ok(bound)
+}
+
+/// Findings about public values whose names no input has.
+pub(super) fn unknown(model: &Model, public: &BTreeMap<String, Public>) -> Vec<Diagnostic> {
+    let names: Vec<&str> = model.graph.data_inputs().map(|i| i.name.as_str()).collect();
+    let unknown = public.keys().filter(|name| !names.contains(&name.as_str()));
+    let finding = |name: &String| {
+        let message = format!("a public value is given for {name:?}, which is no input");
+        Diagnostic::new(Code::MissingValue, message).help(format!("the inputs are {names:?}"))
+    };
+    unknown.map(finding).collect()
+}
+
+/// Type and value of an input that is public.
+pub(super) fn public(
+    input: &ValueInfo,
+    value: &Public,
+    dimensions: &BTreeMap<String, usize>,
+) -> Result<(DataType, Array), Fault> {
+    let name = &input.name;
+    let ValueKind::Tensor { data_type, shape } = &input.kind else {
+        let message = format!("public input {name:?} has no declared tensor type");
+        return Err(fault(Code::UnsupportedType, message));
+    };
+    let suits = |(dimension, &length): (&Dimension, &usize)| match dimension {
+        Dimension::Fixed(fixed) => usize::try_from(*fixed) == Ok(length),
+        Dimension::Symbolic(symbol) => dimensions.get(symbol).is_none_or(|&d| d == length),
+        Dimension::Unset => true,
+    };
+    if let Some(shape) = shape
+        && !(shape.len() == value.shape.len() && shape.iter().zip(&value.shape).all(suits))
+    {
+        let message =
+            format!("public input {name:?} has the shape {:?}, not the declared one", value.shape);
+        let help = "give an array of the input's own shape, the batch axis included";
+        return Err(fault_help(Code::ShapeMismatch, message, help));
+    }
+    if constant_elements(&value.shape)? != value.data.len() {
+        let message = format!("public input {name:?} has {} elements", value.data.len());
+        return Err(fault(Code::ShapeMismatch, message));
+    }
+    let data = data_of(data_type.kind(), &value.data).ok_or_else(|| {
+        let message = format!("the value of public input {name:?} is not of {data_type}");
+        fault(Code::UnsupportedType, message)
+    })?;
+    Ok((*data_type, Array { shape: value.shape.clone(), data }))
+}
+
+/// The numbers as elements of a type, if they are.
+fn data_of(kind: Kind, values: &[f64]) -> Option<Data> {
+    /// Beyond this, numbers of an array in double precision are no longer whole for certain.
+    const WHOLE: f64 = (1_u64 << 53) as f64;
+    match kind {
+        Kind::Float => values.iter().all(|v| v.is_finite()).then(|| Data::Float(values.to_vec())),
+        Kind::Int => {
+            let whole = values.iter().all(|v| v.fract() == 0.0 && v.abs() < WHOLE);
+            whole.then(|| Data::Int(values.iter().map(|&v| v as i64).collect()))
+        }
+        Kind::Bool => {
+            let truth = values.iter().all(|&v| v == 0.0 || v == 1.0);
+            truth.then(|| Data::Bool(values.iter().map(|&v| v == 1.0).collect()))
+        }
+        _ => None,
+    }
 }
 
 /// The length of every axis.

@@ -73,7 +73,7 @@ pub(super) fn attempt(
         non_zeros: 0,
         counted: 0,
     };
-    driver.bind_inputs(&options.dimensions);
+    driver.bind_inputs(options);
     for &index in order {
         let ends = driver.ends.contains(&index);
         driver.node(&model.graph.nodes[index], ends);
@@ -84,12 +84,28 @@ pub(super) fn attempt(
 }
 
 impl Driver<'_> {
-    fn bind_inputs(&mut self, dimensions: &BTreeMap<String, usize>) {
+    fn bind_inputs(&mut self, options: &Options) {
         let mut count = 0;
-        for input in self.model.graph.data_inputs() {
+        let model = self.model;
+        self.findings.extend(bind::unknown(model, &options.public));
+        for input in model.graph.data_inputs() {
+            if let Some(value) = options.public.get(&input.name) {
+                let operand = match bind::public(input, value, &options.dimensions) {
+                    Ok((data_type, array)) => {
+                        self.types.insert(input.name.clone(), data_type);
+                        Operand::Constant(Rc::new(array))
+                    }
+                    Err(finding) => {
+                        self.findings.push(*finding);
+                        Operand::Unknown
+                    }
+                };
+                self.define(&input.name, operand);
+                continue;
+            }
             count += 1;
-            let whole = bind::is_quantised(self.model, &input.name);
-            let operand = match bind::bind(input, dimensions, whole) {
+            let whole = bind::is_quantised(model, &input.name);
+            let operand = match bind::bind(input, &options.dimensions, whole) {
                 Ok(shape) => {
                     if let ValueKind::Tensor { data_type, .. } = &input.kind
                         && data_type.kind() == Kind::Int

@@ -68,8 +68,18 @@ mod window;
 pub use registry::{OperatorInfo, operator_table, operators};
 pub use survey::{Status, Surveyed, survey};
 
+/// The value of an input that is not encrypted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Public {
+    /// Lengths of its axes.
+    pub shape: Vec<usize>,
+    /// Its elements, row-major, as many as the shape says; whole numbers for an input of integers,
+    /// 0 and 1 for one of truth values.
+    pub data: Vec<f64>,
+}
+
 /// What the caller decides about an import.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The graph's name in texts, usually the stem of the file.
     pub name: String,
@@ -77,6 +87,8 @@ pub struct Options {
     pub dimensions: BTreeMap<String, usize>,
     /// Whether what the client could compute at the end is computed on ciphertexts all the same.
     pub encrypted_tail: bool,
+    /// Inputs that are constants of the plan, by name: the same for every client and every run.
+    pub public: BTreeMap<String, Public>,
 }
 
 /// An imported model.
@@ -98,22 +110,18 @@ pub fn import_file(
     path: &Path,
     dimensions: &BTreeMap<String, usize>,
 ) -> Result<Import, Vec<Diagnostic>> {
-    import_file_with(path, dimensions, true)
+    let dimensions = dimensions.clone();
+    import_file_with(path, Options { dimensions, encrypted_tail: true, ..Options::default() })
 }
 
-/// Reads and imports a model file as [`import_file`]; unless `encrypted_tail`, the client computes
-/// what it can at the end.
+/// Reads and imports a model file; its stem is the graph's name, whatever `options` call it.
 ///
 /// # Errors
 /// Every finding, in the order of the file.
-pub fn import_file_with(
-    path: &Path,
-    dimensions: &BTreeMap<String, usize>,
-    encrypted_tail: bool,
-) -> Result<Import, Vec<Diagnostic>> {
+pub fn import_file_with(path: &Path, options: Options) -> Result<Import, Vec<Diagnostic>> {
     let model = Model::read(path).map_err(|e| vec![diagnose(&e)])?;
     let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    import(&model, &Options { name, dimensions: dimensions.clone(), encrypted_tail })
+    import(&model, &Options { name, ..options })
 }
 
 /// Imports a model.

@@ -360,6 +360,13 @@ def errors():
     bad("too_large", n("Expand", "x,s"), x, consts=dict(s=i64(2**40, 1, 4)))
     bad("too_new", n("Gelu", "x"), x, opset=17)
     bad("training", n("Dropout", "x,r,t"), x, consts=dict(r=np.array(0.5, np.float32), t=np.array(True)))
+    ml = lambda op, **attributes: n(op, "x", domain="ai.onnx.ml", **attributes)
+    bad("trees", ml("TreeEnsembleRegressor", n_targets=1, nodes_treeids=[0, 0, 0, 0, 0, 1, 1, 1], nodes_nodeids=[0, 1, 2, 3, 4, 0, 1, 2],
+                    nodes_modes=["BRANCH_LEQ", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF"],
+                    nodes_truenodeids=[1, 0, 3, 0, 0, 1, 0, 0], nodes_falsenodeids=[2, 0, 4, 0, 0, 2, 0, 0], nodes_featureids=[0, 0, 1, 0, 0, 2, 0, 0],
+                    nodes_values=[0.5, 0.0, 0.25, 0.0, 0.0, 1.0, 0.0, 0.0], target_treeids=[0, 0, 0, 1, 1], target_nodeids=[1, 3, 4, 1, 2],
+                    target_ids=[0] * 5, target_weights=[1.0, 2.0, 3.0, 4.0, 5.0]), x, domains=["ai.onnx.ml"])
+    bad("imputer_of_zero", ml("Imputer", imputed_value_floats=[1.0], replaced_value_float=0.0), x, domains=["ai.onnx.ml"])
     bad("unknown_operator", n("Frobnicate", "x"), x)
     bad("zero_divisor", n("Div", "x,d"), x, consts=dict(d=np.zeros(4, np.float32)))
 
