@@ -1,6 +1,5 @@
 //! One case: compile, simulate, compare; and the same on real ciphertexts.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
