@@ -2,10 +2,12 @@
 
 use anyhow::Context;
 
-/// Sets the number of worker threads for the whole process; `None` takes one per processor.
+/// Sets the number of worker threads for the whole process, the calling one included; `None` takes
+/// one per processor. A caller outside the pool would sleep and be woken at every parallel step.
 pub(crate) fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.unwrap_or(0))
+        .use_current_thread()
         .build_global()
         .context("cannot start the worker threads")
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Setup, parameters, random};
-use heplan_ckks::evaluator::linear::PreparedTransform;
+use heplan_ckks::evaluator::linear::{Keep, PreparedTransform};
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
@@ -166,8 +166,10 @@ fn measure(shape: &Shape, only: &[String]) {
     // Baby steps 0 to 7, giant steps 0, 16, 32, 48.
     let t = matrix(setup.width(), (0..64).filter(|o| o / 8 % 2 == 0));
     let (scales, split) = ([Scale::pow2(40)], Split { modulus: 16, shift: 0 });
-    for (name, budget) in [("linear 32 cold", 0), ("linear 32 warm", 1 << 30)] {
-        let made = PreparedTransform::new(&setup.context, &t, split, &scales, budget).unwrap();
+    let keeps = [Keep::Nothing, Keep::Encoded, Keep::Evaluated(top)];
+    for (name, keep) in ["linear 32 cold", "linear 32 warm", "linear 32 hot"].into_iter().zip(keeps)
+    {
+        let made = PreparedTransform::new(&setup.context, &t, split, &scales, keep).unwrap();
         row(name, 0.0, &mut || drop(e.linear(&[&x], &made)));
     }
 }

@@ -1,7 +1,7 @@
 //! The backend that runs plans on ciphertexts.
 //!
 //! One backend serves one plan: encoded diagonals are kept under the transform's id as far as a budget of bytes allows,
-//! so that the second sample of a batch pays for no encoding.
+//! so that the second sample of a batch pays for no encoding. Where several runs are to come they are kept evaluated.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,16 +13,20 @@ use heplan_ir::transform::{LinearTransform, Split};
 use heplan_runtime::backend::{Backend, PlainRef};
 
 use crate::ciphertext::Ciphertext;
+use crate::context::Context;
 use crate::encoder::EncodeError;
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
-use crate::evaluator::linear::PreparedTransform;
+use crate::evaluator::linear::{Keep, PreparedTransform};
 
 /// Bytes of encoded diagonals that a backend keeps by default: 1 GiB.
 pub const DEFAULT_CACHE_BYTES: usize = 1 << 30;
 
-/// What a prepared transform depends on.
-type CacheKey = (ConstId, Split, Vec<Scale>);
+/// Runs from which on evaluating all diagonals in advance pays for the fresh memory that they fill.
+const MANY_RUNS: usize = 3;
+
+/// What a prepared transform depends on: the last is the level of its operands.
+type CacheKey = (ConstId, Split, Vec<Scale>, usize);
 
 /// An evaluator with a cache of prepared transforms.
 pub struct CkksBackend {
@@ -33,13 +37,32 @@ pub struct CkksBackend {
 struct Cache {
     prepared: BTreeMap<CacheKey, Arc<PreparedTransform>>,
     free_bytes: usize,
+    /// How many runs there will be.
+    runs: usize,
+}
+
+impl Cache {
+    /// The most that is worth keeping of a transform at a level and has room, with the bytes that it may take.
+    fn keep(&self, context: &Context, transform: &LinearTransform, level: usize) -> (Keep, usize) {
+        let many = (self.runs >= MANY_RUNS).then_some(Keep::Evaluated(level));
+        many.into_iter()
+            .chain([Keep::Encoded])
+            .map(|keep| (keep, PreparedTransform::most_bytes(context, transform, keep)))
+            .find(|(_, bytes)| *bytes <= self.free_bytes)
+            .unwrap_or((Keep::Nothing, 0))
+    }
 }
 
 impl CkksBackend {
     /// A backend that keeps at most `cache_bytes` of encoded diagonals ([`DEFAULT_CACHE_BYTES`] unless memory is short).
     pub fn new(evaluator: Evaluator, cache_bytes: usize) -> Self {
-        let cache = Cache { prepared: BTreeMap::new(), free_bytes: cache_bytes };
+        let cache = Cache { prepared: BTreeMap::new(), free_bytes: cache_bytes, runs: 1 };
         Self { evaluator, cache: Mutex::new(cache) }
+    }
+
+    /// Tells how many runs there will be. Only memory and time depend on it.
+    pub fn expect_runs(&self, runs: usize) {
+        self.cache().runs = runs;
     }
 
     /// The evaluator.
@@ -53,23 +76,23 @@ impl CkksBackend {
         id: ConstId,
         split: Split,
         scales: &[Scale],
+        level: usize,
     ) -> Result<Arc<PreparedTransform>, EvalError> {
-        let key = (id, split, scales.to_vec());
-        let budget = {
+        let key = (id, split, scales.to_vec(), level);
+        let context = self.evaluator.context();
+        let (keep, reserved) = {
             let mut cache = self.cache();
             if let Some(found) = cache.prepared.get(&key).filter(|p| p.is_of(transform)) {
                 return Ok(Arc::clone(found));
             }
-            let needed = PreparedTransform::most_bytes(self.evaluator.context(), transform);
-            let budget = if needed <= cache.free_bytes { needed } else { 0 };
-            cache.free_bytes -= budget;
-            budget
+            let (keep, bytes) = cache.keep(context, transform, level);
+            cache.free_bytes -= bytes;
+            (keep, bytes)
         };
         // Unlocked: encoding uses the thread pool, and a thread that waits in it may take up another linear map.
-        let context = self.evaluator.context();
-        let made = PreparedTransform::new(context, transform, split, scales, budget).map(Arc::new);
+        let made = PreparedTransform::new(context, transform, split, scales, keep).map(Arc::new);
         let mut cache = self.cache();
-        cache.free_bytes += budget;
+        cache.free_bytes += reserved;
         let made = made?;
         cache.free_bytes -= made.bytes();
         if let Some(replaced) = cache.prepared.insert(key, Arc::clone(&made)) {
@@ -162,6 +185,7 @@ impl Backend for CkksBackend {
         split: Split,
         scales: &[Scale],
     ) -> Result<Vec<Ciphertext>, EvalError> {
-        self.evaluator.linear(xs, &*self.prepared(transform, id, split, scales)?)
+        let level = xs.first().map_or(0, |x| x.level());
+        self.evaluator.linear(xs, &*self.prepared(transform, id, split, scales, level)?)
     }
 }

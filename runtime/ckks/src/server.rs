@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// Opens a file of inputs, which must be for this plan and under the same key, and makes ready to run the plan on each
-    /// of its batches: keys are kept as long as those runs use them.
+    /// of its batches: keys and diagonals are kept as those runs will use them.
     ///
     /// # Errors
     /// If the file is of another kind, plan or key, or damaged.
@@ -91,7 +91,9 @@ impl Server {
         let file = CiphertextFile::open(path)?;
         let batch = self.context().parameters().batch();
         file.check(Direction::Inputs, &self.plan, &self.key, batch)?;
-        self.backend.evaluator().keys().expect(&self.key_order, file.header().runs());
+        let runs = file.header().runs();
+        self.backend.evaluator().keys().expect(&self.key_order, runs);
+        self.backend.expect_runs(runs);
         Ok(file)
     }
 

@@ -362,12 +362,13 @@ fn evicted_keys_are_read_again() {
     inputs.check(Direction::Inputs, &PLAN, &files.client.id(), 1).unwrap();
     let x = inputs.run(context, 0).unwrap().remove(0).remove(0);
     assert_eq!(keys.bytes(), 0);
-    // Packed when it is used once, expanded when it is used again: two digits of two halves over three primes.
+    // Packed when it is used once, expanded when it is used again: two digits of two halves over three primes, of which
+    // the one of 30 bits takes half a word a residue, and every limb two lines of a cache more.
     let first = evaluator.rotate(&x, 1).unwrap();
     let packed = key_bytes(context, 1);
     assert_eq!(keys.bytes(), packed);
     assert!(evaluator.rotate(&x, 1).unwrap() == first);
-    assert_eq!(keys.bytes(), 2 * 2 * 3 * 4096 * 8);
+    assert_eq!(keys.bytes(), 2 * 2 * (4096 * (8 + 4 + 8) + 3 * 128));
     // A budget that has no room for the expanded form keeps the packed one, or nothing.
     keys.set_budget(packed);
     assert_eq!(keys.bytes(), 0);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{Random, Setup, paired, random, small, tripled};
 use heplan_ckks::ciphertext::Ciphertext;
-use heplan_ckks::evaluator::linear::PreparedTransform;
+use heplan_ckks::evaluator::linear::{Keep, PreparedTransform};
 use heplan_ir::parameters::Parameters;
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
@@ -46,7 +46,7 @@ fn apply(
     t: &LinearTransform,
     split: Split,
     level: usize,
-    budget: usize,
+    keep: Keep,
 ) -> (Vec<Ciphertext>, Vec<Vec<f64>>) {
     let inputs: Vec<Vec<f64>> = (0..t.inputs).map(|i| random(t.width, 50 + i as u64)).collect();
     // Operands of unequal scales, whose diagonals make up for it.
@@ -61,7 +61,7 @@ fn apply(
         .map(|(i, (x, s))| setup.encrypt(x, s, level, i as u64))
         .collect();
     let t = Arc::new(t.clone());
-    let prepared = PreparedTransform::new(&setup.context, &t, split, &encoded, budget).unwrap();
+    let prepared = PreparedTransform::new(&setup.context, &t, split, &encoded, keep).unwrap();
     let out = setup.evaluator.linear(&cts.iter().collect::<Vec<_>>(), &prepared).unwrap();
     for y in &out {
         assert_eq!((y.level(), y.degree(), y.scale()), (level, 1, &waterline.mul(&last)));
@@ -75,7 +75,7 @@ fn check(parameters: &Parameters, shape: &Shape, level: usize, bits: f64) {
     let t = transform(width, shape, 11);
     let (babies, giants) = shape.split.steps(&t);
     let setup = Setup::new(parameters, babies.union(&giants).copied());
-    let (found, expected) = apply(&setup, &t, shape.split, level, 1 << 30);
+    let (found, expected) = apply(&setup, &t, shape.split, level, Keep::Encoded);
     assert_eq!(found.len(), expected.len());
     for (ct, slots) in found.iter().zip(&expected) {
         setup.assert_bits(ct, slots, bits);
@@ -113,7 +113,7 @@ fn results_without_any_diagonal_are_zero() {
     t.outputs = 2;
     let (babies, giants) = split.steps(&t);
     let setup = Setup::new(&small(), babies.union(&giants).copied());
-    let (found, expected) = apply(&setup, &t, split, 1, 0);
+    let (found, expected) = apply(&setup, &t, split, 1, Keep::Nothing);
     setup.assert_bits(&found[0], &expected[0], 12.0);
     assert!(setup.secret.decrypt(&found[1]).iter().all(|&v| v == 0.0));
 }
@@ -134,7 +134,7 @@ fn slot_wise_factors_need_no_key() {
         }],
     };
     let setup = Setup::with_keys(&small(), []);
-    let (found, expected) = apply(&setup, &t, Split { modulus: 2048, shift: 0 }, 1, 0);
+    let (found, expected) = apply(&setup, &t, Split { modulus: 2048, shift: 0 }, 1, Keep::Nothing);
     setup.assert_bits(&found[0], &expected[0], 14.0);
 }
 
@@ -145,13 +145,15 @@ fn the_same_bits_whatever_the_threads_and_the_cache() {
     let t = transform(4096, &shape, 13);
     let (babies, giants) = split.steps(&t);
     let setup = Setup::new(&paired(), babies.union(&giants).copied());
-    let run = |threads, budget| {
+    let run = |threads, keep| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| apply(&setup, &t, split, 3, budget).0)
+        pool.install(|| apply(&setup, &t, split, 3, keep).0)
     };
-    let one = run(1, 0);
-    assert!(one == run(2, 0));
-    assert!(one == run(2, 1 << 30));
+    let one = run(1, Keep::Nothing);
+    for keep in [Keep::Nothing, Keep::Encoded, Keep::Evaluated(3)] {
+        assert!(one == run(2, keep), "{keep:?}");
+    }
+    assert!(one == run(1, Keep::Evaluated(2)), "what another level needs is of no use");
 }
 
 #[test]
@@ -162,7 +164,7 @@ fn transforms_that_do_not_fit_are_refused() {
     let scales = [Scale::pow2(30)];
     let good = transform(2048, &shape, 14);
     let refused = |t: LinearTransform, split, scales: &[Scale]| {
-        PreparedTransform::new(&setup.context, &Arc::new(t), split, scales, 0).is_err()
+        PreparedTransform::new(&setup.context, &Arc::new(t), split, scales, Keep::Nothing).is_err()
     };
     assert!(!refused(good.clone(), split, &scales));
     assert!(refused(good.clone(), split, &[]));

@@ -49,6 +49,7 @@ fn every_lane_of_a_shared_ciphertext_passes_the_suite() {
         let (parameters, keys, lane) = (&case.plan.parameters, &case.plan.keys, i % batch);
         let setup = Setup::with_keys(parameters, keys.iter().copied());
         let backend = CkksBackend::new(setup.evaluator.clone(), 1 << 30);
+        backend.expect_runs(100);
         let mut encrypt = encrypt(&setup);
         let mut nonce = 0;
         let shared = |x: &[f64], ty: &CtType| {

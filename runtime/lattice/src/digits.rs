@@ -77,35 +77,23 @@ impl<'a> Digits<'a> {
         self.values.limb_count()
     }
 
-    /// Raises every digit that lacks the prime to it, in evaluation form; `scratch` has one limb per digit.
-    pub(crate) fn raise(&self, prime: Prime, scratch: &mut [u64]) {
+    /// Raises a digit to a prime that it lacks, in evaluation form.
+    pub(crate) fn raise(&self, digit: usize, prime: Prime, out: &mut [u64]) {
         let ring = self.values.ring();
-        let n = ring.degree();
-        let limbs = self.limb_count();
-        for (i, (out, converter)) in scratch.chunks_exact_mut(n).zip(&self.converters).enumerate() {
-            if self.has(i, prime) {
-                continue;
-            }
-            let limb = |k: usize| &self.scaled.as_slice()[k * n..(k + 1) * n];
-            let own = digit_range(i, self.digit_limbs, limbs);
-            let overflow = converter.overflows().then(|| limb(limbs + i));
-            let terms: Vec<&[u64]> = own.map(limb).chain(overflow).collect();
-            converter.convert_scaled(ring, &terms, prime, out);
-            ring.table(prime).forward(out);
-        }
+        let (n, limbs) = (ring.degree(), self.limb_count());
+        let limb = |k: usize| &self.scaled.as_slice()[k * n..(k + 1) * n];
+        let own = digit_range(digit, self.digit_limbs, limbs);
+        let converter = &self.converters[digit];
+        let overflow = converter.overflows().then(|| limb(limbs + digit));
+        let terms: Vec<&[u64]> = own.map(limb).chain(overflow).collect();
+        converter.convert_scaled(ring, &terms, prime, out);
+        ring.table(prime).forward(out);
     }
 
-    /// Every digit at a prime, of which `scratch` holds those that were raised to it.
-    pub(crate) fn at<'b>(&'b self, prime: Prime, scratch: &'b [u64]) -> Vec<&'b [u64]> {
-        let raised = scratch.chunks_exact(self.values.ring().degree()).take(self.count());
-        raised
-            .enumerate()
-            .map(|(i, limb)| if self.has(i, prime) { self.values.limb_of(prime) } else { limb })
-            .collect()
-    }
-
-    /// Whether a digit has a prime.
-    fn has(&self, digit: usize, prime: Prime) -> bool {
-        matches!(prime, Prime::Q(q) if q / self.digit_limbs == digit && q < self.limb_count())
+    /// A digit at a prime of its own.
+    pub(crate) fn own(&self, digit: usize, prime: Prime) -> Option<&[u64]> {
+        let own =
+            matches!(prime, Prime::Q(q) if q / self.digit_limbs == digit && q < self.limb_count());
+        own.then(|| self.values.limb_of(prime))
     }
 }

@@ -11,11 +11,10 @@ use rayon::prelude::*;
 use crate::basis::{Basis, Prime};
 use crate::digits::Digits;
 use crate::galois::Permutation;
-use crate::kernels::{self, Isa};
+use crate::kernels;
 use crate::keyswitch::{Addend, KeyLimbs, Switched, Workspace, by_prime};
-use crate::modulus::Modulus;
+use crate::packed::{Limbs, Sum};
 use crate::poly::{Form, Poly};
-use crate::pool::{ALIGNMENT, Buffer};
 use crate::ring::Ring;
 
 /// Weights that are evaluated before they are multiplied: few enough to stay in a near cache.
@@ -46,13 +45,63 @@ pub struct Weighted {
     pub weight: usize,
 }
 
+/// Writes weight number `i` modulo a prime, in evaluation form.
+pub type Evaluate<'a> = dyn Fn(usize, Prime, &mut [u64]) + Sync + 'a;
+
+/// Where the weights of a sum come from.
+pub enum Weights<'a> {
+    /// Evaluated where they are multiplied.
+    Evaluated(&'a Evaluate<'a>),
+    /// Evaluated before.
+    Kept(&'a KeptWeights),
+}
+
+/// Weights in evaluation form, at every prime of a basis.
+pub struct KeptWeights {
+    basis: Basis,
+    /// Per prime.
+    limbs: Vec<Limbs>,
+}
+
+impl KeptWeights {
+    /// Evaluates `count` weights.
+    pub fn new(ring: &Ring, basis: Basis, count: usize, evaluate: &Evaluate<'_>) -> Self {
+        let at = |i| {
+            let prime = basis.prime(i);
+            let mut limbs = Limbs::new(ring, prime, count);
+            let mut spare = ring.pool().take(ring.degree());
+            for i in 0..count {
+                limbs.put(i, spare.as_mut_slice(), |out| evaluate(i, prime, out));
+            }
+            limbs
+        };
+        Self { basis, limbs: (0..basis.len()).into_par_iter().map(at).collect() }
+    }
+
+    /// The primes.
+    pub fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// The bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.limbs.iter().map(Limbs::bytes).sum()
+    }
+
+    /// The bytes that `count` weights take over a basis.
+    pub fn bytes_of(ring: &Ring, basis: Basis, count: usize) -> usize {
+        let moduli = ring.moduli(basis);
+        moduli.map(|q| Limbs::bytes_of(ring.degree(), q.value(), count)).sum()
+    }
+}
+
 /// For every list of terms the sum of rotations times weights over `basis`, in evaluation form.
 ///
 /// With special primes in the basis everything is multiplied by their product P; without them there are no key switches.
-/// `weight(i, prime, out)` writes weight number `i` modulo a prime, in evaluation form.
 ///
 /// # Panics
-/// If an operand or a key does not fit, an index is out of range, or a source lacks digits that a rotation needs.
+/// If an operand, a key or kept weights do not fit, an index is out of range, or a source lacks digits that a rotation
+/// needs.
 #[must_use]
 pub fn weighted_sums<K: KeyLimbs>(
     ring: &Arc<Ring>,
@@ -60,131 +109,41 @@ pub fn weighted_sums<K: KeyLimbs>(
     sources: &[Source<'_>],
     rotations: &[Rotated<'_, K>],
     sums: &[&[Weighted]],
-    weight: impl Fn(usize, Prime, &mut [u64]) + Sync,
+    weights: &Weights<'_>,
 ) -> Vec<[Poly; 2]> {
+    if let Weights::Kept(kept) = weights {
+        assert_eq!(kept.basis, basis, "weights are kept at the primes of the sum");
+    }
     let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
     let special = ring.product_mod(Basis::p(basis.p_limbs()), basis);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    by_prime(&mut out).into_par_iter().enumerate().for_each(|(i, pairs)| {
+    // Special primes come last and take longest: they are begun first.
+    by_prime(&mut out).into_par_iter().enumerate().rev().with_max_len(1).for_each(|(i, pairs)| {
         let prime = basis.prime(i);
         let mut rotated = Limbs::new(ring, prime, 2 * rotations.len());
         rotate_all(ring, prime, special[i], sources, rotations, &mut rotated);
-        let mut weights = Limbs::new(ring, prime, TERMS);
+        let mut near = Limbs::new(ring, prime, TERMS);
         let mut spare = ring.pool().take(ring.degree());
         for (terms, pair) in sums.iter().zip(pairs) {
             let mut sum = Sum::new(ring, prime, pair);
             for terms in terms.chunks(TERMS) {
-                for (i, term) in terms.iter().enumerate() {
-                    weights.put(i, spare.as_mut_slice(), |out| weight(term.weight, prime, out));
+                if let Weights::Evaluated(evaluate) = weights {
+                    for (i, term) in terms.iter().enumerate() {
+                        near.put(i, spare.as_mut_slice(), |out| evaluate(term.weight, prime, out));
+                    }
                 }
-                let halves = |rotated_at: usize| [0, 1].map(|h| rotated.at(2 * rotated_at + h));
-                let triple = |(i, t): (usize, &Weighted)| (weights.at(i), halves(t.rotated));
+                let weight = |(k, term): (usize, &Weighted)| match weights {
+                    Weights::Evaluated(_) => near.at(k),
+                    Weights::Kept(kept) => kept.limbs[i].at(term.weight),
+                };
+                let halves = |t: &Weighted| [0, 1].map(|h| rotated.at(2 * t.rotated + h));
+                let triple = |(k, t)| (weight((k, t)), halves(t));
                 sum.add(&terms.iter().enumerate().map(triple).collect::<Vec<_>>());
             }
             sum.finish();
         }
     });
     out
-}
-
-/// Limbs at one prime: packed where residues are short, which halves the memory that the sums read.
-struct Limbs {
-    isa: Isa,
-    packed: bool,
-    /// Words of a limb.
-    words: usize,
-    /// Words from one limb to the next: at multiples of a power of two they would share the lines of a cache.
-    stride: usize,
-    buffer: Buffer,
-}
-
-impl Limbs {
-    fn new(ring: &Ring, prime: Prime, count: usize) -> Self {
-        let packed = are_packed(ring.modulus(prime));
-        let words = if packed { ring.degree() / 2 } else { ring.degree() };
-        let stride = words + 2 * ALIGNMENT / size_of::<u64>();
-        let buffer = ring.pool().take(count * stride);
-        Self { isa: ring.isa(), packed, words, stride, buffer }
-    }
-
-    fn at(&self, i: usize) -> &[u64] {
-        &self.buffer.as_slice()[i * self.stride..][..self.words]
-    }
-
-    /// Keeps a limb.
-    fn store(&mut self, i: usize, limb: &[u64]) {
-        let out = &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words];
-        if self.packed {
-            kernels::pack(self.isa, out, limb);
-        } else {
-            out.copy_from_slice(limb);
-        }
-    }
-
-    /// Keeps what `write` writes; `spare` is room for a limb.
-    fn put(&mut self, i: usize, spare: &mut [u64], write: impl FnOnce(&mut [u64])) {
-        if self.packed {
-            write(spare);
-            self.store(i, spare);
-        } else {
-            write(&mut self.buffer.as_mut_slice()[i * self.stride..][..self.words]);
-        }
-    }
-}
-
-fn are_packed(q: Modulus) -> bool {
-    q.value() <= kernels::LARGEST_PACKED
-}
-
-/// A pair of limbs to which products are added.
-struct Sum<'a> {
-    isa: Isa,
-    q: Modulus,
-    pair: [&'a mut [u64]; 2],
-    /// Packed: further products that certainly fit a word.
-    room: usize,
-}
-
-impl<'a> Sum<'a> {
-    fn new(ring: &Ring, prime: Prime, mut pair: [&'a mut [u64]; 2]) -> Self {
-        pair.iter_mut().for_each(|half| half.fill(0));
-        let q = ring.modulus(prime);
-        Self { isa: ring.isa(), q, pair, room: Self::room(q) }
-    }
-
-    /// Products that fit a word beside a residue.
-    fn room(q: Modulus) -> usize {
-        let largest = q.value() - 1;
-        usize::try_from(u64::MAX / largest.saturating_mul(largest)).map_or(usize::MAX, |n| n - 1)
-    }
-
-    fn add(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
-        let (isa, q) = (self.isa, self.q);
-        if !are_packed(q) {
-            for (h, half) in self.pair.iter_mut().enumerate() {
-                let pairs: Vec<(&[u64], &[u64])> =
-                    triples.iter().map(|(a, b)| (*a, b[h])).collect();
-                kernels::inner_product_add(isa, q, half, &pairs);
-            }
-            return;
-        }
-        for triples in triples.chunks(Self::room(q)) {
-            if triples.len() > self.room {
-                self.finish();
-            }
-            let [first, second] = &mut self.pair;
-            kernels::packed_sums(isa, [&mut **first, &mut **second], triples);
-            self.room -= triples.len();
-        }
-    }
-
-    /// Leaves residues.
-    fn finish(&mut self) {
-        if are_packed(self.q) {
-            self.pair.iter_mut().for_each(|half| kernels::reduce_words(self.isa, self.q, half));
-            self.room = Self::room(self.q);
-        }
-    }
 }
 
 /// Every rotation at one prime, two limbs each.

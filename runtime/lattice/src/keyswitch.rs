@@ -14,16 +14,17 @@ use crate::convert::BasisConverter;
 use crate::digits::Digits;
 use crate::galois::Permutation;
 use crate::kernels;
+use crate::packed::{self, Limbs};
 use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
 
 /// The halves of a switching key, limb by limb, one pair per digit.
 pub trait KeyLimbs: Sync {
-    /// The limbs `(b, a)` of a digit at a prime, if they lie in memory.
+    /// The limbs `(b, a)` of a digit at a prime in the form that [`Limbs`] keep, if they lie in memory.
     fn limbs(&self, digit: usize, prime: Prime) -> Option<[&[u64]; 2]>;
 
-    /// Writes the same limbs.
+    /// Writes their residues; called only where they do not lie in memory.
     fn expand(&self, digit: usize, prime: Prime, out: [&mut [u64]; 2]);
 }
 
@@ -71,80 +72,81 @@ pub fn divided_sums<K: KeyLimbs>(
     assert!(to == Basis::q(to.len()) && !to.is_empty(), "the quotient is over q_0 .. q_l");
     assert!(from.contains(to) && from != to, "the quotient has fewer primes");
     let special = ring.product_mod(Basis::p(from.p_limbs()), from);
-    let special = |prime| special[from.position(prime).expect("a prime of the sum")];
-    let remainders = Remainders::new(ring, from, to, sums, special);
-    let scratch = || Poly::scratch(ring, to, Form::Evaluation);
-    let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    by_prime(&mut out).into_par_iter().enumerate().for_each(|(i, pairs)| {
-        let prime = to.prime(i);
-        let mut workspace = Workspace::new(ring, prime, special(prime), sums);
-        let mut values = ring.pool().take(2 * ring.degree());
-        for ((k, sum), pair) in sums.iter().enumerate().zip(pairs) {
-            workspace.sum(sum, values.as_mut_slice());
-            let halves = values.as_slice().chunks_exact(ring.degree());
-            for (half, (out, values)) in pair.into_iter().zip(halves).enumerate() {
-                remainders.divide(2 * k + half, prime, values, out);
+    let (n, halves) = (ring.degree(), 2 * sums.len());
+    let dropped = Basis::run(to.len()..from.q_limbs(), from.p_limbs());
+    let converter = ring.converter(dropped, to);
+    let mut remainders = ring.pool().take(dropped.len() * halves * n);
+    let mut values = ring.pool().take(to.len() * halves * n);
+    // Special primes come last and take longest: they are begun first.
+    let rows = remainders.as_mut_slice().chunks_exact_mut(halves * n).enumerate().rev();
+    let rows = rows.map(|(i, row)| (Some(i), dropped.prime(i), row));
+    let kept = values.as_mut_slice().chunks_exact_mut(halves * n).enumerate();
+    let kept = kept.map(|(i, row)| (None, to.prime(i), row));
+    let tasks: Vec<(Option<usize>, Prime, &mut [u64])> = rows.chain(kept).collect();
+    tasks.into_par_iter().with_max_len(1).for_each(|(divides, prime, row)| {
+        let at = from.position(prime).expect("a prime of the sum");
+        let mut workspace = Workspace::new(ring, prime, special[at], sums);
+        for (sum, pair) in sums.iter().zip(row.chunks_exact_mut(2 * n)) {
+            workspace.sum(sum, pair);
+            let Some(i) = divides else { continue };
+            for half in pair.chunks_exact_mut(n) {
+                ring.table(prime).inverse(half);
+                converter.scale(ring, i, half);
             }
         }
+    });
+    let remainders = Remainders::new(ring, &converter, remainders, halves);
+    let scratch = || Poly::scratch(ring, to, Form::Evaluation);
+    let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
+    let limbs = by_prime(&mut out).into_iter().flatten().flatten();
+    let values = values.as_slice().chunks_exact(n);
+    let tasks: Vec<(&mut [u64], &[u64])> = limbs.zip(values).collect();
+    tasks.into_par_iter().enumerate().for_each(|(i, (out, values))| {
+        remainders.divide(i % halves, to.prime(i / halves), values, out);
     });
     out
 }
 
 /// The sums modulo the primes that they are divided by, ready to be converted to the others.
 struct Remainders<'a> {
-    ring: &'a Arc<Ring>,
-    converter: Arc<BasisConverter>,
-    dropped: Basis,
+    ring: &'a Ring,
+    converter: &'a BasisConverter,
     /// Number of sums, times two halves.
     halves: usize,
-    /// Per prime and half its scaled residues, then per half the overflow.
-    limbs: Buffer,
+    /// Per prime and half its scaled residues.
+    scaled: Buffer,
+    /// Per half the overflow, where there is one.
+    overflows: Option<Buffer>,
 }
 
 impl<'a> Remainders<'a> {
-    fn new<K: KeyLimbs>(
-        ring: &'a Arc<Ring>,
-        from: Basis,
-        to: Basis,
-        sums: &[Sum<'_, K>],
-        special: impl Fn(Prime) -> u64 + Sync,
-    ) -> Self {
-        let (n, halves) = (ring.degree(), 2 * sums.len());
-        let dropped = Basis::run(to.len()..from.q_limbs(), from.p_limbs());
-        let converter = ring.converter(dropped, to);
-        let mut limbs = ring.pool().take((dropped.len() + 1) * halves * n);
-        let (rows, overflows) = limbs.as_mut_slice().split_at_mut(dropped.len() * halves * n);
-        rows.par_chunks_exact_mut(halves * n).enumerate().for_each(|(i, row)| {
-            let prime = dropped.prime(i);
-            let mut workspace = Workspace::new(ring, prime, special(prime), sums);
-            for (sum, pair) in sums.iter().zip(row.chunks_exact_mut(2 * n)) {
-                workspace.sum(sum, pair);
-                for half in pair.chunks_exact_mut(n) {
-                    ring.table(prime).inverse(half);
-                    converter.scale(ring, i, half);
-                }
-            }
-        });
+    fn new(ring: &'a Ring, converter: &'a BasisConverter, scaled: Buffer, halves: usize) -> Self {
+        let mut out = Self { ring, converter, halves, scaled, overflows: None };
         if converter.overflows() {
-            let rows = &*rows;
-            overflows.par_chunks_exact_mut(n).enumerate().for_each(|(half, u)| {
-                let scaled: Vec<&[u64]> = rows.chunks_exact(n).skip(half).step_by(halves).collect();
-                converter.overflow(ring, &scaled, u);
+            let n = ring.degree();
+            let mut overflows = ring.pool().take(halves * n);
+            let limbs = overflows.as_mut_slice().par_chunks_exact_mut(n);
+            limbs.enumerate().for_each(|(half, u)| {
+                converter.overflow(ring, &out.of(half).collect::<Vec<_>>(), u);
             });
+            out.overflows = Some(overflows);
         }
-        Self { ring, converter, dropped, halves, limbs }
+        out
+    }
+
+    /// The scaled residues of a half, prime by prime.
+    fn of(&self, half: usize) -> impl Iterator<Item = &[u64]> {
+        self.scaled.as_slice().chunks_exact(self.ring.degree()).skip(half).step_by(self.halves)
     }
 
     /// `out = (values - remainder) / D` modulo a prime that stays.
     fn divide(&self, half: usize, prime: Prime, values: &[u64], out: &mut [u64]) {
-        let limbs = self.limbs.as_slice().chunks_exact(self.ring.degree());
-        let count = self.dropped.len() + usize::from(self.converter.overflows());
-        let scaled: Vec<&[u64]> = limbs.skip(half).step_by(self.halves).take(count).collect();
+        let n = self.ring.degree();
+        let overflow = self.overflows.as_ref().map(|o| &o.as_slice()[half * n..(half + 1) * n]);
+        let scaled: Vec<&[u64]> = self.of(half).chain(overflow).collect();
         self.converter.convert_scaled(self.ring, &scaled, prime, out);
-        let table = self.ring.table(prime);
-        table.forward(out);
         let inverse = self.converter.inverse_product(prime);
-        kernels::sub_from_mul_scalar(self.ring.isa(), table.modulus(), out, values, inverse);
+        self.ring.table(prime).forward_sub_from_mul_scalar(out, values, inverse);
     }
 }
 
@@ -169,13 +171,13 @@ pub(crate) struct Workspace<'a> {
     prime: Prime,
     /// The special product modulo the prime.
     special: u64,
-    /// The digits whose raised limbs lie in `raised`.
+    /// The digits that lie in `raised`.
     digits: Option<&'a Digits<'a>>,
-    raised: Buffer,
-    /// A product before it is permuted, and after.
-    product: Buffer,
+    raised: Limbs,
+    /// A digit on its way there, a product before it is permuted, and a permuted half.
+    spare: Buffer,
     /// Expanded limbs of a key.
-    key: Option<Buffer>,
+    key: Option<Limbs>,
 }
 
 impl<'a> Workspace<'a> {
@@ -192,9 +194,9 @@ impl<'a> Workspace<'a> {
         special: u64,
         most: usize,
     ) -> Self {
-        let take = |limbs| ring.pool().take(limbs * ring.degree());
-        let (raised, product) = (take(most), take(2));
-        Self { ring, prime, special, digits: None, raised, product, key: None }
+        let raised = Limbs::new(ring, prime, most);
+        let spare = ring.pool().take(3 * ring.degree());
+        Self { ring, prime, special, digits: None, raised, spare, key: None }
     }
 
     /// `out =` a sum at this prime, one half after the other.
@@ -227,48 +229,60 @@ impl<'a> Workspace<'a> {
         out: &mut [u64],
         fresh: bool,
     ) {
-        let n = self.ring.degree();
-        let (isa, q) = (self.ring.isa(), self.ring.modulus(self.prime));
-        if !self.digits.is_some_and(|d| std::ptr::eq(d, switched.digits)) {
-            switched.digits.raise(self.prime, self.raised.as_mut_slice());
-            self.digits = Some(switched.digits);
+        self.raise(switched.digits);
+        let Self { ring, prime, special, raised, spare, key, .. } = self;
+        let (prime, n, spare) = (*prime, ring.degree(), spare.as_mut_slice());
+        let (isa, q) = (ring.isa(), ring.modulus(prime));
+        let count = switched.digits.count();
+        let key = key_limbs(ring, switched.key, prime, count, (key, &mut spare[..2 * n]));
+        let triples: Vec<(&[u64], [&[u64]; 2])> =
+            (0..count).map(|i| raised.at(i)).zip(key).collect();
+        let (product, permuted) = spare.split_at_mut(2 * n);
+        let straight = fresh && switched.permutation.is_none();
+        let pair = if straight { &mut *out } else { &mut *product };
+        let (first, second) = pair.split_at_mut(n);
+        let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second]);
+        sum.add(&triples);
+        sum.finish();
+        for (half, add) in [first, second].into_iter().zip(&switched.add) {
+            match (add, prime) {
+                (Some(Addend::Lifted(poly)), Prime::Q(_)) => {
+                    kernels::mul_scalar_add_assign(isa, q, half, poly.limb_of(prime), *special);
+                }
+                (Some(Addend::Extended(poly)), _) => {
+                    kernels::add_assign(isa, q, half, poly.limb_of(prime));
+                }
+                _ => {}
+            }
         }
-        let digits = switched.digits.at(self.prime, self.raised.as_slice());
-        let key = key_limbs(self.ring, switched.key, self.prime, digits.len(), &mut self.key);
-        let (product, permuted) = self.product.as_mut_slice().split_at_mut(n);
-        for (half, out) in out.chunks_exact_mut(n).enumerate() {
-            let pairs: Vec<(&[u64], &[u64])> =
-                digits.iter().zip(&key).map(|(d, k)| (*d, k[half])).collect();
-            let sum = |out: &mut [u64]| {
-                kernels::inner_product(isa, q, out, &pairs);
-                match (switched.add[half], self.prime) {
-                    (Some(Addend::Lifted(poly)), Prime::Q(_)) => {
-                        let limb = poly.limb_of(self.prime);
-                        kernels::mul_scalar_add_assign(isa, q, out, limb, self.special);
-                    }
-                    (Some(Addend::Extended(poly)), _) => {
-                        kernels::add_assign(isa, q, out, poly.limb_of(self.prime));
-                    }
-                    _ => {}
-                }
-            };
+        if straight {
+            return;
+        }
+        for (half, out) in product.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
             match &switched.permutation {
-                None if fresh => sum(out),
-                None => {
-                    sum(product);
-                    kernels::add_assign(isa, q, out, product);
-                }
+                None => kernels::add_assign(isa, q, out, half),
+                Some(permutation) if fresh => permutation.apply(out, half),
                 Some(permutation) => {
-                    sum(product);
-                    if fresh {
-                        permutation.apply(out, product);
-                    } else {
-                        permutation.apply(permuted, product);
-                        kernels::add_assign(isa, q, out, permuted);
-                    }
+                    permutation.apply(permuted, half);
+                    kernels::add_assign(isa, q, out, permuted);
                 }
             }
         }
+    }
+
+    /// Has the digits at this prime ready.
+    fn raise(&mut self, digits: &'a Digits<'a>) {
+        if self.digits.is_some_and(|d| std::ptr::eq(d, digits)) {
+            return;
+        }
+        let spare = &mut self.spare.as_mut_slice()[..self.ring.degree()];
+        for i in 0..digits.count() {
+            match digits.own(i, self.prime) {
+                Some(limb) => self.raised.store(i, limb),
+                None => self.raised.put(i, spare, |out| digits.raise(i, self.prime, out)),
+            }
+        }
+        self.digits = Some(digits);
     }
 }
 
@@ -278,22 +292,20 @@ fn key_limbs<'b, K: KeyLimbs>(
     key: &'b K,
     prime: Prime,
     digits: usize,
-    buffer: &'b mut Option<Buffer>,
+    (buffer, spare): (&'b mut Option<Limbs>, &mut [u64]),
 ) -> Vec<[&'b [u64]; 2]> {
     if let Some(limbs) = (0..digits).map(|digit| key.limbs(digit, prime)).collect() {
         return limbs;
     }
-    let n = ring.degree();
-    let buffer = buffer.get_or_insert_with(|| ring.pool().take(0));
-    if buffer.as_slice().len() < 2 * digits * n {
-        *buffer = ring.pool().take(2 * digits * n);
+    let buffer = buffer.get_or_insert_with(|| Limbs::new(ring, prime, 2 * digits));
+    if buffer.count() < 2 * digits {
+        *buffer = Limbs::new(ring, prime, 2 * digits);
     }
-    let pairs = buffer.as_mut_slice().chunks_exact_mut(2 * n).take(digits).enumerate();
-    pairs
-        .map(|(digit, pair)| {
-            let (b, a) = pair.split_at_mut(n);
-            key.expand(digit, prime, [&mut *b, &mut *a]);
-            [&*b, &*a]
-        })
-        .collect()
+    for digit in 0..digits {
+        let (b, a) = spare.split_at_mut(ring.degree());
+        key.expand(digit, prime, [&mut *b, &mut *a]);
+        buffer.store(2 * digit, b);
+        buffer.store(2 * digit + 1, a);
+    }
+    (0..digits).map(|digit| [0, 1].map(|h| buffer.at(2 * digit + h))).collect()
 }

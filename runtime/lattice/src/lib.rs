@@ -45,6 +45,7 @@ pub mod keyswitch;
 pub mod modulus;
 pub mod ntt;
 mod ops;
+pub mod packed;
 pub mod poly;
 pub mod pool;
 pub mod primes;

@@ -2,6 +2,7 @@
 
 use heplan_ir::scale::Scale;
 use heplan_lattice::{Form, Poly};
+use rayon::prelude::*;
 
 use super::{Evaluator, check_degree, check_level, check_type};
 use crate::ciphertext::Ciphertext;
@@ -128,7 +129,7 @@ impl Evaluator {
             return Err(EvalError::NoSuchLevel { op: "rescaling", from: 0, to: -1 });
         }
         let last = self.context.parameters().q()[x.level()];
-        let parts = x.parts.iter().map(Poly::rescale).collect();
+        let parts = x.parts.par_iter().map(Poly::rescale).collect();
         Ok(Ciphertext { parts, scale: x.scale.rescaled(last) })
     }
 

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
-use heplan_lattice::hoisting::{Rotated, Source, Weighted, weighted_sums};
+use heplan_lattice::hoisting::{KeptWeights, Rotated, Source, Weighted, Weights, weighted_sums};
 use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
 use heplan_lattice::weighted::{Term, scalar_sums};
-use heplan_lattice::{Digits, Form, Poly};
+use heplan_lattice::{Basis, Digits, Form, Poly};
 use rayon::prelude::*;
 
 use super::{Evaluator, check_degree, check_level};
@@ -39,8 +39,25 @@ pub struct PreparedTransform {
     babies: Vec<(u32, u32)>,
     /// For every output, its giant steps, sorted.
     outputs: Vec<Vec<Giant>>,
-    /// Encoded diagonals, in the order of the transform, or none if they are encoded at every use.
-    encoded: Option<Vec<Plaintext>>,
+    /// Diagonals, in the order of the transform.
+    diagonals: Diagonals,
+}
+
+/// What is kept of a transform's diagonals from one use to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: they are encoded at every use.
+    Nothing,
+    /// Integer coefficients, which are evaluated at every use.
+    Encoded,
+    /// Evaluations at all primes of this level: some thirty times the bytes, and nothing left to do.
+    Evaluated(usize),
+}
+
+enum Diagonals {
+    Nothing,
+    Encoded(Vec<Plaintext>),
+    Evaluated(KeptWeights),
 }
 
 /// All diagonals of one output and one giant step.
@@ -51,8 +68,8 @@ struct Giant {
 }
 
 impl PreparedTransform {
-    /// Schedules a transform whose input `i` is multiplied by diagonals at `scales[i]`; encodes the diagonals in advance
-    /// if they take no more than `budget` bytes.
+    /// Schedules a transform whose input `i` is multiplied by diagonals at `scales[i]`, and makes what is to be kept of
+    /// the diagonals.
     ///
     /// # Errors
     /// If the transform does not fit the ring or the scales, or a value cannot be encoded.
@@ -61,7 +78,7 @@ impl PreparedTransform {
         transform: &Arc<LinearTransform>,
         split: Split,
         scales: &[Scale],
-        budget: usize,
+        keep: Keep,
     ) -> Result<Self, EvalError> {
         check_transform(context, transform, split, scales)?;
         let pairs = transform.diagonals.iter().map(|d| (d, split.of(d.offset, transform.width)));
@@ -82,22 +99,44 @@ impl PreparedTransform {
             scales: scales.to_vec(),
             babies,
             outputs: steps.into_iter().map(giants).collect(),
-            encoded: None,
+            diagonals: Diagonals::Nothing,
         };
-        if out.only_numbers() {
+        if keep == Keep::Nothing || out.only_numbers() {
             return Ok(out);
         }
-        if Self::most_bytes(context, transform) <= budget {
-            out.encoded = Some(out.encode_all(context)?);
-        }
+        let encoded = out.encode_all(context)?;
+        out.diagonals = match keep {
+            Keep::Evaluated(level) => {
+                let evaluate = |i: usize, prime, out: &mut [u64]| {
+                    encoded[i].evaluate(context.ring(), prime, out)
+                };
+                let basis = out.basis(context, level);
+                let kept = KeptWeights::new(context.ring(), basis, encoded.len(), &evaluate);
+                Diagonals::Evaluated(kept)
+            }
+            _ => Diagonals::Encoded(encoded),
+        };
         Ok(out)
     }
 
-    /// The most bytes that the encoded diagonals of a transform take.
-    pub fn most_bytes(context: &Context, transform: &LinearTransform) -> usize {
-        let batch = if transform.period == 1 { 1 } else { context.parameters().batch() };
-        let diagonal = transform.period.saturating_mul(batch * 2 * size_of::<u64>());
-        transform.diagonals.len().saturating_mul(diagonal)
+    /// The most bytes that are kept of a transform's diagonals.
+    pub fn most_bytes(context: &Context, transform: &LinearTransform, keep: Keep) -> usize {
+        let count = transform.diagonals.len();
+        match keep {
+            Keep::Nothing => 0,
+            Keep::Encoded => {
+                let batch = if transform.period == 1 { 1 } else { context.parameters().batch() };
+                count.saturating_mul(transform.period.saturating_mul(batch * 2 * size_of::<u64>()))
+            }
+            Keep::Evaluated(level) => {
+                KeptWeights::bytes_of(context.ring(), context.basis_qp(level), count)
+            }
+        }
+    }
+
+    /// The primes at which the transform takes its sums.
+    fn basis(&self, context: &Context, level: usize) -> Basis {
+        if self.without_rotation() { context.basis_q(level) } else { context.basis_qp(level) }
     }
 
     /// Whether it was made from this very transform.
@@ -105,9 +144,13 @@ impl PreparedTransform {
         Arc::ptr_eq(&self.transform, transform)
     }
 
-    /// Bytes of the encoded diagonals that it keeps.
+    /// Bytes of what it keeps of the diagonals.
     pub fn bytes(&self) -> usize {
-        self.encoded.iter().flatten().map(Plaintext::bytes).sum()
+        match &self.diagonals {
+            Diagonals::Nothing => 0,
+            Diagonals::Encoded(encoded) => encoded.iter().map(Plaintext::bytes).sum(),
+            Diagonals::Evaluated(kept) => kept.bytes(),
+        }
     }
 
     /// Every diagonal, encoded.
@@ -187,13 +230,18 @@ impl Evaluator {
             let result = |p: [Poly; 2]| Ciphertext { parts: p.into(), scale: scale.clone() };
             return Ok(sums.map(result).collect());
         }
-        let in_q = prepared.without_rotation();
-        let basis = if in_q { self.context.basis_q(level) } else { self.context.basis_qp(level) };
-        let encoded = match &prepared.encoded {
-            Some(encoded) => Cow::Borrowed(encoded),
-            None => Cow::Owned(prepared.encode_all(&self.context)?),
-        };
+        let basis = prepared.basis(&self.context, level);
         let ring = self.context.ring();
+        let encoded = match &prepared.diagonals {
+            Diagonals::Encoded(encoded) => Cow::Borrowed(encoded),
+            Diagonals::Evaluated(kept) if kept.basis() == basis => Cow::Owned(Vec::new()),
+            _ => Cow::Owned(prepared.encode_all(&self.context)?),
+        };
+        let evaluate = |i: usize, prime, out: &mut [u64]| encoded[i].evaluate(ring, prime, out);
+        let weights = match &prepared.diagonals {
+            Diagonals::Evaluated(kept) if kept.basis() == basis => Weights::Kept(kept),
+            _ => Weights::Evaluated(&evaluate),
+        };
         let keys = self.rotation_keys(prepared.baby_steps(), level)?;
         let sources = self.sources(xs, prepared);
         let rotations: Vec<Rotated<'_, SwitchingKey>> = prepared
@@ -209,10 +257,8 @@ impl Evaluator {
         for outputs in groups(&prepared.outputs, 2 * basis.len() * ring.degree() * 8) {
             let giants = outputs.iter().flatten();
             let sums: Vec<&[Weighted]> = giants.map(|giant| giant.terms.as_slice()).collect();
-            let inner = weighted_sums(ring, basis, &sources, &rotations, &sums, |i, prime, out| {
-                encoded[i].evaluate(ring, prime, out);
-            });
-            out.extend(self.giant_steps(outputs, inner, in_q, level)?);
+            let inner = weighted_sums(ring, basis, &sources, &rotations, &sums, &weights);
+            out.extend(self.giant_steps(outputs, inner, prepared.without_rotation(), level)?);
         }
         let result = |parts: [Poly; 2]| Ciphertext { parts: parts.into(), scale: scale.clone() };
         Ok(out.into_iter().map(result).collect())

@@ -1,6 +1,6 @@
 //! Evaluation keys in their three forms: as they are made, packed as files hold them, and expanded.
 //!
-//! Packed, a key takes about a third of what it takes expanded: the residues of one half at the width of their primes, and
+//! Packed, a key takes less than half of what it takes expanded: the residues of one half at the width of their primes, and
 //! for the other half a seed. Either form serves a key switch; a packed key is unpacked and its uniform half drawn limb by
 //! limb, where the switch is about to read them. That costs less than fetching an expanded key that was used long ago
 //! from fresh memory, and more than one that is used again and again ([`super::store`] decides).
@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_lattice::keyswitch::KeyLimbs;
-use heplan_lattice::{Basis, Form, Poly, Prime, Ring, Seed, bits, sampling};
+use heplan_lattice::packed::Limbs;
+use heplan_lattice::{Basis, Poly, Prime, Ring, Seed, bits, sampling};
 use rayon::prelude::*;
 
 use crate::context::Context;
@@ -64,10 +65,14 @@ impl SeededKey {
 
     /// Expands the uniform halves.
     pub fn expand(self, context: &Context) -> SwitchingKey {
-        let (mask, level) = (self.mask, self.level);
-        let expand = |(digit, b)| [b, Self::mask_of(context, &mask, digit, level)];
-        let digits = self.digits.into_par_iter().enumerate().map(expand).collect();
-        SwitchingKey { level, form: Residues::Expanded(digits) }
+        let mask = |digit| Self::mask_of(context, &self.mask, digit, self.level);
+        let masks: Vec<Poly> = (0..self.digits.len()).into_par_iter().map(mask).collect();
+        let basis = context.basis_qp(self.level);
+        let form = Expanded::new(context.ring(), basis, masks.len(), |digit, prime, [b, a]| {
+            b.copy_from_slice(self.digits[digit].limb_of(prime));
+            a.copy_from_slice(masks[digit].limb_of(prime));
+        });
+        SwitchingKey { level: self.level, form: Residues::Expanded(form) }
     }
 }
 
@@ -131,20 +136,39 @@ impl PackedKey {
 
     /// All residues of both halves.
     pub fn expand(&self) -> SwitchingKey {
-        let digits = (0..self.seeds.len())
-            .into_par_iter()
-            .map(|digit| {
-                let scratch = || Poly::scratch(&self.ring, self.basis, Form::Evaluation);
-                let [mut b, mut a] = [scratch(), scratch()];
-                for ((prime, (_, b)), (_, a)) in
-                    self.basis.primes().zip(b.limbs_mut()).zip(a.limbs_mut())
-                {
-                    self.expand_limb(digit, prime, [b, a]);
-                }
-                [b, a]
-            })
-            .collect();
-        SwitchingKey { level: self.level, form: Residues::Expanded(digits) }
+        let expand = |digit, prime, pair: [&mut [u64]; 2]| self.expand_limb(digit, prime, pair);
+        let form = Expanded::new(&self.ring, self.basis, self.seeds.len(), expand);
+        SwitchingKey { level: self.level, form: Residues::Expanded(form) }
+    }
+}
+
+/// All residues of a key, as key switches read them.
+struct Expanded {
+    basis: Basis,
+    /// Per prime `b` and `a` of every digit.
+    limbs: Vec<Limbs>,
+}
+
+impl Expanded {
+    /// Keeps what `expand(digit, prime, [b, a])` writes.
+    fn new(
+        ring: &Ring,
+        basis: Basis,
+        digits: usize,
+        expand: impl Fn(usize, Prime, [&mut [u64]; 2]) + Sync,
+    ) -> Self {
+        let at = |i| {
+            let prime = basis.prime(i);
+            let mut limbs = Limbs::new(ring, prime, 2 * digits);
+            let (mut b, mut a) = (vec![0; ring.degree()], vec![0; ring.degree()]);
+            for digit in 0..digits {
+                expand(digit, prime, [&mut b, &mut a]);
+                limbs.store(2 * digit, &b);
+                limbs.store(2 * digit + 1, &a);
+            }
+            limbs
+        };
+        Self { basis, limbs: (0..basis.len()).into_par_iter().map(at).collect() }
     }
 }
 
@@ -167,8 +191,7 @@ pub struct SwitchingKey {
 
 enum Residues {
     Packed(PackedKey),
-    /// `[b, a]` per digit.
-    Expanded(Vec<[Poly; 2]>),
+    Expanded(Expanded),
 }
 
 impl From<PackedKey> for SwitchingKey {
@@ -193,36 +216,30 @@ impl SwitchingKey {
 
     /// Bytes of an expanded key for a level.
     pub fn expanded_bytes(context: &Context, level: usize) -> usize {
-        let limb = context.ring().degree() * size_of::<u64>();
-        2 * context.parameters().digits(level) * context.basis_qp(level).len() * limb
+        let (ring, digits) = (context.ring(), context.parameters().digits(level));
+        let moduli = ring.moduli(context.basis_qp(level));
+        moduli.map(|q| Limbs::bytes_of(ring.degree(), q.value(), 2 * digits)).sum()
     }
 
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
         match &self.form {
             Residues::Packed(packed) => packed.bytes.len(),
-            Residues::Expanded(digits) => {
-                digits.iter().flatten().map(|half| size_of_val(half.words())).sum()
-            }
+            Residues::Expanded(key) => key.limbs.iter().map(Limbs::bytes).sum(),
         }
     }
 }
 
 impl KeyLimbs for SwitchingKey {
     fn limbs(&self, digit: usize, prime: Prime) -> Option<[&[u64]; 2]> {
-        match &self.form {
-            Residues::Packed(_) => None,
-            Residues::Expanded(digits) => Some(digits[digit].each_ref().map(|h| h.limb_of(prime))),
-        }
+        let Residues::Expanded(key) = &self.form else { return None };
+        let at = key.basis.position(prime).expect("the key has the primes of its operand");
+        Some([0, 1].map(|half| key.limbs[at].at(2 * digit + half)))
     }
 
-    fn expand(&self, digit: usize, prime: Prime, [b, a]: [&mut [u64]; 2]) {
-        match &self.form {
-            Residues::Packed(packed) => packed.expand_limb(digit, prime, [b, a]),
-            Residues::Expanded(digits) => {
-                b.copy_from_slice(digits[digit][0].limb_of(prime));
-                a.copy_from_slice(digits[digit][1].limb_of(prime));
-            }
+    fn expand(&self, digit: usize, prime: Prime, out: [&mut [u64]; 2]) {
+        if let Residues::Packed(packed) = &self.form {
+            packed.expand_limb(digit, prime, out);
         }
     }
 }
@@ -253,7 +270,10 @@ mod tests {
                 let expected = expanded.limbs(digit, prime).unwrap();
                 assert_eq!(from_packed.limbs(digit, prime).unwrap(), expected);
                 packed.expand(digit, prime, [&mut b, &mut a]);
-                assert_eq!([b.as_slice(), a.as_slice()], expected);
+                let mut kept = Limbs::new(context.ring(), prime, 2);
+                kept.store(0, &b);
+                kept.store(1, &a);
+                assert_eq!([kept.at(0), kept.at(1)], expected);
             }
         }
         let mut bytes = seeded.packed_bytes();

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::encoder::Plaintext;
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
-use crate::evaluator::linear::PreparedTransform;
+use crate::evaluator::linear::{Keep, PreparedTransform};
 use crate::keys::secret::SecretKey;
 use crate::keys::store::EvaluationKeys;
 
@@ -230,7 +230,7 @@ impl Bench {
         let transform = Arc::new(matrix.transform(width, entry));
         let scales = std::slice::from_ref(&self.scale);
         let (context, split) = (&self.context, matrix.split());
-        let prepared = PreparedTransform::new(context, &transform, split, scales, usize::MAX)?;
+        let prepared = PreparedTransform::new(context, &transform, split, scales, Keep::Encoded)?;
         let folds = matrix.folds();
         Ok(done(move || {
             let product = keyed.linear(&[x], &prepared)?.pop();

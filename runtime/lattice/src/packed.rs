@@ -1,0 +1,137 @@
+//! Limbs that are read far more often than written, as their kernels read them: two residues to a word where primes are
+//! short.
+//!
+//! Rotations, encoded diagonals and expanded keys are factors of sums of products, and those are bound by the memory that
+//! they read: at half the bytes they take little more than half the time.
+
+use crate::basis::Prime;
+use crate::kernels::{self, Isa};
+use crate::modulus::Modulus;
+use crate::pool::{ALIGNMENT, Buffer};
+use crate::ring::Ring;
+
+/// Whether limbs of this modulus are kept two residues to a word.
+pub(crate) fn is_packed(q: Modulus) -> bool {
+    q.value() <= kernels::LARGEST_PACKED
+}
+
+/// Limbs at one prime, packed where [`is_packed`] says so.
+pub struct Limbs {
+    isa: Isa,
+    packed: bool,
+    /// Words of a limb.
+    words: usize,
+    /// Words from one limb to the next: at multiples of a power of two they would share the lines of a cache.
+    stride: usize,
+    buffer: Buffer,
+}
+
+impl Limbs {
+    /// Room for `count` limbs, with unspecified contents.
+    pub fn new(ring: &Ring, prime: Prime, count: usize) -> Self {
+        let packed = is_packed(ring.modulus(prime));
+        let words = if packed { ring.degree() / 2 } else { ring.degree() };
+        let stride = words + 2 * ALIGNMENT / size_of::<u64>();
+        let buffer = ring.pool().take(count * stride);
+        Self { isa: ring.isa(), packed, words, stride, buffer }
+    }
+
+    /// The bytes that `count` limbs of a prime take.
+    pub fn bytes_of(degree: usize, prime: u64, count: usize) -> usize {
+        let width =
+            if prime <= kernels::LARGEST_PACKED { size_of::<u32>() } else { size_of::<u64>() };
+        count * (degree * width + 2 * ALIGNMENT)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.buffer.as_slice().len() / self.stride
+    }
+
+    /// The bytes that these take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.buffer.as_slice())
+    }
+
+    /// A limb in its kept form.
+    pub fn at(&self, i: usize) -> &[u64] {
+        &self.buffer.as_slice()[i * self.stride..][..self.words]
+    }
+
+    /// Keeps N residues.
+    pub fn store(&mut self, i: usize, limb: &[u64]) {
+        let out = &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words];
+        if self.packed {
+            kernels::pack(self.isa, out, limb);
+        } else {
+            out.copy_from_slice(limb);
+        }
+    }
+
+    /// Keeps what `write` writes; `spare` is room for a limb.
+    pub fn put(&mut self, i: usize, spare: &mut [u64], write: impl FnOnce(&mut [u64])) {
+        if self.packed {
+            write(spare);
+            self.store(i, spare);
+        } else {
+            write(&mut self.buffer.as_mut_slice()[i * self.stride..][..self.words]);
+        }
+    }
+}
+
+/// A pair of limbs to which products of kept limbs are added.
+pub(crate) struct Sum<'a> {
+    isa: Isa,
+    q: Modulus,
+    pair: [&'a mut [u64]; 2],
+    /// Packed: further products that certainly fit a word.
+    room: usize,
+}
+
+impl<'a> Sum<'a> {
+    /// A sum of nothing, in this pair.
+    pub(crate) fn new(ring: &Ring, prime: Prime, mut pair: [&'a mut [u64]; 2]) -> Self {
+        pair.iter_mut().for_each(|half| half.fill(0));
+        let q = ring.modulus(prime);
+        Self { isa: ring.isa(), q, pair, room: Self::room(q) }
+    }
+
+    /// Products that fit a word beside a residue.
+    fn room(q: Modulus) -> usize {
+        let largest = q.value() - 1;
+        usize::try_from(u64::MAX / largest.saturating_mul(largest)).map_or(usize::MAX, |n| n - 1)
+    }
+
+    /// Adds `a * b[h]` to half `h` for every triple; all limbs are in their kept form.
+    pub(crate) fn add(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
+        let (isa, q) = (self.isa, self.q);
+        if !is_packed(q) {
+            for (h, half) in self.pair.iter_mut().enumerate() {
+                let pairs: Vec<(&[u64], &[u64])> =
+                    triples.iter().map(|(a, b)| (*a, b[h])).collect();
+                kernels::inner_product_add(isa, q, half, &pairs);
+            }
+            return;
+        }
+        for triples in triples.chunks(Self::room(q)) {
+            if triples.len() > self.room {
+                self.reduce();
+            }
+            let [first, second] = &mut self.pair;
+            kernels::packed_sums(isa, [&mut **first, &mut **second], triples);
+            self.room -= triples.len();
+        }
+    }
+
+    /// Leaves residues.
+    pub(crate) fn finish(mut self) {
+        self.reduce();
+    }
+
+    fn reduce(&mut self) {
+        if is_packed(self.q) {
+            self.pair.iter_mut().for_each(|half| kernels::reduce_words(self.isa, self.q, half));
+            self.room = Self::room(self.q);
+        }
+    }
+}
