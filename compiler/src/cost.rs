@@ -182,8 +182,9 @@ fn work_of<V: Copy>(
             if shape.scalar {
                 return (Work::weighted_sums(at, &shape), Work::default());
             }
-            let first = Work::encode(shape.period) * shape.diagonals as f64;
-            return (Work::linear(at, &shape), first);
+            let diagonal =
+                Work::encode(shape.period) + Work::evaluate(at, shape.period, at.wide_limbs());
+            return (Work::linear(at, &shape), diagonal * shape.diagonals as f64);
         }
         Op::Rotate { .. } => Work::rotate(at),
         Op::Add { .. } | Op::Sub { .. } => Work::add(at, degree),
@@ -214,7 +215,7 @@ pub fn seconds(inst: &Inst, plan: &Plan, costs: &Costs) -> f64 {
 pub struct Cost {
     /// Seconds of one core for one run, keys and diagonals at hand.
     pub seconds: f64,
-    /// Seconds of one core that the first run takes beyond that: diagonals are encoded.
+    /// Seconds of one core that the first run takes beyond that: diagonals are encoded and evaluated.
     pub encode_seconds: f64,
     /// Seconds of one core that the first run takes beyond that: keys are expanded.
     pub expand_seconds: f64,

@@ -200,6 +200,13 @@ impl Parameters {
         (level + 1).div_ceil(self.literal.digit_size)
     }
 
+    /// Bits by which the product of the special primes exceeds the largest digit: each of them
+    /// halves the noise of a key switch, until that of rounding prevails.
+    pub fn special_margin_bits(&self) -> f64 {
+        let digits = self.literal.q.chunks(self.literal.digit_size);
+        log2_product(&self.literal.p) - digits.map(log2_product).fold(0.0, f64::max)
+    }
+
     /// `log2(QP)`, the sum of the real logarithms of all primes.
     pub fn log_qp(&self) -> f64 {
         log2_product(&self.literal.q) + log2_product(&self.literal.p)

@@ -12,7 +12,7 @@ use heplan_ir::entity::{RegId, ValueId};
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, Plan, required_keys};
 
-use super::{LinearShape, Place, bytes_of_key};
+use super::{Limbs, LinearShape, Place, bytes_of_key};
 
 /// Bytes of the program, its threads and the files that it reads.
 const PROGRAM_BYTES: u64 = 16 << 20;
@@ -118,9 +118,10 @@ fn standing_bytes(parameters: &Parameters, consts: &ConstPool) -> u64 {
     PROGRAM_BYTES + tables + constants
 }
 
-/// Bytes of a key, both halves, a word per coefficient.
+/// Bytes of a key, both halves: a word per coefficient, or half a word modulo short primes.
 fn expanded_bytes(at: &Place) -> u64 {
-    (2 * at.digits() * at.wide() * at.degree()) as u64 * WORD
+    let Limbs { long, short } = at.wide_limbs();
+    (at.digits() * (2 * long + short) * at.degree()) as u64 * WORD
 }
 
 /// Digits and the two sums of a key switch.

@@ -197,14 +197,14 @@ impl Work {
         Self::transforms((2 * period).max(SMALLEST_SUBRING).min(at.degree()), limbs)
     }
 
-    /// A linear map with double hoisting whose diagonals are encoded as coefficients.
+    /// A linear map with double hoisting whose diagonals are evaluated already.
     pub fn linear(at: &Place, shape: &LinearShape) -> Self {
         let (wide, Limbs { long, short }) = (at.wide(), at.wide_limbs());
         let decompositions = if shape.babies == 0 { 0 } else { shape.inputs };
         let diagonal = Self {
             diagonal: (2 * long) as f64 * at.n(),
             short_diagonal: (2 * short) as f64 * at.n(),
-            ..Self::evaluate(at, shape.period, at.wide_limbs())
+            ..Self::default()
         };
         let moved = Self::additions(at, 4 * wide);
         Self::decompose(at) * decompositions as f64

@@ -35,6 +35,13 @@ const PROBES: usize = 4;
 /// Bits that a probe must show beyond those asked for: the other samples may be worse.
 const RESERVE_BITS: f64 = 1.0;
 
+/// A ring that misses the precision by less is tried with other layouts, whose noise differs a little.
+const NEAR_MISS_BITS: f64 = 0.5;
+
+/// Bits by which special primes must exceed the digits by more than those of a set that was too
+/// noisy, for another set to be tried.
+const LEAST_MARGIN_STEP: f64 = 0.5;
+
 /// A plan under the parameters that were chosen.
 #[derive(Clone)]
 pub(super) struct Lowered {
@@ -110,10 +117,19 @@ pub(super) fn search<'a>(
     queue.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
     let mut best = (rings[0], f64::NEG_INFINITY);
     while let Some(ring) = queue.pop().or_else(|| rest.next().map(|n| lay_out(n, observer))) {
-        match ring.search(precision_bits, observer)? {
+        let bits = match ring.search(precision_bits, observer)? {
             Ok(lowered) => return Ok((ring, lowered)),
-            Err(bits) if bits > best.1 => best = (ring.log_n, bits),
-            Err(_) => {}
+            Err(bits) => bits,
+        };
+        if bits + NEAR_MISS_BITS > precision_bits {
+            for near in ring.nearby() {
+                if let Ok(lowered) = near.search(precision_bits, observer)? {
+                    return Ok((near, lowered));
+                }
+            }
+        }
+        if bits > best.1 {
+            best = (ring.log_n, bits);
         }
     }
     Err(too_noisy(best, precision_bits, depth).into())
@@ -201,13 +217,18 @@ impl<'a> Ring<'a> {
         lay_out(self.real, (self.log_n, self.batch), self.options, key_price)
     }
 
+    /// The same ring with the layouts found at prices near its own.
+    fn nearby(&self) -> Vec<Self> {
+        let near = |factor: &f64| Self { lowered: self.laid_out(factor * self.key_price), ..*self };
+        NEARBY.par_iter().map(near).collect()
+    }
+
     /// The ring with the layouts that are cheapest among those found at prices near its own.
     fn best_nearby(self) -> Self {
         if self.width() == 1 {
             return self;
         }
-        let near = |factor: &f64| Self { lowered: self.laid_out(factor * self.key_price), ..self };
-        let mut rings: Vec<Self> = NEARBY.par_iter().map(near).collect();
+        let mut rings = self.nearby();
         rings.insert(0, self);
         // A ring that carries nothing at any scale is told later, when it is searched.
         let weight = |ring: &Self| ring.estimate().map_or(f64::INFINITY, |cost| ring.weight(&cost));
@@ -263,7 +284,7 @@ impl<'a> Ring<'a> {
         let wanted = precision_bits + RESERVE_BITS;
         let mut feasible: Vec<u32> = scales(self.log_n, self.depth, self.options).collect();
         let Some(&largest) = feasible.first() else { return Ok(Err(f64::NEG_INFINITY)) };
-        let mut best = self.probe(largest, observer)?;
+        let mut best = self.probe(largest, wanted, observer)?;
         if best.bits < wanted {
             return Ok(Err(best.bits - RESERVE_BITS));
         }
@@ -271,7 +292,7 @@ impl<'a> Ring<'a> {
         let spare = (best.bits - wanted).floor().max(0.0) as u32;
         feasible.reverse();
         for s in feasible.into_iter().filter(|&s| s < largest && s + spare >= largest) {
-            let probed = self.probe(s, observer)?;
+            let probed = self.probe(s, wanted, observer)?;
             if probed.bits >= wanted {
                 best = probed;
                 break;
@@ -292,31 +313,65 @@ impl<'a> Ring<'a> {
 
     /// Lowers at one scale under the parameters that make it cheapest.
     pub(super) fn cheapest(&self, scale_bits: u32) -> Result<(Cost, ckks::Graph), CompileError> {
-        let mut cheapest: Option<(Cost, ckks::Graph)> = None;
+        let ranked = self.ranked(scale_bits)?;
+        self.lower(ranked.first().expect("a feasible scale has a candidate"), scale_bits)
+    }
+
+    /// The parameters for one scale, the cheapest first.
+    fn ranked(&self, scale_bits: u32) -> Result<Vec<Parameters>, CompileError> {
+        let mut ranked: Vec<(f64, Parameters)> = Vec::new();
         for parameters in candidates(self.log_n, self.depth, scale_bits) {
             let parameters = parameters
                 .with_batch(self.batch)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
-            let lowered = passes::ckks::lower(&self.lowered.graph, &parameters, scale_bits)
-                .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
-            let cost = cost::plan_cost(&lowered, &self.options.costs);
-            if cheapest.as_ref().is_none_or(|c| self.weight(&cost) < self.weight(&c.0)) {
-                cheapest = Some((cost, lowered));
-            }
+            let weight = self.weight(&self.lower(&parameters, scale_bits)?.0);
+            ranked.push((weight, parameters));
         }
-        Ok(cheapest.expect("a feasible scale has a candidate"))
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Ok(ranked.into_iter().map(|(_, parameters)| parameters).collect())
     }
 
-    /// Lowers at one scale and measures the bits that noise leaves.
-    fn probe(&self, scale_bits: u32, observer: &mut dyn Observer) -> Result<Probed, CompileError> {
+    fn lower(
+        &self,
+        parameters: &Parameters,
+        scale_bits: u32,
+    ) -> Result<(Cost, ckks::Graph), CompileError> {
+        let lowered = passes::ckks::lower(&self.lowered.graph, parameters, scale_bits)
+            .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
+        Ok((cost::plan_cost(&lowered, &self.options.costs), lowered))
+    }
+
+    /// Lowers at one scale and measures the bits that noise leaves, under the cheapest parameters
+    /// that leave those `wanted`, or else under those that leave most.
+    fn probe(
+        &self,
+        scale_bits: u32,
+        wanted: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<Probed, CompileError> {
         observer.progress(&format!("trying ring 2^{} at scale 2^{scale_bits}", self.log_n));
-        let (cost, lowered) = self.cheapest(scale_bits)?;
-        watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
-        let plan =
-            passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
-        watch("emit-plan", Stage::Plan(&plan), observer)?;
-        let bits = self.measure(&plan)?;
-        Ok(Probed { lowered: Lowered { plan, cost, scale_bits }, bits })
+        let mut best: Option<Probed> = None;
+        let mut loudest = f64::NEG_INFINITY;
+        for parameters in self.ranked(scale_bits)? {
+            // Noise falls as the special primes exceed the digits by more.
+            let margin = parameters.special_margin_bits();
+            if margin <= loudest + LEAST_MARGIN_STEP {
+                continue;
+            }
+            let (cost, lowered) = self.lower(&parameters, scale_bits)?;
+            watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
+            let plan =
+                passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
+            watch("emit-plan", Stage::Plan(&plan), observer)?;
+            let bits = self.measure(&plan)?;
+            let probed = Probed { lowered: Lowered { plan, cost, scale_bits }, bits };
+            if bits >= wanted {
+                return Ok(probed);
+            }
+            loudest = margin;
+            best = best.into_iter().chain([probed]).max_by(|a, b| a.bits.total_cmp(&b.bits));
+        }
+        Ok(best.expect("a feasible scale has a candidate"))
     }
 
     /// Bits of precision against the approximated graph in the clear, so that noise alone counts.

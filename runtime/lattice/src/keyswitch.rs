@@ -73,10 +73,19 @@ pub fn divided_sums<K: KeyLimbs>(
     assert!(from.contains(to) && from != to, "the quotient has fewer primes");
     let special = ring.product_mod(Basis::p(from.p_limbs()), from);
     let (n, halves) = (ring.degree(), 2 * sums.len());
+    let sum_all = |prime: Prime, row: &mut [u64]| {
+        let at = from.position(prime).expect("a prime of the sum");
+        let mut workspace = Workspace::new(ring, prime, special[at], sums);
+        let pairs = sums.iter().zip(row.chunks_exact_mut(2 * n));
+        pairs.for_each(|(sum, pair)| workspace.sum(sum, pair));
+    };
     let dropped = Basis::run(to.len()..from.q_limbs(), from.p_limbs());
     let converter = ring.converter(dropped, to);
     let mut remainders = ring.pool().take(dropped.len() * halves * n);
-    let mut values = ring.pool().take(to.len() * halves * n);
+    // One thread sums where it divides, while the sums are near. Several would wait for the one at
+    // the special prime: they sum at all primes first.
+    let ahead = if rayon::current_num_threads() > 1 { to.len() } else { 0 };
+    let mut values = ring.pool().take(ahead * halves * n);
     // Special primes come last and take longest: they are begun first.
     let rows = remainders.as_mut_slice().chunks_exact_mut(halves * n).enumerate().rev();
     let rows = rows.map(|(i, row)| (Some(i), dropped.prime(i), row));
@@ -84,12 +93,9 @@ pub fn divided_sums<K: KeyLimbs>(
     let kept = kept.map(|(i, row)| (None, to.prime(i), row));
     let tasks: Vec<(Option<usize>, Prime, &mut [u64])> = rows.chain(kept).collect();
     tasks.into_par_iter().with_max_len(1).for_each(|(divides, prime, row)| {
-        let at = from.position(prime).expect("a prime of the sum");
-        let mut workspace = Workspace::new(ring, prime, special[at], sums);
-        for (sum, pair) in sums.iter().zip(row.chunks_exact_mut(2 * n)) {
-            workspace.sum(sum, pair);
-            let Some(i) = divides else { continue };
-            for half in pair.chunks_exact_mut(n) {
+        sum_all(prime, row);
+        if let Some(i) = divides {
+            for half in row.chunks_exact_mut(n) {
                 ring.table(prime).inverse(half);
                 converter.scale(ring, i, half);
             }
@@ -98,11 +104,17 @@ pub fn divided_sums<K: KeyLimbs>(
     let remainders = Remainders::new(ring, &converter, remainders, halves);
     let scratch = || Poly::scratch(ring, to, Form::Evaluation);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    let limbs = by_prime(&mut out).into_iter().flatten().flatten();
-    let values = values.as_slice().chunks_exact(n);
-    let tasks: Vec<(&mut [u64], &[u64])> = limbs.zip(values).collect();
-    tasks.into_par_iter().enumerate().for_each(|(i, (out, values))| {
-        remainders.divide(i % halves, to.prime(i / halves), values, out);
+    by_prime(&mut out).into_par_iter().enumerate().with_max_len(1).for_each(|(i, pairs)| {
+        let prime = to.prime(i);
+        let mut near = None;
+        let row = values.as_slice().chunks_exact(halves * n).nth(i).unwrap_or_else(|| {
+            let near = near.insert(ring.pool().take(halves * n));
+            sum_all(prime, near.as_mut_slice());
+            near.as_slice()
+        });
+        let limbs: Vec<&mut [u64]> = pairs.into_iter().flatten().collect();
+        let tasks = limbs.into_par_iter().zip(row.par_chunks_exact(n)).enumerate();
+        tasks.for_each(|(half, (out, values))| remainders.divide(half, prime, values, out));
     });
     out
 }

@@ -84,16 +84,17 @@ pub(crate) struct Sum<'a> {
     isa: Isa,
     q: Modulus,
     pair: [&'a mut [u64]; 2],
+    /// Whether nothing was added yet, and the pair holds anything.
+    empty: bool,
     /// Packed: further products that certainly fit a word.
     room: usize,
 }
 
 impl<'a> Sum<'a> {
     /// A sum of nothing, in this pair.
-    pub(crate) fn new(ring: &Ring, prime: Prime, mut pair: [&'a mut [u64]; 2]) -> Self {
-        pair.iter_mut().for_each(|half| half.fill(0));
+    pub(crate) fn new(ring: &Ring, prime: Prime, pair: [&'a mut [u64]; 2]) -> Self {
         let q = ring.modulus(prime);
-        Self { isa: ring.isa(), q, pair, room: Self::room(q) }
+        Self { isa: ring.isa(), q, pair, empty: true, room: Self::room(q) }
     }
 
     /// Products that fit a word beside a residue.
@@ -105,7 +106,16 @@ impl<'a> Sum<'a> {
     /// Adds `a * b[h]` to half `h` for every triple; all limbs are in their kept form.
     pub(crate) fn add(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
         let (isa, q) = (self.isa, self.q);
-        if !is_packed(q) {
+        let packed = is_packed(q);
+        if std::mem::take(&mut self.empty) {
+            if !packed {
+                let [first, second] = &mut self.pair;
+                kernels::inner_products(isa, q, [&mut **first, &mut **second], triples);
+                return;
+            }
+            self.clear();
+        }
+        if !packed {
             for (h, half) in self.pair.iter_mut().enumerate() {
                 let pairs: Vec<(&[u64], &[u64])> =
                     triples.iter().map(|(a, b)| (*a, b[h])).collect();
@@ -125,13 +135,19 @@ impl<'a> Sum<'a> {
 
     /// Leaves residues.
     pub(crate) fn finish(mut self) {
-        self.reduce();
+        if self.empty {
+            self.clear();
+        } else if is_packed(self.q) {
+            self.reduce();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.pair.iter_mut().for_each(|half| half.fill(0));
     }
 
     fn reduce(&mut self) {
-        if is_packed(self.q) {
-            self.pair.iter_mut().for_each(|half| kernels::reduce_words(self.isa, self.q, half));
-            self.room = Self::room(self.q);
-        }
+        self.pair.iter_mut().for_each(|half| kernels::reduce_words(self.isa, self.q, half));
+        self.room = Self::room(self.q);
     }
 }

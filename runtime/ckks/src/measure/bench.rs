@@ -221,7 +221,7 @@ impl Bench {
         self.keyed.get_or_init(|| evaluator(&self.secret, self.ciphertext.level(), kinds()))
     }
 
-    /// A matrix, encoded, with its keys, which live as long as the run.
+    /// A matrix, evaluated, with its keys, which live as long as the run.
     fn linear(&self, matrix: &Matrix) -> Result<Run<'_>, EvalError> {
         let (width, x) = (self.shape.width(), &self.ciphertext);
         let kinds = matrix.rotations(width).into_iter().map(KeyKind::Rotate);
@@ -230,7 +230,8 @@ impl Bench {
         let transform = Arc::new(matrix.transform(width, entry));
         let scales = std::slice::from_ref(&self.scale);
         let (context, split) = (&self.context, matrix.split());
-        let prepared = PreparedTransform::new(context, &transform, split, scales, Keep::Encoded)?;
+        let keep = Keep::Evaluated(x.level());
+        let prepared = PreparedTransform::new(context, &transform, split, scales, keep)?;
         let folds = matrix.folds();
         Ok(done(move || {
             let product = keyed.linear(&[x], &prepared)?.pop();
