@@ -41,6 +41,12 @@ pub fn near_power(bits: u32, log_n: u32) -> impl Iterator<Item = u64> {
 }
 
 fn mul_mod(a: u64, b: u64, n: u64) -> u64 {
+    if n < 1 << MAX_PRIME_BITS {
+        // The quotient in floating point is off by one at most, and so is the remainder by n.
+        let quotient = (a as f64 * b as f64 / n as f64) as u64;
+        let rest = a.wrapping_mul(b).wrapping_sub(quotient.wrapping_mul(n)).cast_signed();
+        return rest.rem_euclid(n.cast_signed()).cast_unsigned();
+    }
     u64::try_from(u128::from(a) * u128::from(b) % u128::from(n)).expect("a remainder of a u64")
 }
 
@@ -67,6 +73,18 @@ mod tests {
             |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
         assert!((0..5000).all(|n| is_prime(n) == naive(n)));
         assert!(is_prime(0xffff_ffff_ffff_ffc5) && !is_prime(3_215_031_751));
+    }
+
+    #[test]
+    fn products_of_residues_are_exact() {
+        let exact = |a: u64, b: u64, n: u64| (u128::from(a) * u128::from(b) % u128::from(n)) as u64;
+        let top = (1u64 << MAX_PRIME_BITS) - 1;
+        for n in [3, 65_537, (1 << 30) - 35, (1 << 49) + 9, top - 26, top] {
+            let residues = [0, 1, 2, n / 3, n / 2, n - 2, n - 1].map(|x| x % n);
+            for (a, b) in residues.iter().flat_map(|a| residues.map(|b| (*a, b))) {
+                assert_eq!(mul_mod(a, b, n), exact(a, b, n), "{a} times {b} modulo {n}");
+            }
+        }
     }
 
     #[test]

@@ -197,19 +197,23 @@ impl Work {
         Self::transforms((2 * period).max(SMALLEST_SUBRING).min(at.degree()), limbs)
     }
 
+    /// Product of a rotated operand in the extended basis with an evaluated diagonal.
+    pub fn multiply_diagonal(at: &Place) -> Self {
+        let Limbs { long, short } = at.wide_limbs() * 2;
+        Self {
+            diagonal: long as f64 * at.n(),
+            short_diagonal: short as f64 * at.n(),
+            ..Self::default()
+        }
+    }
+
     /// A linear map with double hoisting whose diagonals are evaluated already.
     pub fn linear(at: &Place, shape: &LinearShape) -> Self {
-        let (wide, Limbs { long, short }) = (at.wide(), at.wide_limbs());
         let decompositions = if shape.babies == 0 { 0 } else { shape.inputs };
-        let diagonal = Self {
-            diagonal: (2 * long) as f64 * at.n(),
-            short_diagonal: (2 * short) as f64 * at.n(),
-            ..Self::default()
-        };
-        let moved = Self::additions(at, 4 * wide);
+        let moved = Self::additions(at, 4 * at.wide());
         Self::decompose(at) * decompositions as f64
             + (Self::inner_product(at) + moved) * shape.babies as f64
-            + diagonal * shape.diagonals as f64
+            + Self::multiply_diagonal(at) * shape.diagonals as f64
             + (Self::mod_down(at) + Self::decompose(at) + Self::inner_product(at) + moved)
                 * shape.giants as f64
             + Self::mod_down(at) * (2 * shape.outputs) as f64

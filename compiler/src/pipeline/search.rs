@@ -8,6 +8,8 @@
 //! largest scale that fits tells whether the ring can do it at all, and how far the scale can come
 //! down: smaller primes leave room for larger digits, and make smaller keys.
 
+use std::sync::Arc;
+
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
@@ -17,10 +19,11 @@ use rayon::prelude::*;
 use super::observer::{Observer, Stage};
 use super::tensors::Real;
 use super::{CompileError, watch};
-use crate::cost::{self, Cost, Limbs, Work};
+use crate::cost::{self, Cost};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::passes;
+use crate::passes::slots::{Prices, Problem};
 use crate::report::Quality;
 
 /// Waterline scales that are tried, in bits.
@@ -52,28 +55,18 @@ pub(super) struct Lowered {
 
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
 /// stored, sent and read.
-pub(super) const USUAL_KEY_PRICE: f64 = 3.0e-9;
+pub(super) const USUAL_KEY_PRICE: f64 = 1.0e-9;
 
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
 const NEARBY: [f64; 2] = [0.6, 1.6];
 
-/// Lays the tensors of `real` out in a ring.
-fn lay_out(
-    real: &Real,
-    (log_n, batch): (u32, usize),
-    options: &Options,
-    key_price: f64,
-) -> passes::slots::Lowered {
-    let n = 1 << log_n;
-    let limb = options.costs.seconds(&Work::transforms(n, Limbs { long: 0, short: 1 }));
-    let read = options.costs.expand * n as f64;
-    let carried = key_price * (n * PRIME_BITS / 8) as f64;
-    passes::slots::lower(&real.graph, &real.ports, n / 2 / batch, (read + carried) / limb)
+/// The scale to estimate a ring at; precision decides later which one it takes.
+fn typical_scale(log_n: u32, depth: usize, options: &Options) -> Option<u32> {
+    let mut scales = scales(log_n, depth, options);
+    let largest = scales.next()?;
+    Some(scales.find(|&s| s <= TYPICAL_SCALE_BITS).unwrap_or(largest))
 }
-
-/// Bits of a typical prime.
-const PRIME_BITS: usize = 30;
 
 /// A plan with the precision that simulation found.
 struct Probed {
@@ -180,6 +173,9 @@ pub(super) struct Ring<'a> {
     judge: &'a dyn Judge,
     /// What one byte of keys is worth beside the seconds of a run.
     key_price: f64,
+    problem: Arc<Problem<'a>>,
+    /// The parameters that layouts are priced under.
+    typical: Arc<Parameters>,
     lowered: passes::slots::Lowered,
 }
 
@@ -190,37 +186,67 @@ impl<'a> Ring<'a> {
         options: &'a Options,
         judge: &'a dyn Judge,
     ) -> Self {
-        let key_price = USUAL_KEY_PRICE;
-        let lowered = lay_out(real, (log_n, batch), options, key_price);
-        let ring =
-            Self { real, log_n, batch, depth: real.depth(), options, judge, key_price, lowered };
+        Self::at(real, (log_n, batch), options, judge, USUAL_KEY_PRICE)
+    }
+
+    fn at(
+        real: &'a Real,
+        (log_n, batch): (u32, usize),
+        options: &'a Options,
+        judge: &'a dyn Judge,
+        key_price: f64,
+    ) -> Self {
+        let depth = real.depth();
+        let scale = typical_scale(log_n, depth, options).unwrap_or(TYPICAL_SCALE_BITS);
+        let typical = candidates(log_n, depth, scale).into_iter().next();
+        let typical = typical.expect("rings without a parameter set are not laid out");
+        let problem = Problem::new(&real.graph, (1 << (log_n - 1)) / batch);
+        let prices = Prices::new(&typical, &options.costs, key_price);
+        let lowered = problem.lower(&real.ports, &prices);
+        let (problem, typical) = (Arc::new(problem), Arc::new(typical));
+        let ring = Self {
+            real,
+            log_n,
+            batch,
+            depth,
+            options,
+            judge,
+            key_price,
+            problem,
+            typical,
+            lowered,
+        };
         ring.best_nearby()
     }
 
     /// The same ring with other layouts and steps, for which bytes of keys have another price.
     pub(super) fn at_price(&self, key_price: f64) -> Self {
-        Self { key_price, lowered: self.laid_out(key_price), ..*self }
+        Self { key_price, ..self.laid_out(key_price) }
     }
 
-    /// The next ring, at the same price of keys.
+    /// The next ring, at the same price of keys, if it may be taken and carries the depth.
     pub(super) fn next(&self) -> Option<Self> {
         let log_n = self.log_n + 1;
         let allowed = self.options.log_n.is_none() && LOG_N.contains(&log_n);
-        allowed.then(|| {
-            let ring = (log_n, self.batch);
-            let lowered = lay_out(self.real, ring, self.options, self.key_price);
-            Self { log_n, lowered, ..*self }.best_nearby()
+        typical_scale(log_n, self.depth, self.options).filter(|_| allowed).map(|_| {
+            Self::at(self.real, (log_n, self.batch), self.options, self.judge, self.key_price)
         })
     }
 
-    fn laid_out(&self, key_price: f64) -> passes::slots::Lowered {
-        lay_out(self.real, (self.log_n, self.batch), self.options, key_price)
+    /// The same ring with the layouts for another price of keys.
+    fn laid_out(&self, key_price: f64) -> Self {
+        let prices = Prices::new(&self.typical, &self.options.costs, key_price);
+        Self {
+            lowered: self.problem.lower(&self.real.ports, &prices),
+            problem: Arc::clone(&self.problem),
+            typical: Arc::clone(&self.typical),
+            ..*self
+        }
     }
 
     /// The same ring with the layouts found at prices near its own.
     fn nearby(&self) -> Vec<Self> {
-        let near = |factor: &f64| Self { lowered: self.laid_out(factor * self.key_price), ..*self };
-        NEARBY.par_iter().map(near).collect()
+        NEARBY.par_iter().map(|factor| self.laid_out(factor * self.key_price)).collect()
     }
 
     /// The ring with the layouts that are cheapest among those found at prices near its own.
@@ -230,7 +256,6 @@ impl<'a> Ring<'a> {
         }
         let mut rings = self.nearby();
         rings.insert(0, self);
-        // A ring that carries nothing at any scale is told later, when it is searched.
         let weight = |ring: &Self| ring.estimate().map_or(f64::INFINITY, |cost| ring.weight(&cost));
         let weights: Vec<f64> = rings.par_iter().map(weight).collect();
         let best = (0..rings.len()).min_by(|&a, &b| weights[a].total_cmp(&weights[b]));
@@ -271,7 +296,7 @@ impl<'a> Ring<'a> {
 
     /// The estimated cost, comparable between rings.
     fn cost(&self) -> f64 {
-        self.lowered.cost * f64::from(self.log_n) * f64::from(1u32 << self.log_n)
+        self.lowered.cost
     }
 
     /// The plan of this ring, or the bits that it reaches at most.
@@ -301,13 +326,11 @@ impl<'a> Ring<'a> {
         Ok(Ok(best.lowered))
     }
 
-    /// The cost at a typical scale; precision decides later which one it takes.
+    /// The cost at a typical scale.
     pub(super) fn estimate(&self) -> Result<Cost, CompileError> {
-        let mut scales = scales(self.log_n, self.depth, self.options);
-        let Some(largest) = scales.next() else {
+        let Some(scale) = typical_scale(self.log_n, self.depth, self.options) else {
             return Err(too_deep(self.depth, self.options).into());
         };
-        let scale = scales.find(|&s| s <= TYPICAL_SCALE_BITS).unwrap_or(largest);
         Ok(self.cheapest(scale)?.0)
     }
 

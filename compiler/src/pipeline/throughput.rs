@@ -50,7 +50,10 @@ fn best<'a>(
     judge: &'a dyn Judge,
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
-    let mut log_n = search::rings(real.depth(), 1, options).next().unwrap_or(*LOG_N.start());
+    let Some(mut log_n) = search::rings(real.depth(), 1, options).next() else {
+        // No ring carries it: the search says why.
+        return search::search(real, 1, precision_bits, options, judge, observer);
+    };
     loop {
         let batches = best_first(real, log_n, options, judge, observer)?;
         let found = first(real, batches, precision_bits, options, judge, observer)?;

@@ -16,7 +16,7 @@ use crate::report::Trade;
 
 /// The prices that are tried, as multiples of the usual one.
 const LADDER: [f64; 12] =
-    [3.0, 8.0, 14.0, 20.0, 28.0, 40.0, 64.0, 100.0, 160.0, 250.0, 500.0, 1000.0];
+    [3.0, 9.0, 24.0, 42.0, 60.0, 84.0, 120.0, 190.0, 300.0, 480.0, 1500.0, 3000.0];
 /// Rungs that are looked at only to show them.
 const SHOWN: usize = 2;
 /// How much slower than the fastest plan one with small keys may be.

@@ -14,16 +14,15 @@ use heplan_ir::tensor::Op;
 use rayon::prelude::*;
 
 use super::routing::Placed;
-use super::source::combinations;
 use super::steps::Keys;
-use super::{Problem, candidates, count};
+use super::{Prices, Problem, candidates};
 
 /// States kept after every class.
 const BEAM: usize = 16;
 /// States kept that agree on the newest layout.
 const ALIKE: usize = 2;
 
-/// The layouts chosen, one per class, and what the search thinks they cost (in limb NTTs).
+/// The layouts chosen, one per class, and what the search thinks they cost (in seconds).
 pub(super) struct Assignment {
     /// Per class.
     pub(super) layouts: Vec<Layout>,
@@ -40,18 +39,18 @@ struct State {
     cost: f64,
 }
 
-/// Chooses layouts for every class of the problem.
+/// Chooses layouts for every class of the problem under these prices.
 ///
 /// An input with an uneven period has no route into some layouts. Where several inputs meet late, the
 /// beam may hold such states alone; then inputs keep to even periods, from which everything has one.
-pub(super) fn assign(problem: &Problem<'_>) -> Assignment {
-    let free = search(problem, Inputs::Any);
-    if free.cost.is_finite() { free } else { search(problem, Inputs::Even) }
+pub(super) fn assign(problem: &Problem<'_>, prices: &Prices) -> Assignment {
+    let free = search(problem, prices, Inputs::Any);
+    if free.cost.is_finite() { free } else { search(problem, prices, Inputs::Even) }
 }
 
-fn search(problem: &Problem<'_>, inputs: Inputs) -> Assignment {
+fn search(problem: &Problem<'_>, prices: &Prices, inputs: Inputs) -> Assignment {
     let (met, placed, memo) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-    let mut search = Search { problem, inputs, met, placed, memo };
+    let mut search = Search { problem, prices, inputs, met, placed, memo };
     let mut states = vec![State { layouts: Vec::new(), cost: 0.0 }];
     for class in 0..problem.classes.all.len() {
         let mut next: Vec<State> = Vec::new();
@@ -104,6 +103,7 @@ enum Inputs {
 
 struct Search<'a> {
     problem: &'a Problem<'a>,
+    prices: &'a Prices,
     inputs: Inputs,
     met: BTreeMap<Layout, Met>,
     /// The layouts met, with their places.
@@ -174,18 +174,12 @@ impl Search<'_> {
         self.memo.extend(new.into_iter().zip(costs));
     }
 
-    /// What an affine map costs between these layouts, with keys of its own.
+    /// What an affine map costs between these layouts, with keys of its own; infinite without a route.
     fn cost(&self, (affine, layouts): &Key) -> f64 {
-        let output = &self.placed[*layouts.last().expect("the map's own layout comes last")];
-        let sources: Vec<_> = self.problem.terms[affine]
-            .iter()
-            .zip(layouts)
-            .map(|(term, &layout)| term.sources(&self.placed[layout]))
-            .collect();
-        let (weights, keys) = (self.problem.weights(*affine), Keys::default());
-        combinations(&sources)
-            .iter()
-            .map(|sources| count::cost(sources, output, &weights, &keys))
-            .fold(f64::INFINITY, f64::min)
+        let placed: Vec<&Placed> = layouts.iter().map(|&l| &self.placed[l]).collect();
+        let weights = self.problem.weights(*affine, self.prices);
+        let ways = self.problem.survey(*affine, &placed);
+        let costs = ways.iter().flatten().map(|way| way.cost(weights, &Keys::default()));
+        costs.fold(f64::INFINITY, f64::min)
     }
 }

@@ -5,6 +5,8 @@
 //! - *gap*: a strided or pooled image stays on the grid of the image that it was computed from, so
 //!   that neighbouring outputs read neighbouring inputs with few distinct offsets;
 //! - *uneven*: an input repeats after a number of slots that is no power of two;
+//! - *polyphase*: an input image is split by the remainders of its rows and columns, so that a strided
+//!   convolution reads neighbours from every part and writes a dense image;
 //! - *multiplexed*: channels fill the gaps of such a grid (Lee et al., ePrint 2021/1688).
 //!
 //! Each of the others comes with every period from the smallest that holds it up to the ciphertext's width.
@@ -13,7 +15,9 @@ use heplan_ir::layout::{Axis, Layout};
 
 /// The candidates for a graph input of this shape.
 pub(super) fn for_input(shape: &[usize], width: usize) -> Vec<Layout> {
-    let mut out = finish(row_majors(shape), width);
+    let mut bases = row_majors(shape);
+    bases.extend([2, 4].into_iter().filter_map(|parts| polyphase(shape, parts)));
+    let mut out = finish(bases, width);
     let elements = shape.iter().product();
     out.extend(uneven(elements, width));
     out
@@ -30,6 +34,30 @@ fn uneven(elements: usize, width: usize) -> impl Iterator<Item = Layout> {
         // Fewer than twice the elements, more than two copies: beyond that there is nothing to gain.
         (turns > 1 && period < 2 * elements && 2 * period < width).then_some(layout)
     })
+}
+
+/// An image `[channels, spatial…]` as `parts` images per spatial axis, each padded to powers of two:
+/// pixel `parts·y + p` lies in row `y` of part `p`.
+fn polyphase(shape: &[usize], parts: usize) -> Option<Vec<Axis>> {
+    let (channels, spatial) = (shape.get(..2)?, &shape[2..]);
+    let splits = |&n: &usize| n > parts && n.is_multiple_of(parts);
+    if spatial.is_empty() || !spatial.iter().all(splits) {
+        return None;
+    }
+    let mut rows = Vec::with_capacity(spatial.len());
+    let mut stride = 1;
+    for size in spatial.iter().rev().map(|n| n / parts) {
+        rows.push(Axis { size, stride });
+        stride *= size.next_power_of_two();
+    }
+    let mut axes = Vec::with_capacity(2 * spatial.len() + 1);
+    for row in rows {
+        axes.extend([Axis { size: parts, stride }, row]);
+        stride *= parts;
+    }
+    axes.push(Axis { size: channels.iter().product(), stride });
+    axes.reverse();
+    Some(axes)
 }
 
 /// The candidates for a tensor of `shape` that an affine map computes from tensors of the given
@@ -86,12 +114,13 @@ fn on_grid(shape: &[usize], input_shape: &[usize], layout: &Layout) -> Vec<Vec<A
                 if round_up { input_shape[i].div_ceil(shape[i]) } else { input_shape[i] / shape[i] }
             })
             .collect();
-        if gaps.contains(&0) {
+        let fits = |(gap, parts): (&usize, &usize)| *gap > 0 && gap.is_multiple_of(*parts);
+        if !gaps.iter().zip(&grid.parts).all(fits) {
             continue;
         }
-        let spatial: Vec<Axis> = (2..rank)
-            .map(|i| Axis { size: shape[i], stride: grid.strides[i - 2] * gaps[i - 2] })
-            .collect();
+        let stride = |i: usize| grid.strides[i] * gaps[i] / grid.parts[i];
+        let spatial: Vec<Axis> =
+            (2..rank).map(|i| Axis { size: shape[i], stride: stride(i - 2) }).collect();
         let channels = shape[0] * shape[1];
         for block in [grid.block, grid.block.next_power_of_two()] {
             let plain = Axis { size: channels, stride: block };
@@ -104,37 +133,45 @@ fn on_grid(shape: &[usize], input_shape: &[usize], layout: &Layout) -> Vec<Vec<A
 
 /// The grid that an image lies on.
 struct Grid {
-    /// Slots between neighbours, per spatial axis.
+    /// Slots between neighbours of the same part, per spatial axis.
     strides: Vec<usize>,
+    /// The parts that a polyphase layout splits each axis into; 1 without.
+    parts: Vec<usize>,
     /// Slots from the image's first place to past its last, without channels in gaps.
     block: usize,
     /// The densest strides that the original image can have had: the room that gaps leave.
     fine: Vec<usize>,
 }
 
-/// The strides of the spatial axes, if the layout has one axis for each.
+/// The strides of the spatial axes, if the layout has one axis for each, or two: of parts and rows.
 fn spatial_strides(shape: &[usize], layout: &Layout) -> Option<Grid> {
     let spatial = &shape[2..];
     let mut axes = layout.axes.iter().rev();
     let mut strides: Vec<usize> = Vec::new();
+    let mut parts: Vec<usize> = Vec::new();
     for &size in spatial.iter().rev() {
         if size == 1 {
             strides.push(strides.last().map_or(1, |&s| s));
+            parts.push(1);
             continue;
         }
         let axis = axes.next()?;
-        if axis.size != size {
+        let (row, split) = if axis.size == size { (axis, 1) } else { (axes.next()?, axis.size) };
+        if row.size * split != size {
             return None;
         }
-        strides.push(axis.stride);
+        strides.push(row.stride);
+        parts.push(split);
     }
+    parts.reverse();
     strides.reverse();
-    let extent = spatial.iter().zip(&strides).map(|(n, s)| (n - 1) * s).sum::<usize>();
+    let rows = spatial.iter().zip(&parts).map(|(n, p)| n / p);
+    let extent = rows.zip(&strides).map(|(n, s)| (n - 1) * s).sum::<usize>();
     // Channels in gaps show as axes whose stride is smaller than the finest spatial one.
     let outer = axes.map(|a| a.stride).filter(|&s| s > extent).min();
     let block = outer.unwrap_or(extent + strides.last().copied().unwrap_or(1));
     let fine = fine_strides(&strides);
-    Some(Grid { strides, block, fine })
+    Some(Grid { strides, parts, block, fine })
 }
 
 /// With strides such as (56, 2) the original image had columns one apart and rows 28 apart.

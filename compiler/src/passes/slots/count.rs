@@ -12,56 +12,83 @@ use super::weights::Weights;
 /// Entries looked at per matrix.
 const SAMPLE: usize = 20_000;
 
-/// What the transform of `sources` into `output` costs when the graph has `keys` anyway; infinite if
-/// there is no route.
-pub(super) fn cost(sources: &[Source<'_>], output: &Placed, weights: &Weights, keys: &Keys) -> f64 {
-    let width = output.layout.width;
-    let outputs = output.layout.ciphertexts();
-    let mut offsets: BTreeSet<u32> = BTreeSet::new();
-    let mut diagonals = 0;
-    let mut inputs = 0;
-    for source in sources {
-        let input = &source.placed;
-        let ciphertexts = input.layout.ciphertexts();
-        let Some(route) = Route::between(&input.layout, &output.layout) else {
-            return f64::INFINITY;
-        };
-        let mut seen = vec![false; width * ciphertexts * outputs];
-        for r in sampled_rows(source.matrix) {
-            let to = output.place(r);
-            for (c, _) in source.matrix.row(r) {
-                let landing = route.landing(input.place(c), to);
-                let pair = landing.output as usize * ciphertexts + landing.input as usize;
-                let at = pair * width + landing.offset as usize;
-                if !seen[at] {
-                    seen[at] = true;
-                    diagonals += 1;
-                    offsets.insert(landing.offset);
+/// What a transform of sources into a layout consists of, whatever its steps cost.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// Distinct rotations, increasing.
+    offsets: Vec<u32>,
+    /// Moduli worth trying for their steps.
+    moduli: BTreeSet<u32>,
+    diagonals: usize,
+    arity: Arity,
+    width: usize,
+    /// The part of a ciphertext after which diagonals repeat.
+    share: f64,
+    /// Rotations that fold its results.
+    folds: Vec<u32>,
+    /// Rotations that sum over its operands before it, each with their number.
+    sums: Vec<(u32, usize)>,
+}
+
+impl Survey {
+    /// Counts the offsets and diagonals of `sources` into `output`; `None` if there is no route.
+    pub(super) fn new(sources: &[Source<'_>], output: &Placed) -> Option<Self> {
+        let width = output.layout.width;
+        let outputs = output.layout.ciphertexts();
+        let mut found = vec![false; width];
+        let mut diagonals = 0;
+        let mut inputs = 0;
+        for source in sources {
+            let input = &source.placed;
+            let ciphertexts = input.layout.ciphertexts();
+            let route = Route::between(&input.layout, &output.layout)?;
+            let mut seen = vec![false; width * ciphertexts * outputs];
+            for r in sampled_rows(source.matrix) {
+                let to = output.place(r);
+                for (c, _) in source.matrix.row(r) {
+                    let landing = route.landing(input.place(c), to);
+                    let pair = landing.output as usize * ciphertexts + landing.input as usize;
+                    let seen = &mut seen[pair * width + landing.offset as usize];
+                    diagonals += usize::from(!*seen);
+                    *seen = true;
+                    found[landing.offset as usize] = true;
                 }
             }
+            inputs += ciphertexts;
         }
-        inputs += ciphertexts;
-    }
-    let layouts = || sources.iter().map(|s| &s.placed.layout);
-    let folding = Folding::between(layouts(), &output.layout);
-    let offsets: Vec<u32> = offsets.into_iter().collect();
-    let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
-    let arity = Arity { inputs, outputs };
-    let steps = choose(&offsets, width, arity, weights, keys, &moduli(width, strides));
-    let folds: f64 = folding
-        .rotations()
-        .map(|by| {
-            let by = u32::try_from(by).expect("below the width");
-            let level = weights.level.saturating_sub(1);
-            weights.fold * outputs as f64 + keys.price(by, level, weights.low_key)
+        let layouts = || sources.iter().map(|s| &s.placed.layout);
+        let folding = Folding::between(layouts(), &output.layout);
+        let narrow = |x: usize| u32::try_from(x).expect("below the width");
+        let offsets = found.iter().enumerate().filter(|(_, found)| **found);
+        let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
+        Some(Self {
+            offsets: offsets.map(|(offset, _)| narrow(offset)).collect(),
+            moduli: moduli(width, strides),
+            diagonals,
+            arity: Arity { inputs, outputs },
+            width,
+            share: folding.unfolded as f64 / width as f64,
+            folds: folding.rotations().map(narrow).collect(),
+            sums: sources.iter().flat_map(Source::sums).collect(),
         })
-        .sum();
-    steps.cost
-        + sources.iter().map(|s| s.cost(weights, keys)).sum::<f64>()
-        + weights.diagonal(folding.unfolded as f64 / width as f64) * diagonals as f64
-        + folds
-        + weights.input * inputs as f64
-        + weights.output * outputs as f64
+    }
+
+    /// What the transform costs when the graph has `keys` anyway.
+    pub(super) fn cost(&self, weights: &Weights, keys: &Keys) -> f64 {
+        let Arity { inputs, outputs } = self.arity;
+        let steps = choose(&self.offsets, self.width, self.arity, weights, keys, &self.moduli);
+        let low = weights.level.saturating_sub(1);
+        let fold = |&by: &u32| weights.fold * outputs as f64 + keys.price(by, low, weights.low_key);
+        let sum = |&(by, times): &(u32, usize)| {
+            weights.turn * times as f64 + keys.price(by, weights.level, weights.key)
+        };
+        steps.cost
+            + self.sums.iter().map(sum).sum::<f64>()
+            + weights.diagonal(self.share) * self.diagonals as f64
+            + self.folds.iter().map(fold).sum::<f64>()
+            + weights.input * inputs as f64
+            + weights.output * outputs as f64
+    }
 }
 
 /// Rows spread over the whole matrix, in whole, holding about [`SAMPLE`] entries.

@@ -12,10 +12,16 @@ use heplan_ir::tensor::Op;
 use super::columns::Run;
 use super::routing::Placed;
 use super::steps::Keys;
-use super::{PortInfo, Ports, Problem, spread, transform};
+use super::transform::{self, Giants};
+use super::{PortInfo, Ports, Prices, Problem, spread};
 
 /// Lowers every value under its class's layout.
-pub(super) fn emit(problem: &Problem<'_>, ports: &Ports, layouts: &[Layout]) -> slots::Graph {
+pub(super) fn emit(
+    problem: &Problem<'_>,
+    prices: &Prices,
+    ports: &Ports,
+    layouts: &[Layout],
+) -> slots::Graph {
     let graph = problem.graph;
     let out = slots::Graph {
         name: graph.name.clone(),
@@ -24,7 +30,7 @@ pub(super) fn emit(problem: &Problem<'_>, ports: &Ports, layouts: &[Layout]) -> 
         ..Default::default()
     };
     let keys = Keys::default();
-    let mut emitter = Emitter { problem, layouts, out, parts: Vec::new(), keys };
+    let mut emitter = Emitter { problem, prices, layouts, out, parts: Vec::new(), keys };
     let mut inputs = ports.inputs.iter();
     for id in graph.ids() {
         let parts = emitter.value(id, &mut inputs);
@@ -39,6 +45,7 @@ pub(super) fn emit(problem: &Problem<'_>, ports: &Ports, layouts: &[Layout]) -> 
 
 struct Emitter<'a> {
     problem: &'a Problem<'a>,
+    prices: &'a Prices,
     layouts: &'a [Layout],
     out: slots::Graph,
     /// The ciphertexts of every tensor so far.
@@ -108,7 +115,8 @@ impl<'a> Emitter<'a> {
         let output = self.layout(id);
         let placed = terms.iter().map(|t| Placed::new(self.layout(t.0).clone()));
         let routed: Vec<_> = self.problem.terms[&id].iter().cloned().zip(placed).collect();
-        let built = transform::build(&routed, output, &self.problem.weights(id), &mut self.keys);
+        let weights = self.problem.weights(id, self.prices);
+        let built = transform::build(&routed, output, weights, &mut self.keys);
         let mut xs = Vec::new();
         for ((x, _), runs) in terms.iter().zip(&built.runs) {
             for part in self.parts[x.index()].clone() {
@@ -120,8 +128,8 @@ impl<'a> Emitter<'a> {
         let op = SlotsOp::Linear { xs, transform, split: built.split };
         let results = self.out.push(op, results, origin);
         let mut parts: Vec<ValueId> = results
-            .chunks_exact(built.giants.len())
-            .map(|results| self.horner(results, &built.giants, built.hop, origin))
+            .chunks_exact(built.giants.steps.len())
+            .map(|results| self.horner(results, &built.giants, origin))
             .collect();
         for &by in &built.folds {
             parts.iter_mut().for_each(|part| *part = self.add_rotated(*part, *part, by, origin));
@@ -150,21 +158,16 @@ impl<'a> Emitter<'a> {
         })
     }
 
-    /// `Σ rot(result, giant·hop)` by Horner's rule, `giants` increasing from 0.
-    fn horner(
-        &mut self,
-        results: &[ValueId],
-        giants: &[u32],
-        hop: u32,
-        origin: OriginId,
-    ) -> ValueId {
-        let mut steps = results.iter().copied().zip(giants.iter().copied()).rev();
+    /// `Σ rot(result, giant·hop)` by Horner's rule, the giant steps increasing from 0.
+    fn horner(&mut self, results: &[ValueId], giants: &Giants, origin: OriginId) -> ValueId {
+        let mut steps = results.iter().copied().zip(giants.steps.iter().copied()).rev();
         let (mut sum, mut at) = steps.next().expect("a transform has results");
         for (result, giant) in steps {
-            for _ in giant + 1..at {
-                sum = self.out.push(SlotsOp::Rotate { x: sum, by: hop }, 1, origin)[0];
+            for by in giants.rotations(at - giant) {
+                sum = self.out.push(SlotsOp::Rotate { x: sum, by }, 1, origin)[0];
             }
-            (sum, at) = (self.add_rotated(result, sum, hop, origin), giant);
+            sum = self.out.push(SlotsOp::Add { a: result, b: sum }, 1, origin)[0];
+            at = giant;
         }
         sum
     }

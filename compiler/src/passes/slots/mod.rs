@@ -25,12 +25,18 @@ mod weights;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::layout::Layout;
 use heplan_ir::slots;
 use heplan_ir::tensor::{Graph, Op};
 use rayon::prelude::*;
+
+use count::Survey;
+use routing::Placed;
+use source::combinations;
+pub use weights::Prices;
 
 /// What the client has to know of an input or output besides its layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,34 +61,29 @@ pub struct Ports {
 pub struct Lowered {
     /// The graph.
     pub graph: slots::Graph,
-    /// What the search for layouts thinks that it costs, in NTTs of one limb: comparable between
-    /// widths when multiplied by the time of one such NTT.
+    /// What the search for layouts thinks that it costs, in seconds.
     pub cost: f64,
 }
 
-/// Lowers a graph into ciphertexts of `width` slots, when carrying one limb of a key is worth
-/// `key_price` NTTs of a limb: the higher, the fewer keys and the more rotations.
-///
-/// # Panics
-/// If the graph still holds a `Function`, or `ports` does not match it.
-pub fn lower(graph: &Graph, ports: &Ports, width: usize, key_price: f64) -> Lowered {
-    let problem = Problem::new(graph, width, key_price);
-    let assign::Assignment { layouts, cost } = assign::assign(&problem);
-    Lowered { graph: emit::emit(&problem, ports, &layouts), cost }
-}
-
-/// A graph to be lowered, with what the search and the lowering both need to know of it.
-struct Problem<'a> {
+/// A graph to be lowered into ciphertexts of some width, with all that does not depend on prices: it
+/// can be lowered under several.
+#[derive(Debug)]
+pub struct Problem<'a> {
     graph: &'a Graph,
     classes: classes::Classes,
     /// The terms of every affine map.
     terms: BTreeMap<ValueId, Vec<source::Term<'a>>>,
     width: usize,
-    key_price: f64,
+    surveys: Surveys,
 }
 
+/// What affine maps consist of between layouts, of the operands and last their own: once per way to
+/// read the operands, `None` without a route.
+type Surveys = Mutex<BTreeMap<(ValueId, Vec<Layout>), Arc<Vec<Option<Survey>>>>>;
+
 impl<'a> Problem<'a> {
-    fn new(graph: &'a Graph, width: usize, key_price: f64) -> Self {
+    /// Prepares a graph for ciphertexts of `width` slots, a power of two.
+    pub fn new(graph: &'a Graph, width: usize) -> Self {
         let affines: Vec<_> = graph
             .ids()
             .filter_map(|id| match &graph.value(id).op {
@@ -96,12 +97,38 @@ impl<'a> Problem<'a> {
                 (id, terms.iter().map(|t| source::Term::new(graph.consts.matrix(t.1))).collect())
             })
             .collect();
-        Self { graph, classes: classes::Classes::new(graph), terms, width, key_price }
+        let classes = classes::Classes::new(graph);
+        Self { graph, classes, terms, width, surveys: Surveys::default() }
+    }
+
+    /// Lowers the graph under the prices of its steps: the higher that of a key, the fewer keys and
+    /// the more rotations.
+    ///
+    /// # Panics
+    /// If the graph still holds a `Function`, or `ports` does not match it.
+    pub fn lower(&self, ports: &Ports, prices: &Prices) -> Lowered {
+        let assign::Assignment { layouts, cost } = assign::assign(self, prices);
+        Lowered { graph: emit::emit(self, prices, ports, &layouts), cost }
     }
 
     /// The prices of an affine map's steps.
-    fn weights(&self, affine: ValueId) -> weights::Weights {
-        weights::Weights::at(self.classes.level[affine.index()] + 1, self.key_price)
+    fn weights<'p>(&self, affine: ValueId, prices: &'p Prices) -> &'p weights::Weights {
+        prices.at(self.classes.level[affine.index()] + 1)
+    }
+
+    /// The ways to compute an affine map between layouts, of its operands and last its own.
+    fn survey(&self, affine: ValueId, placed: &[&Placed]) -> Arc<Vec<Option<Survey>>> {
+        let key = (affine, placed.iter().map(|p| p.layout.clone()).collect());
+        let known = self.surveys.lock().expect("no holder panics").get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let (output, inputs) = placed.split_last().expect("a map has a layout");
+            let sources: Vec<_> =
+                self.terms[&affine].iter().zip(inputs).map(|(t, p)| t.sources(p)).collect();
+            let ways = combinations(&sources).iter().map(|s| Survey::new(s, output)).collect();
+            let ways = Arc::new(ways);
+            self.surveys.lock().expect("no holder panics").insert(key, Arc::clone(&ways));
+            ways
+        })
     }
 }
 

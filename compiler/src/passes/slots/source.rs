@@ -6,11 +6,9 @@ use heplan_ir::matrix::SparseMatrix;
 
 use super::columns::{Pooled, Run};
 use super::routing::Placed;
-use super::steps::Keys;
-use super::weights::Weights;
 
 /// One term of an affine map: the matrix, and its factors where it has any.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Term<'a> {
     matrix: &'a SparseMatrix,
     pooled: Option<Arc<Pooled>>,
@@ -45,13 +43,11 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// What the sums cost with their keys.
-    pub(super) fn cost(&self, weights: &Weights, keys: &Keys) -> f64 {
-        let ciphertexts = self.placed.layout.ciphertexts() as f64;
+    /// The rotations of the sums, each with the number of ciphertexts that take it.
+    pub(super) fn sums(&self) -> impl Iterator<Item = (u32, usize)> {
+        let ciphertexts = self.placed.layout.ciphertexts();
         let additions = self.runs.iter().flat_map(|r| r.additions());
-        additions
-            .map(|(_, by)| weights.turn * ciphertexts + keys.price(by, weights.level, weights.key))
-            .sum()
+        additions.map(move |(_, by)| (by, ciphertexts))
     }
 }
 

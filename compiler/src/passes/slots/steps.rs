@@ -2,7 +2,8 @@
 //!
 //! The giant steps of a transform are either taken inside it, each with a key of its own, in the
 //! extended basis; or after it by Horner's rule: the transform gives one result per giant step, and
-//! `acc = rot(acc, modulus) + y_k` sums them with one key, one level lower.
+//! `acc = rot(acc, modulus) + y_k` sums them with one key, one level lower. Where the results lie
+//! far apart, as those of a convolution over several channels do, a second key jumps the gaps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,26 +43,47 @@ pub(super) struct Choice {
     pub(super) cost: f64,
 }
 
-/// Giant steps after the transform, one hop of `modulus` at a time.
+/// Giant steps after the transform.
 ///
-/// With the offset `d` read as a signed number, its giant step is number
-/// `(d + shift) div modulus - first`, and the rest of `d` a baby step.
+/// With the offset `d` read as a signed number, its giant step is number `(d + shift) div hop - first`,
+/// and the rest of `d` a baby step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Horner {
-    /// The hop.
-    pub(super) modulus: u32,
     /// As in [`Split`].
-    pub(super) shift: u32,
+    shift: u32,
     /// The quotient of the smallest offset.
     first: i64,
+    /// How the hops between two results are taken.
+    pub(super) hops: Hops,
+}
+
+/// The rotations that Horner's rule takes from one result to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hops {
+    /// The slots of one hop.
+    pub(super) hop: u32,
+    /// How many hops the second key takes at once; 1 without one.
+    jump: u32,
+    /// Slots after which rotations repeat.
+    width: u32,
+}
+
+impl Hops {
+    /// The rotations of `hops` hops, the jumps first.
+    pub(super) fn rotations(self, hops: u32) -> impl Iterator<Item = u32> {
+        let Self { hop, jump, width } = self;
+        let by = (u64::from(hop) * u64::from(jump) % u64::from(width)) as u32;
+        let (jumps, single) = if jump > 1 { (hops / jump, hops % jump) } else { (0, hops) };
+        (0..jumps).map(move |_| by).chain((0..single).map(move |_| hop))
+    }
 }
 
 impl Horner {
     /// The giant step of an offset, counted from the lowest one, and its baby step, modulo `width`.
     pub(super) fn of(self, offset: u32, width: usize) -> (u32, u32) {
-        let (quotient, signed) = quotient(offset, width, self.modulus, self.shift);
+        let (quotient, signed) = quotient(offset, width, self.hops.hop, self.shift);
         let giant = quotient - self.first;
-        let baby = (signed - giant * i64::from(self.modulus)).rem_euclid(width as i64);
+        let baby = (signed - giant * i64::from(self.hops.hop)).rem_euclid(width as i64);
         (giant as u32, baby as u32)
     }
 }
@@ -99,7 +121,11 @@ pub(super) fn choose(
             if best.is_some_and(|b| b.cost <= steps.at_least(modulus)) {
                 continue;
             }
-            steps.take(modulus, shift);
+            steps.divide(modulus, shift);
+            if best.is_some_and(|b| b.cost <= steps.at_least_divided()) {
+                continue;
+            }
+            steps.find_remainders(modulus, shift);
             for choice in [steps.inside(modulus, shift), steps.horner(modulus, shift)] {
                 if best.is_none_or(|b| choice.cost < b.cost) {
                     best = Some(choice);
@@ -130,7 +156,7 @@ pub(super) fn all_moduli(width: usize, coarse: BTreeSet<u32>) -> BTreeSet<u32> {
 
 /// Counts distinct steps by stamping, so that no memory is cleared between candidates.
 struct Steps<'a> {
-    /// The offsets as signed numbers.
+    /// The offsets as signed numbers, increasing.
     offsets: Vec<i32>,
     width: i32,
     arity: Arity,
@@ -140,9 +166,14 @@ struct Steps<'a> {
     free: Vec<bool>,
     mark: Vec<u32>,
     stamp: u32,
-    /// Distinct quotients of the offsets by the modulus, and distinct remainders less the shift.
+    /// What a division leaves of every offset, shifted.
+    rest: Vec<u32>,
+    /// Distinct quotients of the offsets by the modulus, increasing, and distinct remainders less
+    /// the shift.
     quotients: Vec<i32>,
     remainders: Vec<i32>,
+    /// How often two neighbouring quotients differ by how much.
+    gaps: BTreeMap<u32, usize>,
 }
 
 impl<'a> Steps<'a> {
@@ -160,16 +191,22 @@ impl<'a> Steps<'a> {
         };
         let steps = 0..u32::try_from(width).expect("widths are at most 2^16");
         Self {
-            offsets: offsets.iter().map(signed).collect(),
+            offsets: {
+                let mut offsets: Vec<i32> = offsets.iter().map(signed).collect();
+                offsets.sort_unstable();
+                offsets
+            },
             width: width as i32,
             arity,
             weights,
             keys,
             free: steps.map(|s| keys.have(s, weights.level)).collect(),
-            mark: vec![0; 2 * width + 2],
+            mark: vec![0; width],
             stamp: 0,
+            rest: Vec::new(),
             quotients: Vec::new(),
             remainders: Vec::new(),
+            gaps: BTreeMap::new(),
         }
     }
 
@@ -180,28 +217,45 @@ impl<'a> Steps<'a> {
         w.giant.min(w.output + w.fold) * (giants * self.arity.outputs) as f64
     }
 
-    /// Splits the offsets by a modulus and a shift.
-    fn take(&mut self, modulus: u32, shift: u32) {
-        let (m, shift) = (modulus as i32, shift as i32);
+    /// Divides the offsets, with a shift, by a modulus: their distinct quotients, and all remainders.
+    fn divide(&mut self, modulus: u32, shift: u32) {
+        // Numbers are made positive by a multiple of the modulus, and divided by its reciprocal,
+        // which is exact for numbers and moduli whose product is below 2^40.
+        let m = i64::from(modulus);
+        let turns = i64::from(self.width) / m + 1;
+        let (bias, reciprocal) = (i64::from(shift) + turns * m, (1u64 << 40) / m as u64 + 1);
         self.quotients.clear();
-        self.remainders.clear();
-        self.stamp += 1;
+        self.rest.clear();
+        let mut last = i32::MIN;
         for &d in &self.offsets {
-            let quotient = (d + shift).div_euclid(m);
-            let remainder = d + shift - quotient * m;
-            // Quotients go from -width/2 - 1 to width, remainders from 0 to the modulus.
-            let (low, high) = self.mark.split_at_mut(self.width as usize);
-            let (r, q) = (&mut low[remainder as usize], quotient + self.width / 2);
-            if *r != self.stamp {
-                *r = self.stamp;
-                self.remainders.push(remainder - shift);
-            }
-            let q = &mut high[q as usize];
-            if *q != self.stamp {
-                *q = self.stamp;
+            let x = (i64::from(d) + bias) as u64;
+            let quotient = (x * reciprocal) >> 40;
+            self.rest.push((x - quotient * m as u64) as u32);
+            let quotient = (quotient as i64 - turns) as i32;
+            if quotient != last {
                 self.quotients.push(quotient);
+                last = quotient;
             }
         }
+    }
+
+    /// No choice with these quotients costs less: each takes a giant step but one, and as many
+    /// offsets as there are quotients share a baby step at most.
+    fn at_least_divided(&self) -> f64 {
+        let (w, giants) = (self.weights, self.quotients.len());
+        let babies = self.offsets.len().div_ceil(giants.max(1)).max(1) - 1;
+        w.giant.min(w.output + w.fold) * ((giants.max(1) - 1) * self.arity.outputs) as f64
+            + w.baby * (babies * self.arity.inputs) as f64
+    }
+
+    /// The distinct remainders of the last division.
+    fn find_remainders(&mut self, modulus: u32, shift: u32) {
+        self.remainders.clear();
+        self.stamp += 1;
+        let stamp = self.stamp;
+        let mark = &mut self.mark[..modulus as usize];
+        let new = |&&r: &&u32| std::mem::replace(&mut mark[r as usize], stamp) != stamp;
+        self.remainders.extend(self.rest.iter().filter(new).map(|&r| r as i32 - shift as i32));
     }
 
     /// Giant steps inside the transform.
@@ -216,22 +270,52 @@ impl<'a> Steps<'a> {
     }
 
     /// Giant steps after the transform.
-    fn horner(&self, modulus: u32, shift: u32) -> Choice {
+    fn horner(&mut self, modulus: u32, shift: u32) -> Choice {
         let m = modulus as i32;
-        let first = self.quotients.iter().copied().min().unwrap_or(0);
-        let last = self.quotients.iter().copied().max().unwrap_or(0);
-        let hops = (last - first) as usize;
+        let first = self.quotients.first().copied().unwrap_or(0);
         let (babies, baby_keys) = self.distinct(self.remainders.iter().map(|r| r + first * m));
         let w = self.weights;
-        let hop_key = self.keys.price(modulus, w.level.saturating_sub(1), w.low_key);
+        let (hops, hop_cost) = self.hops(modulus);
         let cost = w.baby * (babies * self.arity.inputs) as f64
             + w.key * baby_keys as f64
             + w.output * ((self.quotients.len().max(1) - 1) * self.arity.outputs) as f64
-            + w.fold * (hops * self.arity.outputs) as f64
-            + if hops == 0 { 0.0 } else { hop_key };
+            + hop_cost;
         let split = Split { modulus: self.width as u32, shift: 0 };
-        let horner = Horner { modulus, shift, first: i64::from(first) };
-        Choice { split, horner: (hops > 0).then_some(horner), cost }
+        let horner = Horner { shift, first: i64::from(first), hops };
+        Choice { split, horner: (self.quotients.len() > 1).then_some(horner), cost }
+    }
+
+    /// The cheapest jump over the gaps between the results, with the cost of all hops and of their
+    /// keys. A jump is one of the gaps: only then does some gap take a single rotation.
+    fn hops(&mut self, modulus: u32) -> (Hops, f64) {
+        self.gaps.clear();
+        for pair in self.quotients.windows(2) {
+            *self.gaps.entry((pair[1] - pair[0]) as u32).or_insert(0) += 1;
+        }
+        let width = self.width as u32;
+        let with = |jump: u32| Hops { hop: modulus, jump, width };
+        let level = self.weights.level.saturating_sub(1);
+        let key = |hops: u32| {
+            let by = (u64::from(hops) * u64::from(modulus) % u64::from(width)) as u32;
+            self.keys.price(by, level, self.weights.low_key)
+        };
+        let cost = |jump: u32| {
+            let parts = |gap: u32| if jump > 1 { (gap / jump, gap % jump) } else { (0, gap) };
+            let sums = self.gaps.iter().map(|(&gap, &times)| {
+                let (jumps, single) = parts(gap);
+                (jumps as usize * times, single as usize * times)
+            });
+            let (jumps, single) = sums.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+            let keys =
+                if jumps > 0 { key(jump) } else { 0.0 } + if single > 0 { key(1) } else { 0.0 };
+            self.weights.fold * ((jumps + single) * self.arity.outputs) as f64 + keys
+        };
+        let jumps = self.gaps.keys().copied().filter(|&gap| gap > 1);
+        std::iter::once(1)
+            .chain(jumps)
+            .map(|jump| (with(jump), cost(jump)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .expect("no jump is a candidate")
     }
 
     /// How many of these distinct steps are rotations, and how many of those need a new key.

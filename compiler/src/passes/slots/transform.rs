@@ -4,10 +4,10 @@ use heplan_ir::layout::Layout;
 use heplan_ir::transform::{Diagonal, LinearTransform, Split};
 
 use super::columns::Run;
-use super::count;
+use super::count::Survey;
 use super::routing::{Folding, Placed, Route};
 use super::source::{Source, Term, combinations};
-use super::steps::{Arity, Horner, Keys, all_moduli, choose, moduli};
+use super::steps::{Arity, Hops, Horner, Keys, all_moduli, choose, moduli};
 use super::weights::Weights;
 
 /// A transform ready for the graph.
@@ -19,11 +19,8 @@ pub(super) struct Built {
     pub(super) transform: LinearTransform,
     /// Baby and giant steps inside the transform.
     pub(super) split: Split,
-    /// The hop of Horner's rule.
-    pub(super) hop: u32,
-    /// The number of hops that each result still has to make, increasing from 0; `[0]` without
-    /// Horner's rule.
-    pub(super) giants: Vec<u32>,
+    /// The giant steps after it.
+    pub(super) giants: Giants,
     /// Rotations after it, each followed by an addition.
     pub(super) folds: Vec<u32>,
 }
@@ -40,7 +37,10 @@ pub(super) fn build(
     let sources: Vec<_> = terms.iter().map(|(term, placed)| term.sources(placed)).collect();
     let sources = combinations(&sources)
         .into_iter()
-        .map(|s| (count::cost(&s, &target, weights, keys), s))
+        .map(|s| {
+            let survey = Survey::new(&s, &target);
+            (survey.map_or(f64::INFINITY, |survey| survey.cost(weights, keys)), s)
+        })
         .min_by(|a, b| a.0.total_cmp(&b.0))
         .expect("there is the plain combination")
         .1;
@@ -70,12 +70,26 @@ pub(super) fn build(
         runs: sources.into_iter().map(|s| s.runs).collect(),
         transform,
         split: choice.split,
-        hop: choice.horner.map_or(0, |h| h.modulus),
-        giants,
+        giants: Giants { steps: giants, hops: choice.horner.map(|h| h.hops) },
         folds,
     };
     built.enter(weights.level, keys);
     built
+}
+
+/// The giant steps that Horner's rule takes after a transform.
+pub(super) struct Giants {
+    /// The number of hops that each result still has to make, increasing from 0; `[0]` without
+    /// Horner's rule.
+    pub(super) steps: Vec<u32>,
+    hops: Option<Hops>,
+}
+
+impl Giants {
+    /// The rotations from one result to another that lies `gap` hops before it.
+    pub(super) fn rotations(&self, gap: u32) -> impl Iterator<Item = u32> {
+        self.hops.into_iter().flat_map(move |hops| hops.rotations(gap))
+    }
 }
 
 impl Built {
@@ -85,9 +99,10 @@ impl Built {
         babies.into_iter().chain(giants).for_each(|s| keys.add(s, level));
         let runs = self.runs.iter().flatten().flat_map(|r| r.additions());
         runs.for_each(|(_, by)| keys.add(by, level));
-        let hop = (self.giants.len() > 1).then_some(self.hop);
         let low = level.saturating_sub(1);
-        self.folds.iter().copied().chain(hop).for_each(|s| keys.add(s, low));
+        let gaps = self.giants.steps.windows(2).map(|pair| pair[1] - pair[0]);
+        let hops = gaps.flat_map(|gap| self.giants.rotations(gap));
+        self.folds.iter().copied().chain(hops).for_each(|s| keys.add(s, low));
     }
 }
 
@@ -132,7 +147,7 @@ fn spread_giants(
         let result = giants.binary_search(&giant).expect("every giant step is listed");
         let output = e.key.0 as usize * giants.len() + result;
         e.key = (u32::try_from(output).expect("few ciphertexts"), e.key.1, baby);
-        e.slot = (e.slot + giant * horner.modulus) % period;
+        e.slot = (e.slot + giant * horner.hops.hop) % period;
     }
     shape.outputs *= giants.len();
     shape.diagonals = group(entries);

@@ -1,10 +1,31 @@
-//! What the steps of a transform cost relative to each other at a level.
+//! What the steps of a transform cost, in seconds of one core.
 //!
-//! The unit is one NTT of one limb. The counts are those of the textbook algorithms (Halevi and
-//! Shoup, ePrint 2018/244; Bossuat et al., 2020/1203) with about three primes per digit: they only
-//! rank layouts and steps. Seconds come from [`crate::cost`].
+//! The same counts and measured seconds that price whole plans ([`crate::cost`]), for a parameter set
+//! of the ring that layouts are searched for. The set that a plan takes in the end may be another one:
+//! these numbers only rank layouts and steps.
 
-/// Relative costs at one level.
+use heplan_ir::parameters::Parameters;
+
+use crate::cost::{Costs, Place, Work, bytes_of_key};
+
+/// What steps cost at every level of a parameter set.
+#[derive(Clone, Debug)]
+pub struct Prices(Vec<Weights>);
+
+impl Prices {
+    /// The prices under a parameter set, when one byte of keys is worth `key_price` seconds.
+    pub fn new(parameters: &Parameters, costs: &Costs, key_price: f64) -> Self {
+        let at = |level| Weights::at(parameters, level, costs, key_price);
+        Self((0..=parameters.max_level()).map(at).collect())
+    }
+
+    /// The prices for operands at a level.
+    pub(super) fn at(&self, level: usize) -> &Weights {
+        &self.0[level.min(self.0.len() - 1)]
+    }
+}
+
+/// Costs of steps whose operands are at one level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Weights {
     /// Level of the operands.
@@ -13,15 +34,15 @@ pub(super) struct Weights {
     pub(super) baby: f64,
     /// A giant step with its decomposition.
     pub(super) giant: f64,
-    /// A rotation of the operand.
+    /// A rotation of the operand, and an addition.
     pub(super) turn: f64,
-    /// A rotation of the result, one level lower: a fold, or a hop of Horner's rule.
+    /// The same of the result, one level lower: a fold, or a hop of Horner's rule.
     pub(super) fold: f64,
-    /// Multiplying by a diagonal of one slot's period.
+    /// Multiplying by a diagonal.
     diagonal: f64,
-    /// Evaluating a diagonal of the longest period.
+    /// Encoding and evaluating a diagonal of the longest period, which the first run does.
     evaluation: f64,
-    /// Carrying one more key for the operand's level: its bytes are read, expanded and shipped.
+    /// Carrying one more key for the operand's level: its bytes are shipped, read and expanded.
     pub(super) key: f64,
     /// The same for the result's level.
     pub(super) low_key: f64,
@@ -32,33 +53,30 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// The weights for a transform whose operands are at `level`, when carrying one limb of a key is
-    /// worth `key` NTTs.
-    pub(super) fn at(level: usize, key: f64) -> Self {
-        let limbs = (level + 1) as f64;
-        let special = limbs.min(3.0);
-        let digits = (limbs / special).ceil();
-        let extended = limbs + special;
-        // A product with a key, which comes from memory; one with a diagonal, which does not.
-        let (product, near) = (0.65, 0.15);
-        let inner = 2.0 * digits * extended * product;
-        let mod_up = digits * extended;
-        let mod_down = 2.0 * extended;
-        let fewer = (limbs - 1.0).max(1.0);
-        let lower = fewer + special;
-        let low_digits = (fewer / special).ceil();
+    fn at(parameters: &Parameters, level: usize, costs: &Costs, key_price: f64) -> Self {
+        let at = &Place::of(parameters, level);
+        let low = &Place::of(parameters, level.saturating_sub(1));
+        let seconds = |work: Work| costs.seconds(&work);
+        let moved = || Work::additions(at, 4 * at.wide());
+        let width = at.degree() / 2;
+        let key = |at: &Place| {
+            let bytes = bytes_of_key(parameters, at.level) as f64;
+            seconds(Work::expand_key(at)) + key_price * bytes
+        };
         Self {
             level,
-            baby: inner + extended,
-            giant: mod_up + inner + mod_down / 2.0,
-            turn: mod_up + inner + mod_down,
-            fold: (low_digits * lower + 2.0 * low_digits * lower * product) + 2.0 * lower,
-            diagonal: 2.0 * extended * near,
-            evaluation: extended,
-            key: key * digits * extended,
-            low_key: key * low_digits * lower,
-            input: mod_up,
-            output: mod_down + 2.0 * limbs,
+            baby: seconds(Work::inner_product(at) + moved()),
+            giant: seconds(
+                Work::mod_down(at) + Work::decompose(at) + Work::inner_product(at) + moved(),
+            ),
+            turn: seconds(Work::rotate(at) + Work::add(at, 1)),
+            fold: seconds(Work::rotate(low) + Work::add(low, 1)),
+            diagonal: seconds(Work::multiply_diagonal(at)),
+            evaluation: seconds(Work::encode(width) + Work::evaluate(at, width, at.wide_limbs())),
+            key: key(at),
+            low_key: key(low),
+            input: seconds(Work::decompose(at)),
+            output: seconds(Work::mod_down(at) * 2.0 + Work::rescale(at, 1)),
         }
     }
 
