@@ -130,6 +130,13 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "predicted_sample_seconds": report.seconds / report.batch as f64,
         "predicted_peak_bytes": report.peak_bytes,
         "trades": report.trades.iter().map(trade).collect::<Vec<Value>>(),
+        "layouts": report.layouts.iter().map(|(node, l)| json!({"node": node, "layout": l.to_string()})).collect::<Vec<Value>>(),
+        "runner_up": report.runner_up.as_ref().map(|next| json!({
+            "digit_size": next.digit_size,
+            "special": next.special,
+            "predicted_seconds": next.seconds,
+            "key_bytes": next.key_bytes,
+        })),
         "functions": report.functions.iter().map(function).collect::<Vec<Value>>(),
         "approximation": quality_json(&report.approximation),
         "simulation": quality_json(&report.simulation),

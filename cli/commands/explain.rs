@@ -8,13 +8,14 @@ use anyhow::bail;
 use clap::Args;
 use heplan_compiler::cost::{self, Costs};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
+use heplan_compiler::report::{Report, RunnerUp};
 use heplan_ir::ckks::Op;
 use heplan_ir::plan::{Inst, Plan};
 use heplan_runtime::error::mnemonic;
 use serde_json::{Value, json};
 
 use super::compile::{self, Wishes};
-use crate::format::{Table, time};
+use crate::format::{Table, bytes, time};
 use crate::report;
 use crate::ui::{Outcome, Step, Ui};
 
@@ -70,7 +71,11 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     }
     let rows = rows(&made.plan, &options.wishes.options()?.costs);
     ui.show(&table(&rows));
+    ui.show(&format!("\n{}", layouts(&made.report)));
     ui.say(&format!("\n{}", report::words(&made.report)));
+    if let Some(next) = &made.report.runner_up {
+        ui.say(&format!("\n{}", runner_up(next)));
+    }
     let mut outcome = report::json(&made.report);
     outcome.insert("nodes".to_owned(), rows.iter().map(Row::json).collect());
     Ok(outcome)
@@ -184,6 +189,27 @@ fn rows(plan: &Plan, costs: &Costs) -> Vec<Row> {
         rows[at].add(plan, inst, costs);
     }
     rows
+}
+
+/// Where tensors lie: as axes `size:stride`, the period, the slots of a ciphertext.
+fn layouts(report: &Report) -> String {
+    let mut table = Table::new(&["node", "layout of its result"]);
+    for (node, layout) in &report.layouts {
+        let node = if node.is_empty() { "(input)" } else { node };
+        table.row([node.to_owned(), layout.to_string()]);
+    }
+    table.render()
+}
+
+/// What the parameters that came second would have cost.
+fn runner_up(next: &RunnerUp) -> String {
+    format!(
+        "next best: digits of {} primes and {} special primes, {} a run with {} of keys",
+        next.digit_size,
+        next.special,
+        time(Duration::from_secs_f64(next.seconds)),
+        bytes(next.key_bytes)
+    )
 }
 
 fn table(rows: &[Row]) -> String {

@@ -1,5 +1,7 @@
 //! What a compilation tells its user.
 
+use heplan_ir::layout::Layout;
+
 use crate::cost::Cost;
 use crate::judge::Tensors;
 
@@ -161,6 +163,19 @@ impl Trade {
     }
 }
 
+/// Parameters that were not chosen, with what the plan would have cost under them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunnerUp {
+    /// Ciphertext primes per key-switching digit.
+    pub digit_size: usize,
+    /// Special primes.
+    pub special: usize,
+    /// Predicted seconds of one run on one thread, keys and diagonals at hand.
+    pub seconds: f64,
+    /// Predicted size of the evaluation keys in bytes.
+    pub key_bytes: u64,
+}
+
 /// The report of a compilation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -196,6 +211,10 @@ pub struct Report {
     pub batch: usize,
     /// Plans with smaller keys that take longer, fastest first, this one among them.
     pub trades: Vec<Trade>,
+    /// Layouts of inputs (under an empty name) and of what the affine maps of a node write.
+    pub layouts: Vec<(String, Layout)>,
+    /// The next-best parameters for these layouts, if the ring has others for this scale.
+    pub runner_up: Option<RunnerUp>,
     /// The approximated functions.
     pub functions: Vec<FunctionReport>,
     /// Of approximation alone, in the clear.

@@ -19,7 +19,7 @@ use heplan_ir::tensor;
 use crate::data::Samples;
 use crate::judge::{Judge, Refusal};
 use crate::options::Options;
-use crate::report::{Quality, Report, Trade};
+use crate::report::{Quality, Report, RunnerUp, Trade};
 use observer::{Observer, Stage};
 use search::Lowered;
 use tensors::Real;
@@ -189,6 +189,13 @@ fn report(
         peak_bytes: cost.peak_bytes,
         batch: parameters.batch(),
         trades,
+        layouts: lowered.layouts.clone(),
+        runner_up: lowered.runner_up.as_ref().map(|(parameters, cost)| RunnerUp {
+            digit_size: parameters.digit_size(),
+            special: parameters.p().len(),
+            seconds: cost.seconds,
+            key_bytes: cost.key_bytes,
+        }),
         functions: real.functions.clone(),
         approximation: Quality::within(&real.approximated, &real.float, &real.spans),
         simulation: Quality::within(&simulated, &real.float[..count], &real.spans),

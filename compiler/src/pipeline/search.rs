@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::layout::Layout;
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
 use heplan_ir::{ckks, slots};
@@ -51,6 +52,10 @@ pub(super) struct Lowered {
     pub(super) plan: Plan,
     pub(super) cost: Cost,
     pub(super) scale_bits: u32,
+    /// The layouts of inputs and of what the affine maps of a node write.
+    pub(super) layouts: Vec<(String, Layout)>,
+    /// What the next-best parameters for the same layouts would cost.
+    pub(super) runner_up: Option<(Parameters, Cost)>,
 }
 
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
@@ -375,7 +380,12 @@ impl<'a> Ring<'a> {
         observer.progress(&format!("trying ring 2^{} at scale 2^{scale_bits}", self.log_n));
         let mut best: Option<Probed> = None;
         let mut loudest = f64::NEG_INFINITY;
-        for parameters in self.ranked(scale_bits)? {
+        let ranked = self.ranked(scale_bits)?;
+        let runner_up = match ranked.get(1) {
+            Some(next) => Some((next.clone(), self.lower(next, scale_bits)?.0)),
+            None => None,
+        };
+        for parameters in ranked {
             // Noise falls as the special primes exceed the digits by more.
             let margin = parameters.special_margin_bits();
             if margin <= loudest + LEAST_MARGIN_STEP {
@@ -387,7 +397,9 @@ impl<'a> Ring<'a> {
                 passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
             watch("emit-plan", Stage::Plan(&plan), observer)?;
             let bits = self.measure(&plan)?;
-            let probed = Probed { lowered: Lowered { plan, cost, scale_bits }, bits };
+            let layouts = self.named_layouts();
+            let lowered = Lowered { plan, cost, scale_bits, layouts, runner_up: runner_up.clone() };
+            let probed = Probed { lowered, bits };
             if bits >= wanted {
                 return Ok(probed);
             }
@@ -395,6 +407,11 @@ impl<'a> Ring<'a> {
             best = best.into_iter().chain([probed]).max_by(|a, b| a.bits.total_cmp(&b.bits));
         }
         Ok(best.expect("a feasible scale has a candidate"))
+    }
+
+    fn named_layouts(&self) -> Vec<(String, Layout)> {
+        let passes::slots::Lowered { graph, layouts, .. } = &self.lowered;
+        layouts.iter().map(|(origin, l)| (graph.origins.label(*origin), l.clone())).collect()
     }
 
     /// Bits of precision against the approximated graph in the clear, so that noise alone counts.

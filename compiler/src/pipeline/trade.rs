@@ -14,11 +14,11 @@ use super::search::{Lowered, Ring};
 use crate::options::{Objective, Options};
 use crate::report::Trade;
 
-/// The prices that are tried, as multiples of the usual one.
-const LADDER: [f64; 12] =
-    [3.0, 9.0, 24.0, 42.0, 60.0, 84.0, 120.0, 190.0, 300.0, 480.0, 1500.0, 3000.0];
+/// The prices that are tried, as multiples of the usual one: every power of [`STEP`] up to 3000.
+const RUNGS: i32 = 24;
+const STEP: f64 = 1.4;
 /// Rungs that are looked at only to show them.
-const SHOWN: usize = 2;
+const SHOWN: [i32; 2] = [4, 8];
 /// How much slower than the fastest plan one with small keys may be.
 const MEMORY_SLOWDOWN: f64 = 2.0;
 
@@ -43,11 +43,11 @@ pub(super) fn settle(
     let asked = options.objective == Objective::Memory
         || options.max_key_bytes.is_some_and(|most| usual.cost.key_bytes > most);
     observer.progress("weighing time against keys");
-    let prices = &LADDER[..if asked { LADDER.len() } else { SHOWN }];
-    let rungs: Vec<(Ring<'_>, Trade)> = prices
-        .par_iter()
-        .map(|factor| {
-            let ring = ring.at_price(factor * ring.key_price());
+    let rungs = if asked { (1..=RUNGS).collect() } else { SHOWN.to_vec() };
+    let rungs: Vec<(Ring<'_>, Trade)> = rungs
+        .into_par_iter()
+        .map(|rung| {
+            let ring = ring.at_price(STEP.powi(rung) * ring.key_price());
             let trade = Trade::of(&ring.cheapest(usual.scale_bits)?.0);
             Ok((ring, trade))
         })
@@ -60,15 +60,18 @@ pub(super) fn settle(
             kept.push(Some(ring));
         }
     }
-    for at in wished(&trades, options) {
+    let slowest = MEMORY_SLOWDOWN * trades[0].seconds;
+    for at in wished(&trades, slowest, options) {
         let lowered = match &kept[at] {
             None => Some(usual.clone()),
             Some(ring) => carried(ring, precision_bits, observer)?,
         };
-        // Precision may ask for another scale than the estimate was made at.
+        // Precision may ask for another scale or ring than the estimate was made at.
+        let untimed = options.objective != Objective::Memory || trades[at].seconds > slowest;
         let fits = |l: &Lowered| {
             options.max_key_bytes.is_none_or(|most| l.cost.key_bytes <= most)
                 && (at == 0 || l.cost.key_bytes < usual.cost.key_bytes)
+                && (untimed || Trade::of(&l.cost).seconds <= slowest)
         };
         if let Some(lowered) = lowered.filter(fits) {
             trades[at] = Trade { chosen: true, ..Trade::of(&lowered.cost) };
@@ -94,15 +97,18 @@ fn carried(
     }
 }
 
-/// The rungs that options allow, the best first.
-fn wished(trades: &[Trade], options: &Options) -> Vec<usize> {
+/// The rungs that options allow, the best first: the fastest; or those with the smallest keys that
+/// are not too slow, and slower ones only where keys must be as small as the user says.
+fn wished(trades: &[Trade], slowest: f64, options: &Options) -> Vec<usize> {
     let all = 0..trades.len();
     match options.objective {
         Objective::Latency | Objective::Throughput => all.collect(),
         Objective::Memory => {
-            let slowest = MEMORY_SLOWDOWN * trades[0].seconds;
-            let (within, beyond): (Vec<_>, Vec<_>) =
+            let (within, mut beyond): (Vec<_>, Vec<_>) =
                 all.partition(|&i| trades[i].seconds <= slowest);
+            if options.max_key_bytes.is_none() {
+                beyond.clear();
+            }
             within.into_iter().rev().chain(beyond).collect()
         }
     }

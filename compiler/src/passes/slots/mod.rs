@@ -27,7 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use heplan_ir::entity::ValueId;
+use heplan_ir::entity::{OriginId, ValueId};
 use heplan_ir::layout::Layout;
 use heplan_ir::slots;
 use heplan_ir::tensor::{Graph, Op};
@@ -61,6 +61,9 @@ pub struct Ports {
 pub struct Lowered {
     /// The graph.
     pub graph: slots::Graph,
+    /// The layouts of inputs and of what affine maps write, in the order of the graph; whatever
+    /// follows keeps them up to the next map.
+    pub layouts: Vec<(OriginId, Layout)>,
     /// What the search for layouts thinks that it costs, in seconds.
     pub cost: f64,
 }
@@ -108,7 +111,13 @@ impl<'a> Problem<'a> {
     /// If the graph still holds a `Function`, or `ports` does not match it.
     pub fn lower(&self, ports: &Ports, prices: &Prices) -> Lowered {
         let assign::Assignment { layouts, cost } = assign::assign(self, prices);
-        Lowered { graph: emit::emit(self, prices, ports, &layouts), cost }
+        let graph = emit::emit(self, prices, ports, &layouts);
+        let written =
+            |id: &ValueId| matches!(self.graph.value(*id).op, Op::Input { .. } | Op::Affine { .. });
+        let layout = |id: ValueId| layouts[self.classes.of[id.index()]].clone();
+        let named = self.graph.ids().filter(written);
+        let layouts = named.map(|id| (self.graph.value(id).origin, layout(id))).collect();
+        Lowered { graph, layouts, cost }
     }
 
     /// The prices of an affine map's steps.
