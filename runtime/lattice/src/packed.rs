@@ -15,7 +15,7 @@ pub(crate) fn is_packed(q: Modulus) -> bool {
     q.value() <= kernels::LARGEST_PACKED
 }
 
-/// Limbs at one prime, packed where [`is_packed`] says so.
+/// Limbs at one prime, packed where `is_packed` says so.
 pub struct Limbs {
     isa: Isa,
     packed: bool,
