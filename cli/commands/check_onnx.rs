@@ -126,6 +126,6 @@ fn finding(found: &Diagnostic) -> Value {
         "index": found.node.as_ref().map(|n| n.index),
         "op": found.node.as_ref().map(|n| n.op.clone()),
         "notes": found.notes,
-        "help": found.help,
+        "help": found.way_out(),
     })
 }

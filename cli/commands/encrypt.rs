@@ -101,10 +101,7 @@ fn samples(input: &Path, ports: &[&Port]) -> anyhow::Result<Samples> {
     let specs: Vec<InputSpec> = ports.iter().map(spec).collect();
     let samples = Samples::read(input, &specs);
     samples.map_err(|found| {
-        let texts = found.into_iter().map(|d| match d.help {
-            Some(help) => format!("{} ({help})", d.message),
-            None => d.message,
-        });
+        let texts = found.iter().map(|d| format!("{} ({})", d.message, d.way_out()));
         anyhow::anyhow!("{}: {}", input.display(), texts.collect::<Vec<_>>().join("; "))
     })
 }

@@ -8,9 +8,10 @@ use std::fmt;
 
 use crate::origin::Node;
 
-/// Declares the codes once: variant, number, and one line on its meaning.
+/// Declares the codes once: variant, number, one line on its meaning, and the way out that helps
+/// where a finding knows none of its own.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $way_out:literal;)*) => {
         /// A stable code. Blocks: `E01` file and ONNX, `E02` unsupported or unknown, `E03` shapes
         /// and layout, `E04` levels, scales, precision and data, `E05` parameters and security.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,11 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
+
+            /// What helps with most findings of this code.
+            pub fn way_out(self) -> &'static str {
+                match self { $(Self::$name => $way_out,)* }
+            }
         }
     };
 }
@@ -31,50 +37,73 @@ macro_rules! codes {
 codes! {
     /// The file is not an ONNX model, or is cut or empty.
     NotOnnx = "E0101",
+        "give the .onnx file that the exporter wrote, whole";
     /// IR version or opset outside what is read.
     OpsetOutOfRange = "E0102",
+        "export with an opset from 13 to 28, and a current version of the exporter";
     /// The graph has a cycle.
     Cycle = "E0103",
+        "export the model again; ONNX graphs have no cycles";
     /// A value is read that nothing defines.
     MissingValue = "E0104",
+        "export the model with its weights";
     /// A value is defined twice.
     DuplicateValue = "E0105",
+        "export the model again; onnx.checker.check_model says whether a file is sound";
     /// A tensor's data does not fit its declared shape or type, or is not finite.
     BadTensor = "E0106",
+        "export the model again, with finite weights; onnx.checker.check_model says whether a file is sound";
     /// External data is missing or outside the model's folder.
     ExternalData = "E0107",
+        "put the data files that the exporter wrote beside the model, under their own names";
     /// A node lacks an attribute or input, or has one out of range.
     BadNode = "E0108",
+        "export the model again; onnx.checker.check_model says whether a file is sound";
     /// The graph has no encrypted input, or an output that depends on none.
     NoInput = "E0109",
+        "export the model with its data as an input, and with an output that is computed from it";
     /// An operator without an encrypted form.
     Unsupported = "E0201",
+        "replace it by operators of the README's table, or do it before encryption or after decryption";
     /// An operator or domain that is not known.
     UnknownOperator = "E0202",
+        "express it by operators of the README's table";
     /// A known operator with a mode or an operand that has no encrypted form.
     UnsupportedMode = "E0203",
+        "use a smaller or another form of it, or other operators of the README's table";
     /// A data type without an encrypted form.
     UnsupportedType = "E0204",
+        "export the model with float32 data, and let the client encode texts and categories";
     /// Shapes that do not fit each other.
     ShapeMismatch = "E0301",
+        "export the model again; onnx.shape_inference.infer_shapes(model, strict_mode=True) says where shapes do not fit";
     /// A dimension that is not fixed and that no option fixes.
     UnknownDimension = "E0302",
+        "fix it: --dim NAME=N";
     /// Calibration data is absent, empty, not finite or of the wrong shape.
     Calibration = "E0401",
+        "give an .npz with one array of floats for each input, under its name, the samples along the first axis";
     /// A function cannot be approximated well enough on its range.
     Approximation = "E0402",
+        "narrow the operand's range, allow a higher degree or a lower agreement";
     /// The plan does not reach the agreement or precision asked for.
     Precision = "E0403",
+        "ask for less with --min-agreement, --max-error or --precision-bits";
     /// A calibration value for which a function has no value (`log` of a negative number).
     Domain = "E0404",
+        "check that the calibration data is scaled as in training";
     /// A file of measured costs that cannot be used.
     Costs = "E0405",
+        "write one with `heplan bench --costs FILE`, or leave out --costs";
     /// No secure parameter set carries the computation.
     TooDeep = "E0501",
+        "use fewer activations, or smoother ones";
     /// No plan has evaluation keys as small as asked for.
     KeysTooLarge = "E0502",
+        "allow larger keys with --max-key-size, or fewer levels with a larger --max-error";
     /// More samples are to share a ciphertext than it has slots.
     Batch = "E0503",
+        "ask for fewer with --batch, or for a larger ring with --log-n";
 }
 
 impl fmt::Display for Code {
@@ -96,7 +125,7 @@ pub struct Diagnostic {
     pub opset: Option<i64>,
     /// What was found, what would be accepted.
     pub notes: Vec<String>,
-    /// The way out.
+    /// The way out, where it is another than that of the code.
     pub help: Option<String>,
 }
 
@@ -135,6 +164,11 @@ impl Diagnostic {
         self
     }
 
+    /// The way out: the finding's own, else that of its code.
+    pub fn way_out(&self) -> &str {
+        self.help.as_deref().unwrap_or(self.code.way_out())
+    }
+
     /// The finding in full, as the terminal shows it (without colours):
     ///
     /// ```text
@@ -154,10 +188,7 @@ impl Diagnostic {
         for note in &self.notes {
             out += &format!("\n   = note: {note}");
         }
-        if let Some(help) = &self.help {
-            out += &format!("\n   = help: {help}");
-        }
-        out
+        out + &format!("\n   = help: {}", self.way_out())
     }
 }
 
@@ -172,6 +203,22 @@ mod tests {
         assert!(Code::ALL.windows(2).all(|w| w[0] < w[1]));
         let shape = |c: &str| c.len() == 5 && c.starts_with("E0") && c[1..].parse::<u16>().is_ok();
         assert!(printed.into_iter().all(shape));
+    }
+
+    #[test]
+    fn every_code_has_a_way_out() {
+        for code in Code::ALL {
+            let help = code.way_out();
+            let first = help.chars().next().expect("not empty");
+            assert!(
+                help.len() > 15 && first.is_lowercase() && !help.ends_with('.'),
+                "{code}: {help}"
+            );
+            let shown = Diagnostic::new(*code, "message").render("file");
+            assert_eq!(shown, format!("error[{code}]: message\n  --> file\n   = help: {help}"));
+        }
+        let own = Diagnostic::new(Code::Cycle, "message").help("cut it");
+        assert_eq!(own.way_out(), "cut it");
     }
 
     #[test]

@@ -137,6 +137,14 @@ impl Onnx {
         self
     }
 
+    /// An initialiser of any element type, by its number in `onnx.proto`, from its bytes.
+    pub(crate) fn typed(mut self, name: &str, shape: &[i64], data_type: i64, raw: &[u8]) -> Self {
+        let mut out = tensor_head(name, shape, data_type);
+        bytes(9, raw, &mut out);
+        self.initialisers.push(out);
+        self
+    }
+
     /// An integer initialiser.
     pub(crate) fn integers(mut self, name: &str, data: &[i64]) -> Self {
         let raw: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();

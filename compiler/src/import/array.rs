@@ -5,7 +5,7 @@
 use heplan_ir::diagnostic::Code;
 use heplan_onnx::{DataType, Elements, Tensor};
 
-use super::context::{Fault, fault};
+use super::context::{Fault, fault, fault_help};
 
 /// The most elements that an encrypted tensor may have; the matrices over it must fit in memory.
 pub(super) const MAX_ELEMENTS: usize = 1 << 24;
@@ -143,7 +143,7 @@ fn count(shape: &[usize], most: usize) -> Result<usize, Fault> {
     let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
     count.filter(|&n| n <= most).ok_or_else(|| {
         let message = format!("a tensor of shape {shape:?} has more than {most} elements");
-        fault(Code::UnsupportedMode, message)
+        fault_help(Code::UnsupportedMode, message, "use a smaller input")
     })
 }
 

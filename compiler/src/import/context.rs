@@ -326,9 +326,10 @@ impl NodeCx<'_> {
 pub(super) fn non_zeros(rows: usize, per_row: usize) -> Result<(), Fault> {
     match rows.checked_mul(per_row) {
         Some(n) if n <= MAX_NON_ZEROS => Ok(()),
-        _ => Err(fault(
+        _ => Err(fault_help(
             Code::UnsupportedMode,
             format!("its matrix has {rows} rows of {per_row} entries, more than {MAX_NON_ZEROS}"),
+            "use a smaller input, fewer channels or larger strides",
         )),
     }
 }

@@ -162,8 +162,9 @@ impl Driver<'_> {
             }
             None if self.scopes.len() > 1 => return self.missing(name),
             None => {
-                let message = format!("initialiser {name:?} is sparse, which is not supported");
-                self.findings.push(Diagnostic::new(Code::UnsupportedType, message));
+                let message = format!("initialiser {name:?} is sparse, expected a dense tensor");
+                let finding = Diagnostic::new(Code::UnsupportedType, message);
+                self.findings.push(finding.help("store it densely; zeros cost nothing here"));
                 Operand::Unknown
             }
         };
@@ -286,8 +287,8 @@ impl Driver<'_> {
         }
         let opset = opset_of(self.model, node).unwrap_or(0);
         let message = format!("up to here the matrices have more than {MAX_TOTAL} entries");
-        self.findings
-            .push(Diagnostic::new(Code::UnsupportedMode, message).at(origin_of(node), opset));
+        let finding = Diagnostic::new(Code::UnsupportedMode, message).at(origin_of(node), opset);
+        self.findings.push(finding.help("use a smaller input, fewer channels or larger strides"));
         Err(std::mem::take(&mut self.findings))
     }
 
@@ -298,11 +299,21 @@ impl Driver<'_> {
         };
         let Some(opset) = self.opset(node) else {
             let message = format!("the model declares no opset for domain {domain:?}");
-            return Err(context::fault(Code::OpsetOutOfRange, message));
+            let help = format!("declare one: onnx.helper.make_opsetid({domain:?}, VERSION)");
+            return Err(context::fault_help(Code::OpsetOutOfRange, message, &help));
         };
         if !(entry.info.min_opset..=entry.info.max_opset).contains(&opset) {
-            let message = format!("{op} exists from opset {} on", entry.info.min_opset);
-            return Err(context::fault(Code::BadNode, message));
+            let info = &entry.info;
+            let (min, max) = (info.min_opset, info.max_opset);
+            let (message, help) = if opset < min {
+                let message =
+                    format!("{op} exists from opset {min} on, the model declares {opset}");
+                (message, format!("export with opset >= {min}"))
+            } else {
+                let message = format!("{op} is read up to opset {max}, the model declares {opset}");
+                (message, format!("export with opset <= {max}"))
+            };
+            return Err(context::fault_help(Code::BadNode, message, &help));
         }
         let encrypted = operands.iter().flatten().any(|o| matches!(o, Operand::Secret(_)));
         let origin = self.graph.origins.node(self.place(node));
@@ -370,10 +381,13 @@ impl Driver<'_> {
                     self.notes.push(format!("output {name:?} is left out: it is {why}"));
                 }
                 Operand::Constant(_) | Operand::Words(_) => constant.push(name.clone()),
-                Operand::Above { .. } => self.findings.push(Diagnostic::new(
-                    Code::UnsupportedMode,
-                    format!("output {name:?} is a comparison of encrypted data"),
-                )),
+                Operand::Above { .. } => self.findings.push(
+                    Diagnostic::new(
+                        Code::UnsupportedMode,
+                        format!("output {name:?} is a comparison of encrypted data"),
+                    )
+                    .help("leave out --encrypted-tail, or export what is compared instead"),
+                ),
                 Operand::Unknown => {}
             }
         }

@@ -18,7 +18,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::origin;
 use heplan_ir::tail::Answer;
 use heplan_ir::tensor::Graph;
-use heplan_onnx::{Model, Node, OnnxError, TensorError};
+use heplan_onnx::{ExternalError, Model, Node, OnnxError, TensorError};
 
 use driver::attempt;
 
@@ -150,16 +150,46 @@ pub fn diagnose(error: &OnnxError) -> Diagnostic {
         OnnxError::Attribute { .. } => Code::BadNode,
         _ => Code::NotOnnx,
     };
-    Diagnostic::new(code, error.to_string()).help(match code {
-        Code::OpsetOutOfRange => "export with opset >= 13, and a current version of the exporter",
-        Code::ExternalData => {
-            "put the data files that the exporter wrote beside the model, under their own names"
+    let finding = Diagnostic::new(code, error.to_string());
+    match smallest_change(error) {
+        Some(help) => finding.help(help),
+        None => finding,
+    }
+}
+
+/// The way out of what is wrong with a file, where it is nearer than that of the code.
+fn smallest_change(error: &OnnxError) -> Option<String> {
+    match error {
+        OnnxError::Opset { domain, found, min, max, .. } => {
+            let domain = if domain == "ai.onnx" { "opset" } else { domain };
+            Some(if found < min {
+                // Exporters of the default domain have been sound since 13.
+                format!("export with {domain} >= {}", if domain == "opset" { 13 } else { *min })
+            } else {
+                format!("export with {domain} <= {max}")
+            })
         }
-        Code::BadTensor | Code::BadNode => {
-            "export the model again; onnx.checker.check_model says whether a file is sound"
+        OnnxError::OpsetConflict { domain, first, second, .. } => {
+            let newer = first.max(second);
+            Some(format!("declare domain {domain:?} once, at opset {newer}, or export again"))
         }
-        _ => "give the .onnx file that the exporter wrote, whole",
-    })
+        OnnxError::IrVersion { found, min, max, .. } => Some(if found < min {
+            "export again, with a current version of the exporter".to_owned()
+        } else {
+            format!("save the model with IR version {max}: model.ir_version = {max}")
+        }),
+        OnnxError::Tensor { source: TensorError::External(error), .. } => match error {
+            ExternalError::Outside { .. } => Some(
+                "put the data file into the model's folder, and its name, without a path, into the model"
+                    .to_owned(),
+            ),
+            ExternalError::PastEnd { .. } | ExternalError::Length { .. } => Some(
+                "copy model and data files again, from one export".to_owned(),
+            ),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The node as messages and origins name it.
