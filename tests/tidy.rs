@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 /// Every edge between crates that may exist: `cli → compiler → {ir, onnx}`,
 /// `ir ← runtime ← ckks → lattice`. The root package, the command, sees all of them.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("heplan-ir", &[]),
     ("heplan-onnx", &[]),
     ("heplan-lattice", &["heplan-ir"]),
     ("heplan-compiler", &["heplan-ir", "heplan-onnx"]),
     ("heplan-runtime", &["heplan-ir"]),
     ("heplan-ckks", &["heplan-ir", "heplan-lattice", "heplan-runtime"]),
+    (
+        "heplan-fuzz",
+        &["heplan-ckks", "heplan-compiler", "heplan-ir", "heplan-lattice", "heplan-onnx"],
+    ),
 ];
 
 /// Most lines of a file that are not tests.

@@ -1,0 +1,10 @@
+//! ONNX files: read, imported and judged as `heplan check-onnx` does.
+#![no_main]
+
+#[allow(dead_code, reason = "every target uses another reader")]
+#[path = "../../common/readers.rs"]
+mod readers;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    readers::onnx(bytes);
+});

@@ -1,0 +1,13 @@
+//! Plans: as `heplan run` and `heplan inspect` read them.
+#![no_main]
+
+#[allow(dead_code, reason = "every target uses another reader")]
+#[path = "../../common/readers.rs"]
+mod readers;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    readers::plan(bytes);
+    if let Some(bytes) = readers::resealed(bytes) {
+        readers::plan(&bytes);
+    }
+});
