@@ -77,6 +77,18 @@ impl Layout {
         self.extent().div_ceil(self.width)
     }
 
+    /// Number of ciphertexts, or `None` where a hostile file says what cannot be.
+    pub(crate) fn checked_ciphertexts(&self) -> Option<usize> {
+        self.last()?.checked_div(self.width)?.checked_add(1)
+    }
+
+    /// The largest place, unless it overflows or an axis is empty.
+    fn last(&self) -> Option<usize> {
+        self.axes.iter().try_fold(self.offset, |n, a| {
+            a.size.checked_sub(1)?.checked_mul(a.stride)?.checked_add(n)
+        })
+    }
+
     /// Breaches of the invariants, in words; empty for a sound layout.
     ///
     /// Sizes and strides of a hostile file are checked without overflow and before any allocation.
@@ -92,10 +104,7 @@ impl Layout {
                 self.width, self.period
             ));
         }
-        let extent = self.axes.iter().try_fold(self.offset, |n, a| {
-            a.size.checked_sub(1)?.checked_mul(a.stride)?.checked_add(n)
-        });
-        match extent {
+        match self.last() {
             None => out.push("extent overflows".into()),
             Some(last) if last >= self.period && self.period != self.width => {
                 out.push(format!("place {last} lies outside the period {}", self.period));

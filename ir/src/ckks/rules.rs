@@ -184,7 +184,8 @@ impl Rules<'_> {
         match self.inputs.get(input as usize) {
             None => Some(format!("input {input} of {}", self.inputs.len())),
             Some(port) => {
-                let parts = port.layout.ciphertexts();
+                // A port that is unsound is reported as such.
+                let parts = port.layout.checked_ciphertexts()?;
                 (part as usize >= parts).then(|| format!("part {part} of {parts} ciphertexts"))
             }
         }
