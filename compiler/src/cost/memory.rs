@@ -70,7 +70,7 @@ pub(super) fn peak_bytes(graph: &Graph) -> u64 {
         }
         peak = peak.max(now + encoded);
     }
-    (peak + standing_bytes(&graph.parameters, &graph.consts)) * (100 + SLACK_PERCENT) / 100
+    with_slack(peak + standing_bytes(&graph.parameters, &graph.consts))
 }
 
 /// The fewest bytes in which a plan runs on so many threads: nothing is kept that can be read or
@@ -101,7 +101,12 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
         peak = peak.max(now);
         registers.retain(|r, _| !inst.frees.contains(r));
     }
-    peak + standing_bytes(parameters, &plan.consts)
+    with_slack(peak + standing_bytes(parameters, &plan.consts))
+}
+
+/// What these bytes take with what the allocator holds beside them.
+fn with_slack(bytes: u64) -> u64 {
+    bytes + bytes / 100 * SLACK_PERCENT
 }
 
 /// Tables, constants, the program.
