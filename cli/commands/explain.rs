@@ -145,13 +145,12 @@ impl Row {
         self.levels = (self.levels.0.max(level), self.levels.1.min(level));
         self.scale = inst.ty.scale.to_string();
         match &inst.op {
-            Op::Linear { transform, split, .. } => {
+            Op::Linear { transform, .. } => {
                 let transform = plan.consts.transform(*transform);
-                let (babies, giants) = split.steps(transform);
+                let steps = transform.steps();
                 self.diagonals += transform.diagonals.len();
-                self.key_switches +=
-                    babies.len() * transform.inputs + giants.len() * transform.outputs;
-                self.keys.extend(babies.into_iter().chain(giants));
+                self.key_switches += steps.len() * transform.inputs;
+                self.keys.extend(steps);
             }
             Op::Rotate { by, .. } => {
                 self.key_switches += 1;

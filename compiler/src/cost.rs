@@ -15,7 +15,7 @@ use heplan_ir::ckks::{CtType, Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{Inst, KeyKind, KeySpec, Plan, required_keys};
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 
 pub use file::Measurement;
 pub use fit::Observation;
@@ -128,8 +128,6 @@ pub struct LinearShape {
     pub outputs: usize,
     /// Distinct pairs of an input and a non-zero baby step.
     pub babies: usize,
-    /// Distinct pairs of an output and a non-zero giant step.
-    pub giants: usize,
     /// Plaintext diagonals.
     pub diagonals: usize,
     /// Slots of a ciphertext after which diagonals repeat: they are transformed at this size.
@@ -139,23 +137,23 @@ pub struct LinearShape {
 }
 
 impl LinearShape {
-    /// The shape of a transform under a split, for `batch` samples per ciphertext.
-    pub fn of(transform: &LinearTransform, split: Split, batch: usize) -> Self {
-        let (mut babies, mut giants) = (BTreeSet::new(), BTreeSet::new());
-        for d in &transform.diagonals {
-            let (baby, giant) = split.of(d.offset, transform.width);
-            babies.extend((baby != 0).then_some((d.input, baby)));
-            giants.extend((giant != 0).then_some((d.output, giant)));
-        }
+    /// The shape of a transform for `batch` samples per ciphertext.
+    pub fn of(transform: &LinearTransform, batch: usize) -> Self {
+        let rotating = transform.diagonals.iter().filter(|d| d.offset != 0);
+        let babies: BTreeSet<(u32, u32)> = rotating.map(|d| (d.input, d.offset)).collect();
         Self {
             inputs: transform.inputs,
             outputs: transform.outputs,
             babies: babies.len(),
-            giants: giants.len(),
             diagonals: transform.diagonals.len(),
             period: if transform.period == 1 { 1 } else { transform.period * batch },
             scalar: transform.width == 1,
         }
+    }
+
+    /// Whether the results stay extended.
+    pub fn extended(&self) -> bool {
+        self.babies > 0
     }
 }
 
@@ -167,8 +165,9 @@ fn work_of<V: Copy>(
     parameters: &Parameters,
 ) -> (Work, Work) {
     let (batch, degree) = (parameters.batch(), ty.degree);
-    let rescale = matches!(op, Op::Rescale { .. });
-    let at = &Place::of(parameters, ty.level + usize::from(rescale));
+    let divides = matches!(op, Op::Rescale { .. } | Op::Linear { .. });
+    let at = &Place::of(parameters, ty.level + usize::from(divides));
+    let above = || Place::of(parameters, ty.level + 1);
     let width = 1 << (at.log_n - 1);
     let vector = Work::encode(width) + Work::evaluate(at, width, at.own_limbs());
     let encode = |plain: &Plain| match plain {
@@ -177,22 +176,29 @@ fn work_of<V: Copy>(
     };
     let every_run = match op {
         Op::Input { .. } | Op::DropLevel { .. } => Work::default(),
-        Op::Linear { transform, split, .. } => {
-            let shape = LinearShape::of(consts.transform(*transform), *split, batch);
+        Op::Linear { transform, .. } => {
+            let shape = LinearShape::of(consts.transform(*transform), batch);
+            let rescales = if shape.extended() { 0 } else { shape.outputs };
+            let rescaled = Work::rescale(at, degree) * rescales as f64;
             if shape.scalar {
-                return (Work::weighted_sums(at, &shape), Work::default());
+                return (Work::weighted_sums(at, &shape) + rescaled, Work::default());
             }
             let diagonal =
                 Work::encode(shape.period) + Work::evaluate(at, shape.period, at.wide_limbs());
-            return (Work::linear(at, &shape), diagonal * shape.diagonals as f64);
+            return (Work::linear(at, &shape) + rescaled, diagonal * shape.diagonals as f64);
         }
+        Op::Rotate { .. } if ty.extended => Work::rotate_extended(at, &above()),
         Op::Rotate { .. } => Work::rotate(at),
+        Op::Add { .. } | Op::Sub { .. } if ty.extended => {
+            Work::additions(at, 2 * above().wide())
+        }
         Op::Add { .. } | Op::Sub { .. } => Work::add(at, degree),
         Op::AddPlain { plain, .. } => Work::additions(at, at.limbs()) + encode(plain),
         Op::MulPlain { plain, .. } => Work::multiply_plain(at) + encode(plain),
         Op::Mul { .. } => Work::multiply(at),
         Op::Relinearise { .. } => Work::relinearise(at),
         Op::Rescale { .. } => Work::rescale(at, degree),
+        Op::ModDown { .. } => Work::divide(&above()) * 2.0,
     };
     (every_run, Work::default())
 }
@@ -260,13 +266,10 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         cost.relinearisations += usize::from(relinearise);
         cost.products += usize::from(matches!(inst.op, Op::Mul { .. }));
         cost.rotations += usize::from(matches!(inst.op, Op::Rotate { .. }));
-        if let Op::Linear { transform, split, .. } = &inst.op {
-            let shape = LinearShape::of(
-                graph.consts.transform(*transform),
-                *split,
-                graph.parameters.batch(),
-            );
-            cost.rotations += shape.babies + shape.giants;
+        if let Op::Linear { transform, .. } = &inst.op {
+            let transform = graph.consts.transform(*transform);
+            let shape = LinearShape::of(transform, graph.parameters.batch());
+            cost.rotations += shape.babies;
             cost.diagonals += shape.diagonals;
         }
     }
@@ -331,7 +334,6 @@ mod tests {
             inputs: 1,
             outputs: 1,
             babies: 7,
-            giants: 7,
             diagonals: 64,
             period: 64,
             scalar: false,

@@ -12,9 +12,13 @@ use crate::origin::OriginTable;
 use crate::parameters::Parameters;
 use crate::scale::Scale;
 use crate::slots::Port;
-use crate::transform::Split;
 
 /// The type of a ciphertext.
+///
+/// An *extended* ciphertext at level `ℓ` still has a division to come: it holds its value times `q_{ℓ+1}·P`, with `P` the
+/// product of the special primes, over `q_0 … q_{ℓ+1}` and those. Linear maps leave it so, because sums and rotations that
+/// follow are cheaper there: one [`Op::ModDown`] ends them all, where each would take one (Bossuat, Mouchet,
+/// Troncoso-Pastoriza, Hubaux: ePrint 2020/1203, section 4.3, whose double hoisting this makes a matter of types).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtType {
     /// Index of its last prime: the modulus is `q_0 ⋯ q_level`.
@@ -23,6 +27,15 @@ pub struct CtType {
     pub scale: Scale,
     /// Number of polynomials less one: 1, or 2 between a product and its relinearisation.
     pub degree: u8,
+    /// Whether a division is still to come.
+    pub extended: bool,
+}
+
+impl CtType {
+    /// An ordinary ciphertext of two polynomials.
+    pub fn new(level: usize, scale: Scale) -> Self {
+        Self { level, scale, degree: 1, extended: false }
+    }
 }
 
 /// A plaintext operand: the same number in every slot, or a vector of `width` slots.
@@ -46,26 +59,24 @@ pub enum Op<V> {
         /// Which of its ciphertexts.
         part: u32,
     },
-    /// A linear map, operands all at level `ℓ`, degree 1; results at `ℓ`, scale `s_i·scales_i`,
-    /// which is the same for every `i`; one result per output of the transform.
+    /// A linear map, operands all at level `ℓ`, degree 1; results at `ℓ - 1`, scale `s_i·scales_i / q_ℓ`,
+    /// which is the same for every `i`; one result per output of the transform, extended if the transform rotates.
     Linear {
         /// One value per input of the transform.
         xs: Vec<V>,
         /// The transform.
         transform: ConstId,
-        /// Baby and giant steps.
-        split: Split,
         /// The scale at which the diagonals of input `i` are encoded.
         scales: Vec<Scale>,
     },
-    /// `y[t] = x[(t + by) mod width]`; type unchanged, degree 1.
+    /// `y[t] = x[(t + by) mod width]`; type unchanged, degree 1, extended or not.
     Rotate {
         /// Operand.
         x: V,
         /// Steps to the left, `0 < by < width`.
         by: u32,
     },
-    /// Sum of operands of equal type.
+    /// Sum of operands of equal type, extended or not.
     Add {
         /// Left operand.
         a: V,
@@ -113,6 +124,11 @@ pub enum Op<V> {
         /// Operand.
         x: V,
     },
+    /// Takes the division of an extended ciphertext; level and scale unchanged.
+    ModDown {
+        /// Operand.
+        x: V,
+    },
     /// Forgets primes: level `level < ℓ`, scale unchanged.
     DropLevel {
         /// Operand.
@@ -134,6 +150,7 @@ impl<V: Copy> Op<V> {
             | Self::MulPlain { x, .. }
             | Self::Relinearise { x }
             | Self::Rescale { x }
+            | Self::ModDown { x }
             | Self::DropLevel { x, .. } => vec![*x],
         }
     }
@@ -142,10 +159,9 @@ impl<V: Copy> Op<V> {
     pub fn map<W>(&self, mut f: impl FnMut(V) -> W) -> Op<W> {
         match self {
             Self::Input { input, part } => Op::Input { input: *input, part: *part },
-            Self::Linear { xs, transform, split, scales } => Op::Linear {
+            Self::Linear { xs, transform, scales } => Op::Linear {
                 xs: xs.iter().map(|&x| f(x)).collect(),
                 transform: *transform,
-                split: *split,
                 scales: scales.clone(),
             },
             Self::Rotate { x, by } => Op::Rotate { x: f(*x), by: *by },
@@ -158,6 +174,7 @@ impl<V: Copy> Op<V> {
             Self::Mul { a, b } => Op::Mul { a: f(*a), b: f(*b) },
             Self::Relinearise { x } => Op::Relinearise { x: f(*x) },
             Self::Rescale { x } => Op::Rescale { x: f(*x) },
+            Self::ModDown { x } => Op::ModDown { x: f(*x) },
             Self::DropLevel { x, level } => Op::DropLevel { x: f(*x), level: *level },
         }
     }

@@ -315,7 +315,7 @@ fn ports(list: Vec<PortText>, parameters: &Parameters) -> Result<Vec<(Port, CtTy
         let LayoutText { offset, period, width, .. } = p.layout;
         let layout = Layout { axes, offset, period, width };
         let port = Port { name: p.name, shape: p.shape, layout, factor: p.factor, range: p.range };
-        Ok((port, CtType { level, scale, degree }))
+        Ok((port, CtType { level, scale, degree, extended: false }))
     };
     list.into_iter().map(port).collect()
 }

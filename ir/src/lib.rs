@@ -38,8 +38,8 @@
 //! - A linear map between slots is a [**transform**](transform::LinearTransform): the sum over
 //!   **offsets** `d` of a **diagonal** times the input rotated by `d`. A diagonal stores only the
 //!   slots that are not zero, and only those of one period.
-//! - An offset is reached by a **baby step** and a **giant step** ([`transform::Split`]), so that
-//!   `n` diagonals need about `2·√n` rotations.
+//! - The rotations inside a transform are its **baby steps**; **giant steps** are rotations of its
+//!   results, so that `n` diagonals need about `2·√n` rotations.
 //! - A **fold** adds rotations of a ciphertext by its period's multiples, so that partial sums
 //!   become whole sums and the period shrinks.
 //! - A [**port**](slots::Port) is an input or output of the model with its layout, and with the

@@ -10,7 +10,6 @@ use crate::constants::ConstPool;
 use crate::entity::{ConstId, OriginId, ValueId};
 use crate::layout::Layout;
 use crate::origin::OriginTable;
-use crate::transform::Split;
 
 /// An operation on slot vectors.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +27,6 @@ pub enum Op {
         xs: Vec<ValueId>,
         /// A [`LinearTransform`](crate::transform::LinearTransform).
         transform: ConstId,
-        /// Baby and giant steps.
-        split: Split,
     },
     /// `y[t] = x[(t + by) mod width]`.
     Rotate {

@@ -19,7 +19,7 @@ use crate::scale::Scale;
 use crate::series::{PolynomialSet, Series};
 use crate::slots::{self, Port};
 use crate::tensor;
-use crate::transform::{Diagonal, LinearTransform, Split};
+use crate::transform::{Diagonal, LinearTransform};
 
 /// A stream of choices; once spent it starts again from the front.
 pub(crate) struct Dice {
@@ -125,11 +125,6 @@ fn polynomials(dice: &mut Dice, n: usize) -> PolynomialSet {
     PolynomialSet { series: list, class: (0..n).map(|_| dice.below(3) as u32).collect() }
 }
 
-fn split(dice: &mut Dice, width: usize) -> Split {
-    let modulus = 1 + dice.below(width) as u32;
-    Split { modulus, shift: dice.below(modulus as usize) as u32 }
-}
-
 fn function(dice: &mut Dice) -> Function {
     let alpha = dice.real();
     match dice.below(8) {
@@ -217,7 +212,7 @@ pub(crate) fn slots_graph(dice: &mut Dice, steps: usize) -> slots::Graph {
                 let t = transform(dice, width, xs.len());
                 results = t.outputs;
                 let transform = g.consts.add(Constant::Transform(Arc::new(t)));
-                slots::Op::Linear { xs, transform, split: split(dice, width) }
+                slots::Op::Linear { xs, transform }
             }
         };
         let origin = dice.pick(&origins);
@@ -246,7 +241,7 @@ pub(crate) fn ckks_graph(dice: &mut Dice, steps: usize) -> ckks::Graph {
     let mut types: Vec<CtType> = Vec::new();
     for i in 0..1 + dice.below(2) {
         g.inputs.push(port(dice, &format!("in \"{i}\""), width));
-        let ty = CtType { level: 4, scale: Scale::pow2(30), degree: 1 };
+        let ty = CtType::new(4, Scale::pow2(30));
         types.push(ty.clone());
         g.push(ckks::Op::Input { input: i as u32, part: 0 }, 1, ty, OriginTable::none());
     }
@@ -259,7 +254,7 @@ pub(crate) fn ckks_graph(dice: &mut Dice, steps: usize) -> ckks::Graph {
             g.push(op, results, ty, origin);
         }
     }
-    let last = types.iter().rposition(|t| t.degree == 1).unwrap();
+    let last = types.iter().rposition(|t| t.degree == 1 && !t.extended).unwrap();
     g.outputs = vec![(port(dice, "out", width), vec![ValueId::new(last)])];
     g
 }
@@ -285,6 +280,7 @@ fn ckks_op(dice: &mut Dice, types: &[CtType], g: &mut ckks::Graph) -> Option<Typ
         }
         1 => one(ckks::Op::Add { a: x, b }, tx),
         2 => one(ckks::Op::Sub { a: x, b }, tx),
+        _ if tx.extended => one(ckks::Op::ModDown { x }, CtType { extended: false, ..tx }),
         3 => one(ckks::Op::AddPlain { x, plain: plain(dice, &mut g.consts) }, tx),
         4 => {
             let scale = Scale::prime(q);
@@ -304,14 +300,16 @@ fn ckks_op(dice: &mut Dice, types: &[CtType], g: &mut ckks::Graph) -> Option<Typ
             let level = dice.below(tx.level);
             one(ckks::Op::DropLevel { x, level }, CtType { level, ..tx })
         }
-        9 if tx.degree == 1 => {
+        9 if tx.degree == 1 && tx.level > 0 => {
             let xs = if dice.below(2) == 0 { vec![x] } else { vec![x, b] };
             let t = transform(dice, width, xs.len());
             let (results, scales) = (t.outputs, vec![Scale::prime(q); xs.len()]);
             let transform = g.consts.add(Constant::Transform(Arc::new(t)));
-            let split = split(dice, width);
-            let ty = CtType { scale: tx.scale.mul(&scales[0]), ..tx };
-            Some((ckks::Op::Linear { xs, transform, split, scales }, results, ty))
+            let ty = CtType {
+                extended: g.consts.transform(transform).rotates(),
+                ..CtType::new(tx.level - 1, tx.scale.mul(&scales[0]).rescaled(q))
+            };
+            Some((ckks::Op::Linear { xs, transform, scales }, results, ty))
         }
         _ => None,
     }
@@ -355,7 +353,7 @@ pub(crate) fn plan(dice: &mut Dice, steps: usize) -> Plan {
         let origin = inst.origin.index() as u32;
         insts.push(plan::Inst { op, results, ty: inst.ty.clone(), frees, origin });
     }
-    let fresh = CtType { level: 4, scale: Scale::pow2(30), degree: 1 };
+    let fresh = CtType::new(4, Scale::pow2(30));
     let outputs = g.outputs.iter().map(|(port, values)| {
         let v = values[0];
         let ty = g.insts.iter().find(|i| i.results.contains(&v)).unwrap().ty.clone();
@@ -391,7 +389,7 @@ pub(crate) fn small_plan() -> Plan {
             .iter()
             .map(|i| format!("{:?}", i.op).split([' ', '{']).next().unwrap().to_owned())
             .collect();
-        kinds.len() == 11 && p.keys.len() > 2
+        kinds.len() == 12 && p.keys.len() > 2
     };
     (0..).map(candidate).find(complete).unwrap()
 }

@@ -40,6 +40,16 @@ impl LinearTransform {
         self.diagonals.iter().map(|d| d.offset).collect()
     }
 
+    /// The distinct offsets that rotate: the steps of its rotation keys.
+    pub fn steps(&self) -> BTreeSet<u32> {
+        self.offsets().into_iter().filter(|&offset| offset != 0).collect()
+    }
+
+    /// Whether any diagonal rotates its input.
+    pub fn rotates(&self) -> bool {
+        self.diagonals.iter().any(|d| d.offset != 0)
+    }
+
     /// The map applied in the clear: the specification of every backend's `linear`.
     ///
     /// # Panics
@@ -57,44 +67,5 @@ impl LinearTransform {
             }
         }
         out
-    }
-}
-
-/// How a transform's offsets split into baby and giant steps.
-///
-/// With the offset `d` read as a signed number in `-width/2 ≤ d < width/2`,
-/// `baby = ((d + shift) mod modulus) - shift` and `giant = d - baby`.
-/// `modulus = width` means that every offset is a baby step.
-/// The transform is evaluated as `Σ_g rot_g( Σ_b rot_{-g}(diag_{g+b}) ⊙ rot_b(x) )`
-/// (Halevi and Shoup, ePrint 2014/873 and 2018/244).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Split {
-    /// Spacing of the giant steps, `1 ..= width`.
-    pub modulus: u32,
-    /// How far baby steps reach to the right, `0 ≤ shift < modulus`.
-    pub shift: u32,
-}
-
-impl Split {
-    /// The `(baby, giant)` steps of an offset, each in `0 .. width`.
-    pub fn of(self, offset: u32, width: usize) -> (u32, u32) {
-        let width = i64::try_from(width).expect("widths are at most 2^16");
-        let offset = i64::from(offset);
-        let signed = if offset < width / 2 { offset } else { offset - width };
-        let (modulus, shift) = (i64::from(self.modulus), i64::from(self.shift));
-        let baby = (signed + shift).rem_euclid(modulus) - shift;
-        let step = |s: i64| u32::try_from(s.rem_euclid(width)).expect("a residue of the width");
-        (step(baby), step(signed - baby))
-    }
-
-    /// The distinct non-zero baby steps, then giant steps, of a transform.
-    pub fn steps(self, transform: &LinearTransform) -> (BTreeSet<u32>, BTreeSet<u32>) {
-        let pairs = transform.offsets().into_iter().map(|d| self.of(d, transform.width));
-        let (mut babies, mut giants) = (BTreeSet::new(), BTreeSet::new());
-        for (b, g) in pairs {
-            babies.extend((b != 0).then_some(b));
-            giants.extend((g != 0).then_some(g));
-        }
-        (babies, giants)
     }
 }

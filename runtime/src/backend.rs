@@ -8,7 +8,7 @@ use std::sync::Arc;
 use heplan_ir::ckks::CtType;
 use heplan_ir::entity::ConstId;
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 
 /// A plaintext operand, resolved.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub enum PlainRef<'a> {
 /// Evaluation is deterministic: equal operands give equal results, bit for bit, whatever the
 /// number of threads.
 ///
-/// In the tables below operands are at level `ℓ` and scale `s`.
+/// In what follows operands are at level `ℓ` and scale `s`, and not extended where nothing else is said.
 pub trait Backend: Sync {
     /// A ciphertext.
     type Ct: Clone + Send + Sync;
@@ -94,13 +94,19 @@ pub trait Backend: Sync {
     /// At level 0.
     fn rescale(&self, x: &Self::Ct) -> Result<Self::Ct, Self::Error>;
 
+    /// Takes the division of an extended ciphertext: level and scale unchanged.
+    ///
+    /// # Errors
+    /// If it is not extended.
+    fn mod_down(&self, x: &Self::Ct) -> Result<Self::Ct, Self::Error>;
+
     /// Forgets primes: level `level`, scale and degree unchanged.
     ///
     /// # Errors
     /// Unless `level < ℓ`.
     fn drop_level(&self, x: &Self::Ct, level: usize) -> Result<Self::Ct, Self::Error>;
 
-    /// `y[t] = x[(t + by) mod width]` of a degree-1 operand; type unchanged.
+    /// `y[t] = x[(t + by) mod width]` of a degree-1 operand, extended or not; type unchanged.
     ///
     /// # Errors
     /// Unless `0 < by < width` and the degree is 1, or if there is no key for `by` that reaches
@@ -108,12 +114,10 @@ pub trait Backend: Sync {
     fn rotate(&self, x: &Self::Ct, by: u32) -> Result<Self::Ct, Self::Error>;
 
     /// A linear map of degree-1 operands at equal level, as
-    /// [`LinearTransform::apply`] defines it: one result per output, at level `ℓ`, degree 1 and
-    /// scale `s_i·scales[i]`, which is the same for every `i`.
+    /// [`LinearTransform::apply`] defines it: one result per output, at level `ℓ - 1`, degree 1 and
+    /// scale `s_i·scales[i] / q_ℓ`, which is the same for every `i`; extended if the transform rotates.
     ///
     /// The diagonals of input `i` are encoded at `scales[i]`.
-    /// `split` says which rotation keys there are: those of
-    /// [`Split::steps`]; a backend may compute in any way that needs no others.
     /// `id` names the transform within its plan, for a cache of encoded diagonals; one backend
     /// serves one plan.
     ///
@@ -125,7 +129,6 @@ pub trait Backend: Sync {
         xs: &[&Self::Ct],
         transform: &Arc<LinearTransform>,
         id: ConstId,
-        split: Split,
         scales: &[Scale],
     ) -> Result<Vec<Self::Ct>, Self::Error>;
 }

@@ -9,7 +9,7 @@ use heplan_ir::ckks::CtType;
 use heplan_ir::entity::ConstId;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 use rayon::prelude::*;
 
 use crate::backend::{Backend, PlainRef};
@@ -29,7 +29,7 @@ pub struct Clear {
 pub struct Slots {
     /// One number per slot.
     pub values: Vec<f64>,
-    /// Level, scale, degree.
+    /// Its type.
     pub ty: CtType,
 }
 
@@ -89,11 +89,11 @@ impl Backend for Clear {
     }
 
     fn add_plain(&self, x: &Slots, plain: PlainRef<'_>) -> Result<Slots, TypeError> {
-        self.with_plain(x, plain, x.ty.clone(), |x, p| x + p)
+        self.with_plain(x, plain, typing::add_plain(&x.ty)?, |x, p| x + p)
     }
 
     fn mul_plain(&self, x: &Slots, plain: PlainRef<'_>, scale: &Scale) -> Result<Slots, TypeError> {
-        self.with_plain(x, plain, typing::mul_plain(&x.ty, scale), |x, p| x * p)
+        self.with_plain(x, plain, typing::mul_plain(&x.ty, scale)?, |x, p| x * p)
     }
 
     fn mul(&self, a: &Slots, b: &Slots) -> Result<Slots, TypeError> {
@@ -107,6 +107,10 @@ impl Backend for Clear {
 
     fn rescale(&self, x: &Slots) -> Result<Slots, TypeError> {
         Ok(Slots { values: x.values.clone(), ty: typing::rescale(&x.ty, &self.parameters)? })
+    }
+
+    fn mod_down(&self, x: &Slots) -> Result<Slots, TypeError> {
+        Ok(Slots { values: x.values.clone(), ty: typing::mod_down(&x.ty)? })
     }
 
     fn drop_level(&self, x: &Slots, level: usize) -> Result<Slots, TypeError> {
@@ -125,11 +129,10 @@ impl Backend for Clear {
         xs: &[&Slots],
         transform: &Arc<LinearTransform>,
         _id: ConstId,
-        _split: Split,
         scales: &[Scale],
     ) -> Result<Vec<Slots>, TypeError> {
         let types: Vec<&CtType> = xs.iter().map(|x| &x.ty).collect();
-        let ty = typing::linear(&types, transform, scales, self.parameters.width())?;
+        let ty = typing::linear(&types, transform, scales, &self.parameters)?;
         let values: Vec<&[f64]> = xs.iter().map(|x| x.values.as_slice()).collect();
         let results = apply(transform, &values);
         Ok(results.into_iter().map(|values| Slots { values, ty: ty.clone() }).collect())

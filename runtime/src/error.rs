@@ -124,8 +124,9 @@ pub(crate) struct Ty<'a>(pub(crate) &'a CtType);
 
 impl fmt::Display for Ty<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CtType { level, scale, degree } = self.0;
-        write!(f, "level {level}, scale 2^{scale}, degree {degree}")
+        let CtType { level, scale, degree, extended } = self.0;
+        let extended = if *extended { ", extended" } else { "" };
+        write!(f, "level {level}, scale 2^{scale}, degree {degree}{extended}")
     }
 }
 
@@ -142,6 +143,7 @@ pub fn mnemonic<V>(op: &Op<V>) -> &'static str {
         Op::Mul { .. } => "mul",
         Op::Relinearise { .. } => "relinearise",
         Op::Rescale { .. } => "rescale",
+        Op::ModDown { .. } => "mod_down",
         Op::DropLevel { .. } => "drop_level",
     }
 }

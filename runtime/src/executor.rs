@@ -158,10 +158,10 @@ impl<B: Backend> Run<'_, B> {
         };
         match &inst.op {
             Op::Input { input, part } => Ok(vec![self.load(*input, *part)?]),
-            Op::Linear { xs, transform, split, scales } => {
+            Op::Linear { xs, transform, scales } => {
                 let xs: Vec<&B::Ct> = xs.iter().map(|&x| self.get(x)).collect::<Result<_, _>>()?;
                 backend
-                    .linear(&xs, self.transform(*transform)?, *transform, *split, scales)
+                    .linear(&xs, self.transform(*transform)?, *transform, scales)
                     .map_err(|e| RunErrorKind::Backend(Box::new(e)))
             }
             Op::Rotate { x, by } => one(backend.rotate(self.get(*x)?, *by)),
@@ -174,6 +174,7 @@ impl<B: Backend> Run<'_, B> {
             Op::Mul { a, b } => one(backend.mul(self.get(*a)?, self.get(*b)?)),
             Op::Relinearise { x } => one(backend.relinearise(self.get(*x)?)),
             Op::Rescale { x } => one(backend.rescale(self.get(*x)?)),
+            Op::ModDown { x } => one(backend.mod_down(self.get(*x)?)),
             Op::DropLevel { x, level } => one(backend.drop_level(self.get(*x)?, *level)),
         }
     }

@@ -12,7 +12,7 @@
 //! Samples are made by exact arithmetic and square roots only, so that every machine gets the same
 //! bits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heplan_ir::ckks::CtType;
@@ -20,7 +20,7 @@ use heplan_ir::entity::ConstId;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 use pulp::Arch;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -218,12 +218,10 @@ impl Sim {
         &self,
         xs: &[&SimCt],
         transform: &LinearTransform,
-        split: Split,
         scales: &[Scale],
+        ty: &CtType,
     ) -> Vec<LinearNoise> {
-        let level = xs[0].slots.ty.level;
-        let hoisted = self.model.switch_hoisted(level);
-        let result = xs[0].slots.ty.scale.mul(&scales[0]);
+        let hoisted = self.model.switch_hoisted(xs[0].slots.ty.level);
         let operands: Vec<Operand> = xs
             .iter()
             .zip(scales)
@@ -235,14 +233,11 @@ impl Sim {
             })
             .collect();
         let mut out = vec![LinearNoise::new(transform.period); transform.outputs];
-        let mut giants = vec![std::collections::BTreeSet::new(); transform.outputs];
         for d in &transform.diagonals {
             let (noise, operand) = (&mut out[d.output as usize], &operands[d.input as usize]);
-            let (baby, giant) = split.of(d.offset, transform.width);
-            giants[d.output as usize].extend((giant != 0).then_some(giant));
             noise.added.plain += operand.encoding;
             let mut squares = 0.0;
-            let baby = if baby == 0 { 0.0 } else { operand.baby };
+            let baby = if d.offset == 0 { 0.0 } else { operand.baby };
             for (&s, &v) in d.slots.iter().zip(&d.values) {
                 let square = f64::from(v) * f64::from(v);
                 squares += square;
@@ -250,13 +245,14 @@ impl Sim {
             }
             noise.carried += squares * operand.variance / transform.period as f64;
         }
-        for (output, (noise, giants)) in out.iter_mut().zip(&giants).enumerate() {
-            if transform.diagonals.iter().all(|d| d.output as usize != output) {
-                continue; // Nothing is computed for it: an exact zero.
+        if !transform.rotates() {
+            // Nothing stays extended: every result that is not an exact zero is rescaled.
+            let rounding = self.in_slots(&self.model.rounding(1), &ty.scale);
+            let computed: BTreeSet<u32> = transform.diagonals.iter().map(|d| d.output).collect();
+            for output in computed {
+                let noise = &mut out[output as usize];
+                noise.added = noise.added.plus(&rounding);
             }
-            let switches = self.model.switch(level).times(giants.len() as f64);
-            let ends = self.in_slots(&switches.plus(&self.model.rounding(1)), &result);
-            noise.added = noise.added.plus(&ends);
         }
         out
     }
@@ -278,7 +274,7 @@ struct LinearNoise {
     /// What the baby steps' key switches leave in each slot below the period: different diagonals
     /// bring different samples, so variances add.
     babies: Vec<f64>,
-    /// What diagonals' rounding, giant steps and the last division add to every slot.
+    /// What diagonals' rounding, and a division where one follows at once, add to every slot.
     added: Variance,
     /// Mean variance that comes from the operands' noise, which their slots already contain.
     carried: f64,
@@ -372,6 +368,12 @@ impl Backend for Sim {
         self.finish(slots, x.variance, derive("rescale", &[&x.seed], &[]), Some(noise))
     }
 
+    fn mod_down(&self, x: &SimCt) -> Result<SimCt, SimError> {
+        let slots = self.clear.mod_down(&x.slots)?;
+        let noise = self.in_slots(&self.model.rounding(1), &slots.ty.scale);
+        self.finish(slots, x.variance, derive("mod_down", &[&x.seed], &[]), Some(noise))
+    }
+
     fn drop_level(&self, x: &SimCt, level: usize) -> Result<SimCt, SimError> {
         let slots = self.clear.drop_level(&x.slots, level)?;
         // The same message with the same noise: the seed stays.
@@ -381,6 +383,7 @@ impl Backend for Sim {
     fn rotate(&self, x: &SimCt, by: u32) -> Result<SimCt, SimError> {
         let slots = self.clear.rotate(&x.slots, by)?;
         self.key(KeyKind::Rotate(by), slots.ty.level)?;
+        // Of an extended operand one polynomial is rounded before the switch instead of two after it.
         let noise = self.in_slots(&self.model.switch(slots.ty.level), &slots.ty.scale);
         let seed = derive("rotate", &[&x.seed], &[u64::from(by)]);
         self.finish(slots, x.variance, seed, Some(noise))
@@ -391,13 +394,11 @@ impl Backend for Sim {
         xs: &[&SimCt],
         transform: &Arc<LinearTransform>,
         id: ConstId,
-        split: Split,
         scales: &[Scale],
     ) -> Result<Vec<SimCt>, SimError> {
         let slots: Vec<&Slots> = xs.iter().map(|x| &x.slots).collect();
-        let results = self.clear.linear(&slots, transform, id, split, scales)?;
-        let (babies, giants) = split.steps(transform);
-        for &step in babies.union(&giants) {
+        let results = self.clear.linear(&slots, transform, id, scales)?;
+        for step in transform.steps() {
             self.key(KeyKind::Rotate(step), xs[0].slots.ty.level)?;
         }
         let seeds: Vec<&[u8; 32]> = xs.iter().map(|x| &x.seed).collect();
@@ -413,7 +414,8 @@ impl Backend for Sim {
             });
             self.finish(slots, noise.carried + noise.mean(), seed, None)
         };
-        let noises = self.linear_noise(xs, transform, split, scales);
+        let Some(ty) = results.first().map(|r| r.ty.clone()) else { return Ok(Vec::new()) };
+        let noises = self.linear_noise(xs, transform, scales, &ty);
         results.into_iter().zip(noises).enumerate().map(finish).collect()
     }
 }

@@ -26,6 +26,9 @@ pub enum TypeError {
         /// The instruction's.
         wanted: u8,
     },
+    /// An extended operand where only an ordinary one will do, or the other way about.
+    #[error("{}", if *.0 { "an operand is extended" } else { "an operand has no division to come" })]
+    Extended(bool),
     /// A level above the chain of primes.
     #[error("level {0} is above the highest level {1}")]
     AboveChain(usize, usize),
@@ -65,6 +68,10 @@ fn degree(x: &CtType, wanted: u8) -> Result<(), TypeError> {
     if x.degree == wanted { Ok(()) } else { Err(TypeError::Degree { found: x.degree, wanted }) }
 }
 
+fn ordinary(x: &CtType) -> Result<(), TypeError> {
+    if x.extended { Err(TypeError::Extended(true)) } else { Ok(()) }
+}
+
 fn same_level(a: &CtType, b: &CtType) -> Result<(), TypeError> {
     if a.level == b.level { Ok(()) } else { Err(TypeError::Levels(a.level, b.level)) }
 }
@@ -81,7 +88,7 @@ pub fn width(found: usize, wanted: usize) -> Result<(), TypeError> {
     if found == wanted { Ok(()) } else { Err(TypeError::Width { found, wanted }) }
 }
 
-/// The type of a sum or difference.
+/// The type of a sum or difference, extended or not.
 ///
 /// # Errors
 /// If the operands' types differ.
@@ -89,23 +96,38 @@ pub fn add(a: &CtType, b: &CtType) -> Result<CtType, TypeError> {
     same_level(a, b)?;
     same_scale(&a.scale, &b.scale)?;
     degree(b, a.degree)?;
-    Ok(a.clone())
+    if a.extended == b.extended { Ok(a.clone()) } else { Err(TypeError::Extended(true)) }
+}
+
+/// The type of a sum with a plaintext.
+///
+/// # Errors
+/// If the operand is extended.
+pub fn add_plain(x: &CtType) -> Result<CtType, TypeError> {
+    ordinary(x)?;
+    Ok(x.clone())
 }
 
 /// The type of a product with a plaintext encoded at `scale`.
-pub fn mul_plain(x: &CtType, scale: &Scale) -> CtType {
-    CtType { scale: x.scale.mul(scale), ..x.clone() }
+///
+/// # Errors
+/// If the operand is extended.
+pub fn mul_plain(x: &CtType, scale: &Scale) -> Result<CtType, TypeError> {
+    ordinary(x)?;
+    Ok(CtType { scale: x.scale.mul(scale), ..x.clone() })
 }
 
 /// The type of a product of two ciphertexts.
 ///
 /// # Errors
-/// If the levels differ or a degree is not 1.
+/// If the levels differ, a degree is not 1 or an operand is extended.
 pub fn mul(a: &CtType, b: &CtType) -> Result<CtType, TypeError> {
     same_level(a, b)?;
-    degree(a, 1)?;
-    degree(b, 1)?;
-    Ok(CtType { level: a.level, scale: a.scale.mul(&b.scale), degree: 2 })
+    for x in [a, b] {
+        degree(x, 1)?;
+        ordinary(x)?;
+    }
+    Ok(CtType { degree: 2, ..CtType::new(a.level, a.scale.mul(&b.scale)) })
 }
 
 /// The type of a relinearised product.
@@ -120,26 +142,39 @@ pub fn relinearise(x: &CtType) -> Result<CtType, TypeError> {
 /// The type after rescaling.
 ///
 /// # Errors
-/// At level 0, or above the chain of primes.
+/// At level 0, above the chain of primes, or if the operand is extended.
 pub fn rescale(x: &CtType, parameters: &Parameters) -> Result<CtType, TypeError> {
+    ordinary(x)?;
     let level = x.level.checked_sub(1).ok_or(TypeError::NoPrimeLeft)?;
     let above = || TypeError::AboveChain(x.level, parameters.max_level());
     let q = *parameters.q().get(x.level).ok_or_else(above)?;
-    Ok(CtType { level, scale: x.scale.rescaled(q), degree: x.degree })
+    Ok(CtType { level, scale: x.scale.rescaled(q), ..x.clone() })
+}
+
+/// The type after the division of an extended ciphertext.
+///
+/// # Errors
+/// If it is not extended.
+pub fn mod_down(x: &CtType) -> Result<CtType, TypeError> {
+    if !x.extended {
+        return Err(TypeError::Extended(false));
+    }
+    Ok(CtType { extended: false, ..x.clone() })
 }
 
 /// The type after dropping to `level`.
 ///
 /// # Errors
-/// Unless `level` is below the operand's.
+/// Unless `level` is below the operand's, and that is not extended.
 pub fn drop_level(x: &CtType, level: usize) -> Result<CtType, TypeError> {
+    ordinary(x)?;
     if level >= x.level {
         return Err(TypeError::Drop { from: x.level, to: level });
     }
     Ok(CtType { level, ..x.clone() })
 }
 
-/// The type after a rotation.
+/// The type after a rotation, extended or not.
 ///
 /// # Errors
 /// Unless the degree is 1 and `0 < by < width`.
@@ -159,19 +194,20 @@ pub fn linear(
     xs: &[&CtType],
     transform: &LinearTransform,
     scales: &[Scale],
-    slots: usize,
+    parameters: &Parameters,
 ) -> Result<CtType, TypeError> {
-    width(transform.width, slots)?;
+    width(transform.width, parameters.width())?;
     for found in [xs.len(), scales.len()] {
         if found != transform.inputs || found == 0 {
             return Err(TypeError::Arity { found, wanted: transform.inputs });
         }
     }
-    let first = CtType { level: xs[0].level, scale: xs[0].scale.mul(&scales[0]), degree: 1 };
+    let first = CtType::new(xs[0].level, xs[0].scale.mul(&scales[0]));
     for (x, scale) in xs.iter().zip(scales) {
         same_level(&first, x)?;
         degree(x, 1)?;
+        ordinary(x)?;
         same_scale(&first.scale, &x.scale.mul(scale))?;
     }
-    Ok(first)
+    Ok(CtType { extended: transform.rotates(), ..rescale(&first, parameters)? })
 }

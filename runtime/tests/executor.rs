@@ -8,7 +8,7 @@ use heplan_ir::ckks::{CtType, Op, Plain};
 use heplan_ir::entity::{ConstId, RegId};
 use heplan_ir::plan::Plan;
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 use heplan_runtime::backend::{Backend, PlainRef};
 use heplan_runtime::clear::{Clear, Slots};
 use heplan_runtime::error::{RunError, RunErrorKind};
@@ -164,6 +164,9 @@ impl Backend for Counting {
     fn rescale(&self, x: &Counted) -> Result<Counted, TypeError> {
         Ok(self.count(self.0.rescale(&x.0)?))
     }
+    fn mod_down(&self, x: &Counted) -> Result<Counted, TypeError> {
+        Ok(self.count(self.0.mod_down(&x.0)?))
+    }
     fn drop_level(&self, x: &Counted, level: usize) -> Result<Counted, TypeError> {
         Ok(self.count(self.0.drop_level(&x.0, level)?))
     }
@@ -175,11 +178,10 @@ impl Backend for Counting {
         xs: &[&Counted],
         transform: &Arc<LinearTransform>,
         id: ConstId,
-        split: Split,
         scales: &[Scale],
     ) -> Result<Vec<Counted>, TypeError> {
         let xs: Vec<&Slots> = xs.iter().map(|x| &x.0).collect();
-        let results = self.0.linear(&xs, transform, id, split, scales)?;
+        let results = self.0.linear(&xs, transform, id, scales)?;
         Ok(results.into_iter().map(|y| self.count(y)).collect())
     }
 }

@@ -193,7 +193,7 @@ pub(crate) fn small_keyparams() -> KeyParams {
         let shape = vec![1, elements];
         (
             Port { name: name.into(), shape, layout, factor: 4.0, range: (-4.0, 4.0) },
-            CtType { level: 0, scale: Scale::pow2(25), degree: 1 },
+            CtType::new(0, Scale::pow2(25)),
         )
     };
     KeyParams {

@@ -87,15 +87,15 @@ fn work(operation: Operation, at: &Place) -> Option<Work> {
         Operation::Linear(matrix) => {
             let linear = LinearShape {
                 inputs: 1,
-                outputs: 1,
+                outputs: matrix.giants() + 1,
                 babies: matrix.babies(),
-                giants: matrix.giants(),
                 diagonals: matrix.diagonals(),
                 period: matrix.period(),
                 scalar: false,
             };
-            let fold = Work::rotate(below) + Work::add(below, 1);
-            Work::linear(at, &linear) + Work::rescale(at, 1) + fold * matrix.folds().len() as f64
+            let turn = Work::rotate_extended(below, at) + Work::additions(at, 2 * at.wide());
+            let turns = (matrix.giants() + matrix.folds().len()) as f64;
+            Work::linear(at, &linear) + turn * turns + Work::divide(at) * 2.0
         }
         Operation::NttForward
         | Operation::NttInverse

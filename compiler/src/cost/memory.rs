@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heplan_ir::ckks::{Graph, Op};
+use heplan_ir::ckks::{CtType, Graph, Op};
 use heplan_ir::constants::{ConstPool, Constant};
 use heplan_ir::entity::{RegId, ValueId};
 use heplan_ir::parameters::Parameters;
@@ -49,12 +49,12 @@ pub(super) fn peak_bytes(graph: &Graph) -> u64 {
     for (i, inst) in graph.insts.iter().enumerate() {
         let at = Place::of(&graph.parameters, inst.ty.level);
         let mut now = ciphertexts[i];
-        if let Op::Linear { transform, split, .. } = &inst.op {
-            let shape = LinearShape::of(graph.consts.transform(*transform), *split, batch);
+        if let Op::Linear { transform, .. } = &inst.op {
+            let shape = LinearShape::of(graph.consts.transform(*transform), batch);
             if !shape.scalar {
                 encoded += 2 * WORD * (shape.diagonals * shape.period) as u64;
             }
-            now += linear_bytes(&at, &shape);
+            now += linear_bytes(&Place::of(&graph.parameters, inst.ty.level + 1), &shape);
         } else if !keys[i].is_empty() {
             now += key_switch_bytes(&at);
         }
@@ -81,7 +81,7 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
     let mut peak = 0;
     for inst in &plan.insts {
         let at = Place::of(parameters, inst.ty.level);
-        let bytes = at.ciphertext_bytes(inst.ty.degree);
+        let bytes = ciphertext_bytes(parameters, &inst.ty);
         let operands: u64 = inst.results.iter().filter_map(|r| registers.get(r)).sum();
         let mut now = registers.values().sum::<u64>() - operands;
         registers.extend(inst.results.iter().map(|&r| (r, bytes)));
@@ -89,11 +89,11 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
         now += operands + bytes * inst.results.len() as u64;
         let keys = required_keys([(&inst.op, inst.ty.level)], &plan.consts);
         now += keys.iter().map(|k| bytes_of_key(parameters, k.level)).sum::<u64>();
-        if let Op::Linear { transform, split, .. } = &inst.op {
-            let shape = LinearShape::of(plan.consts.transform(*transform), *split, batch);
+        if let Op::Linear { transform, .. } = &inst.op {
+            let shape = LinearShape::of(plan.consts.transform(*transform), batch);
             // Encoded for this one use, and every rotation at one prime per thread.
             let rotated = 2 * (shape.babies + shape.inputs) * threads * at.degree();
-            now += linear_bytes(&at, &shape)
+            now += linear_bytes(&Place::of(parameters, inst.ty.level + 1), &shape)
                 + WORD * (rotated + 2 * shape.diagonals * shape.period) as u64;
         } else if !keys.is_empty() {
             now += key_switch_bytes(&at);
@@ -136,15 +136,23 @@ fn key_switch_bytes(at: &Place) -> u64 {
     ((2 * at.limbs() + 2 * at.wide()) * at.degree()) as u64 * WORD
 }
 
-/// Digits of the operands and of the inner sums, and the sums themselves over all primes.
+/// Digits of the operands, and sums that are still to be rescaled; those that stay extended are counted
+/// among the ciphertexts.
 fn linear_bytes(at: &Place, shape: &LinearShape) -> u64 {
     if shape.scalar {
         // The results, which are counted among the ciphertexts.
         return 0;
     }
-    let sums = 2 * (shape.giants + shape.outputs) * at.wide();
-    let digits = 2 * (shape.inputs + shape.giants) * at.limbs();
+    let sums = if shape.extended() { 0 } else { 2 * shape.outputs * at.limbs() };
+    let digits = 2 * shape.inputs * at.limbs();
     ((sums + digits) * at.degree()) as u64 * WORD
+}
+
+/// Bytes of a ciphertext.
+fn ciphertext_bytes(parameters: &Parameters, ty: &CtType) -> u64 {
+    let at = Place::of(parameters, ty.level + usize::from(ty.extended));
+    let special = if ty.extended { 2 * at.special * at.degree() } else { 0 };
+    at.ciphertext_bytes(ty.degree) + special as u64 * WORD
 }
 
 /// Bytes of the ciphertexts that live during every instruction, its results included.
@@ -159,9 +167,8 @@ fn live_bytes(graph: &Graph) -> Vec<u64> {
     let mut live = 0u64;
     let mut during = Vec::with_capacity(graph.insts.len());
     for (i, inst) in graph.insts.iter().enumerate() {
-        let place = Place::of(&graph.parameters, inst.ty.level);
         for r in &inst.results {
-            bytes_of[r.index()] = place.ciphertext_bytes(inst.ty.degree);
+            bytes_of[r.index()] = ciphertext_bytes(&graph.parameters, &inst.ty);
             live += bytes_of[r.index()];
         }
         during.push(live);

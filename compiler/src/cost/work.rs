@@ -158,6 +158,23 @@ impl Work {
         Self::decompose(at) + each * count as f64
     }
 
+    /// Division of one extended polynomial, by the special modulus and the last prime of `above`.
+    pub fn divide(above: &Place) -> Self {
+        Self::transforms(above.degree(), above.wide_limbs())
+            + Self::conversions(above, above.level * (above.special + 1))
+            + Self::products(above, above.level)
+    }
+
+    /// One rotation of an extended ciphertext: one of its polynomials is divided, the key switch is not; `above` is
+    /// `at` one level higher.
+    pub fn rotate_extended(at: &Place, above: &Place) -> Self {
+        Self::divide(above)
+            + Self::decompose(at)
+            + Self::inner_product(at)
+            + Self::products(at, 2 * at.wide())
+            + Self::additions(at, 3 * at.wide())
+    }
+
     /// Relinearisation.
     pub fn relinearise(at: &Place) -> Self {
         Self::key_switch(at) + Self::additions(at, 2 * at.limbs())
@@ -207,16 +224,13 @@ impl Work {
         }
     }
 
-    /// A linear map with double hoisting whose diagonals are evaluated already.
+    /// The rotations and sums of a linear map whose diagonals are evaluated already.
     pub fn linear(at: &Place, shape: &LinearShape) -> Self {
         let decompositions = if shape.babies == 0 { 0 } else { shape.inputs };
         let moved = Self::additions(at, 4 * at.wide());
         Self::decompose(at) * decompositions as f64
             + (Self::inner_product(at) + moved) * shape.babies as f64
             + Self::multiply_diagonal(at) * shape.diagonals as f64
-            + (Self::mod_down(at) + Self::decompose(at) + Self::inner_product(at) + moved)
-                * shape.giants as f64
-            + Self::mod_down(at) * (2 * shape.outputs) as f64
     }
 
     /// Sums of ciphertexts times numbers.

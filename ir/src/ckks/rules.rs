@@ -5,17 +5,19 @@
 //! | operation | operands | result |
 //! |---|---|---|
 //! | `Input` | an existing input and part | as declared, degree 1 |
-//! | `Linear` | one per transform input, equal level, degree 1; `s_i·scales_i` equal | that scale, degree 1 |
-//! | `Rotate` | degree 1, `0 < by < width` | unchanged |
-//! | `Add`, `Sub` | equal types | unchanged |
+//! | `Linear` | one per transform input, equal level `ℓ > 0`, degree 1; `s_i·scales_i` equal | level `ℓ − 1`, that scale over `q_ℓ`, degree 1, extended if the transform rotates |
+//! | `Rotate` | degree 1, extended or not, `0 < by < width` | unchanged |
+//! | `Add`, `Sub` | equal types, extended or not | unchanged |
 //! | `AddPlain` | any; a vector of `width` slots or a finite number | unchanged |
 //! | `MulPlain` | any; likewise | scale `s·scale` |
 //! | `Mul` | equal level, degree 1 | scale `s_a·s_b`, degree 2 |
 //! | `Relinearise` | degree 2 | degree 1 |
 //! | `Rescale` | `ℓ > 0` | level `ℓ − 1`, scale `s/q_ℓ` |
+//! | `ModDown` | extended | not extended |
 //! | `DropLevel` | `level < ℓ` | that level |
 //!
-//! Besides: a level is one of the chain, a degree is 1 or 2, and a scale is above 1 and below the
+//! Operands are not extended where the table does not say so.
+//! Besides: an extended type has degree 1 and a prime above its level; a level is one of the chain, a degree is 1 or 2, and a scale is above 1 and below the
 //! modulus of its level, or the message would wrap around unnoticed.
 
 use std::fmt::Display;
@@ -26,7 +28,7 @@ use crate::entity::ConstId;
 use crate::parameters::Parameters;
 use crate::scale::Scale;
 use crate::slots::Port;
-use crate::transform::{LinearTransform, Split};
+use crate::transform::LinearTransform;
 
 /// What operations are checked against.
 pub(crate) struct Rules<'a> {
@@ -74,6 +76,9 @@ impl Rules<'_> {
         if !(1..=2).contains(&ty.degree) {
             out.push(format!("degree {} is neither 1 nor 2", ty.degree));
         }
+        if ty.extended && (ty.degree != 1 || ty.level == self.parameters.max_level()) {
+            out.push(format!("degree {} and level {} cannot be extended", ty.degree, ty.level));
+        }
         let (scale, modulus) = (ty.scale.log2(), self.parameters.log_q_at(ty.level));
         if !(scale > 0.0 && scale < modulus) {
             out.push(format!("scale 2^{scale:.4} is not between 1 and the modulus 2^{modulus:.4}"));
@@ -90,14 +95,15 @@ impl Rules<'_> {
     ) -> Option<CtType> {
         let before = out.len();
         let x = operands.first().map(|o| o.1);
+        if !matches!(op, Op::Rotate { .. } | Op::Add { .. } | Op::Sub { .. } | Op::ModDown { .. }) {
+            ordinary(operands, out);
+        }
         let result = match op {
             Op::Input { input, part } => {
                 out.extend(self.check_input(*input, *part));
                 None
             }
-            Op::Linear { transform, split, scales, .. } => {
-                self.linear(*transform, *split, scales, operands, out)
-            }
+            Op::Linear { transform, scales, .. } => self.linear(*transform, scales, operands, out),
             Op::Rotate { by, .. } => {
                 degree(operands, 1, out);
                 let width = self.parameters.width();
@@ -122,13 +128,19 @@ impl Rules<'_> {
                 degree(operands, 1, out);
                 same_level(operands, out);
                 let scale = operands.iter().fold(Scale::default(), |s, o| s.mul(&o.1.scale));
-                x.map(|x| CtType { level: x.level, scale, degree: 2 })
+                x.map(|x| CtType { degree: 2, ..CtType::new(x.level, scale) })
             }
             Op::Relinearise { .. } => {
                 degree(operands, 2, out);
                 x.map(|x| CtType { degree: 1, ..x.clone() })
             }
             Op::Rescale { .. } => x.and_then(|x| self.rescale(x, out)),
+            Op::ModDown { .. } => {
+                operands.iter().filter(|o| !o.1.extended).for_each(|o| {
+                    out.push(format!("{} has no division to come", o.0));
+                });
+                x.map(|x| CtType { extended: false, ..x.clone() })
+            }
             Op::DropLevel { level, .. } => {
                 x.filter(|x| *level >= x.level).into_iter().for_each(|x| {
                     out.push(format!("cannot drop from level {} to level {level}", x.level));
@@ -145,13 +157,12 @@ impl Rules<'_> {
             return None;
         };
         let q = *self.parameters.q().get(x.level)?;
-        Some(CtType { level, scale: x.scale.rescaled(q), degree: x.degree })
+        Some(CtType { level, scale: x.scale.rescaled(q), ..x.clone() })
     }
 
     fn linear<V: Copy + Display>(
         &self,
         transform: ConstId,
-        split: Split,
         scales: &[Scale],
         operands: Operands<'_, V>,
         out: &mut Vec<String>,
@@ -170,14 +181,13 @@ impl Rules<'_> {
             let (xs, scales) = (operands.len(), scales.len());
             out.push(format!("{xs} operands and {scales} scales for {} inputs", t.inputs));
         }
-        out.extend(split.problem(t.width));
         let mut products = operands.iter().zip(scales).map(|(o, s)| o.1.scale.mul(s));
         let scale = products.next()?;
         if let Some(other) = products.find(|s| *s != scale) {
             out.push(format!("inputs end at scales 2^{scale} and 2^{other}, not exactly equal"));
         }
-        let level = operands.first()?.1.level;
-        Some(CtType { level, scale, degree: 1 })
+        let product = CtType::new(operands.first()?.1.level, scale);
+        Some(CtType { extended: t.rotates(), ..self.rescale(&product, out)? })
     }
 
     fn check_input(&self, input: u32, part: u32) -> Option<String> {
@@ -213,24 +223,22 @@ impl Rules<'_> {
     }
 }
 
-impl Split {
-    /// The breach of its ranges for this width, if there is one.
-    pub fn problem(self, width: usize) -> Option<String> {
-        let Self { modulus, shift } = self;
-        (modulus == 0 || modulus as usize > width || shift >= modulus)
-            .then(|| format!("split {modulus} shifted by {shift} in a width of {width}"))
-    }
-}
-
 /// A type in words, as the text form has it.
 pub(crate) fn show(ty: &CtType) -> String {
     let degree = if ty.degree == 1 { String::new() } else { format!(", degree = {}", ty.degree) };
-    format!("ct<level = {}, scale = {}{degree}>", ty.level, ty.scale)
+    let extended = if ty.extended { ", extended" } else { "" };
+    format!("ct<level = {}, scale = {}{degree}{extended}>", ty.level, ty.scale)
 }
 
 fn degree<V: Display>(operands: Operands<'_, V>, wanted: u8, out: &mut Vec<String>) {
     for (v, t) in operands.iter().filter(|o| o.1.degree != wanted) {
         out.push(format!("{v} has degree {} where {wanted} is needed", t.degree));
+    }
+}
+
+fn ordinary<V: Display>(operands: Operands<'_, V>, out: &mut Vec<String>) {
+    for (v, _) in operands.iter().filter(|o| o.1.extended) {
+        out.push(format!("{v} is extended, which only sums, rotations and ModDown take"));
     }
 }
 

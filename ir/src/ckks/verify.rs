@@ -4,7 +4,7 @@
 //! - Every operand is defined before its user, and every instruction follows the typing rules of
 //!   [`Op`](super::Op) exactly: level, exact scale, degree, number of results, constants.
 //! - Each part of an input is read at most once; the parts of one input have one type.
-//! - Every output exists, with one value per ciphertext of its layout, all of one type of degree 1.
+//! - Every output exists, with one value per ciphertext of its layout, all of one type of degree 1, not extended.
 //! - Ports and constants are sound; origins exist.
 
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Graph {
             for (v, ty) in values.iter().zip(&found) {
                 match ty {
                     None => errors.add(at, &port.name, format!("{v} does not exist")),
-                    Some(ty) if ty.degree != 1 => {
+                    Some(ty) if ty.degree != 1 || ty.extended => {
                         errors.add(at, &port.name, format!("{v} is {}", show(ty)));
                     }
                     Some(_) => {}
@@ -111,8 +111,8 @@ pub(crate) fn check_part(seen: &mut (&CtType, Vec<u32>), ty: &CtType, part: u32)
     if seen.0 != ty {
         out.push(format!("other parts of the input are {}", show(seen.0)));
     }
-    if ty.degree != 1 {
-        out.push(format!("a fresh ciphertext has degree 1, not {}", ty.degree));
+    if ty.degree != 1 || ty.extended {
+        out.push(format!("a fresh ciphertext is {}", show(ty)));
     }
     out
 }

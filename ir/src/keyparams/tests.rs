@@ -40,7 +40,7 @@ fn lies_behind_a_sound_checksum_are_refused() {
     for (from, to, wanted) in [
         ("format: 1", "format: 3", "was written by a newer version"),
         ("inputs: [", "batch: 3, inputs: [", "3 samples in a ciphertext of 4096 slots"),
-        ("inputs: [", "batch: 2, inputs: [", "layout of width 4096"),
+        ("inputs: [", "batch: 2, inputs: [", "2048"),
         ("log_n: 13", "log_n: 12", "the parameters are refused"),
         ("degree: 1", "degree: 2", "degree is 2, not 1"),
         ("level: 4", "level: 9", "above the highest level 4"),

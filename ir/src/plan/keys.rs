@@ -8,9 +8,9 @@ use crate::constants::{ConstPool, Constant};
 
 /// The keys that operations need, sorted by kind, each with the highest level of its use.
 ///
-/// Every operation comes with the level of its operands. A `Linear` needs its baby and giant
-/// steps. Transforms and splits that do not exist or are out of range need nothing here: the
-/// verifier reports them.
+/// Every operation comes with the level of its results. A `Linear`, whose results are a level below
+/// its operands, needs a key for each of its steps. Transforms that do not exist need nothing here:
+/// the verifier reports them.
 pub fn required_keys<'a, V: Copy + 'a>(
     ops: impl IntoIterator<Item = (&'a Op<V>, usize)>,
     consts: &ConstPool,
@@ -24,13 +24,9 @@ pub fn required_keys<'a, V: Copy + 'a>(
         match op {
             Op::Relinearise { .. } => need(KeyKind::Relinearise, level),
             Op::Rotate { by, .. } => need(KeyKind::Rotate(*by), level),
-            Op::Linear { transform, split, .. } => {
+            Op::Linear { transform, .. } => {
                 let Some(Constant::Transform(t)) = consts.get(*transform) else { continue };
-                if !t.width.is_power_of_two() || split.problem(t.width).is_some() {
-                    continue;
-                }
-                let (babies, giants) = split.steps(t);
-                babies.into_iter().chain(giants).for_each(|s| need(KeyKind::Rotate(s), level));
+                t.steps().into_iter().for_each(|s| need(KeyKind::Rotate(s), level + 1));
             }
             Op::Input { .. }
             | Op::Add { .. }
@@ -39,6 +35,7 @@ pub fn required_keys<'a, V: Copy + 'a>(
             | Op::MulPlain { .. }
             | Op::Mul { .. }
             | Op::Rescale { .. }
+            | Op::ModDown { .. }
             | Op::DropLevel { .. } => {}
         }
     }

@@ -6,7 +6,7 @@
 //! - It frees distinct registers that hold something (a result that nothing reads is one).
 //! - Every instruction follows the typing rules of [`Op`] exactly.
 //! - Each part of an input is read at most once, with the type that the input declares; declared
-//!   types of inputs and outputs are types of their own right, of degree 1.
+//!   types of inputs and outputs are types of their own right, of degree 1, not extended.
 //! - At the end every output register is live with the output's type, one per ciphertext.
 //! - The keys are exactly those that the instructions need, up to exactly the level of their use,
 //!   sorted by kind.
@@ -75,8 +75,8 @@ impl Plan {
         let outputs = outputs.map(|(i, p)| (Location::Output(i), p));
         for (at, (port, ty)) in inputs.chain(outputs) {
             errors.extend(at, &port.name, self.rules().check_type(ty));
-            if ty.degree != 1 {
-                errors.add(at, &port.name, format!("degree is {}, not 1", ty.degree));
+            if ty.degree != 1 || ty.extended {
+                errors.add(at, &port.name, format!("{} is no type of a port", show(ty)));
             }
         }
         for (i, message) in keys::problems(&self.keys, self.parameters.max_level(), width) {

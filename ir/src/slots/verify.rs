@@ -4,8 +4,7 @@
 //!   `Linear` defines several, one per output of its transform.
 //! - Every operand is defined before its user.
 //! - The width is a power of two; transforms, vectors and ports have it.
-//! - A `Linear` has one operand per input of its transform; its split has
-//!   `1 ≤ modulus ≤ width` and `shift < modulus`.
+//! - A `Linear` has one operand per input of its transform.
 //! - A `Rotate` turns by `0 < by < width`.
 //! - A `Polynomial` has one series, or one class per slot.
 //! - Each part of an input is read at most once; every output has one value per ciphertext of its
@@ -15,7 +14,6 @@
 use super::{Graph, Inst, Op};
 use crate::constants::Constant;
 use crate::entity::{ConstId, ValueId};
-use crate::transform::Split;
 use crate::verify::{Errors, Location, VerifierError, check_constants, check_ports};
 
 impl Graph {
@@ -82,8 +80,8 @@ impl Graph {
                 }
                 Some(_) => {}
             },
-            Op::Linear { xs, transform, split } => {
-                results = self.check_linear(xs, *transform, *split, &mut out);
+            Op::Linear { xs, transform } => {
+                results = self.check_linear(xs, *transform, &mut out);
             }
             Op::Rotate { by, .. } => {
                 if *by == 0 || *by as usize >= self.width {
@@ -114,7 +112,6 @@ impl Graph {
         &self,
         xs: &[ValueId],
         transform: ConstId,
-        split: Split,
         out: &mut Vec<String>,
     ) -> usize {
         let Some(Constant::Transform(t)) = self.consts.get(transform) else {
@@ -127,7 +124,6 @@ impl Graph {
         if xs.len() != t.inputs {
             out.push(format!("{} operands for {} inputs", xs.len(), t.inputs));
         }
-        out.extend(split.problem(t.width));
         t.outputs
     }
 

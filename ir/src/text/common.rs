@@ -217,10 +217,11 @@ pub(super) fn parse_scale(
     Ok(Scale::from_parts(exponent, powers))
 }
 
-/// `ct<level = 4, scale = 30>`, with the degree where it is not 1.
+/// `ct<level = 4, scale = 30>`, with the degree where it is not 1, and `extended` where it is.
 pub(super) fn ct_type(ty: &CtType, parameters: &Parameters) -> String {
     let degree = if ty.degree == 1 { String::new() } else { format!("degree = {}, ", ty.degree) };
-    format!("ct<{degree}level = {}, scale = {}>", ty.level, scale(&ty.scale, parameters))
+    let extended = if ty.extended { "extended, " } else { "" };
+    format!("ct<{degree}{extended}level = {}, scale = {}>", ty.level, scale(&ty.scale, parameters))
 }
 
 pub(super) fn parse_ct_type(
@@ -234,6 +235,10 @@ pub(super) fn parse_ct_type(
         degree = c.number()?;
         c.expect(",")?;
     }
+    let extended = c.eat_word("extended");
+    if extended {
+        c.expect(",")?;
+    }
     c.expect("level")?;
     c.expect("=")?;
     let level = c.number()?;
@@ -242,7 +247,7 @@ pub(super) fn parse_ct_type(
     c.expect("=")?;
     let scale = parse_scale(c, parameters)?;
     c.expect(">")?;
-    Ok(CtType { level, scale, degree })
+    Ok(CtType { level, scale, degree, extended })
 }
 
 /// ` @ "label"` at the end of a line.

@@ -5,7 +5,6 @@ use super::{Name, ParseError, common};
 use crate::ckks::{Op, Plain};
 use crate::constants::ConstPool;
 use crate::parameters::Parameters;
-use crate::transform::Split;
 
 /// `rotate %0 {by = 29}`; `frees` is one more attribute where it is not empty.
 pub(super) fn print<V: Name>(
@@ -25,10 +24,8 @@ pub(super) fn print<V: Name>(
             attributes.push(format!("part = {part}"));
             format!("input {input}")
         }
-        Op::Linear { xs, transform, split, scales } => {
-            attributes.push(format!("modulus = {}", split.modulus));
+        Op::Linear { xs, transform, scales } => {
             attributes.push(format!("scales = [{}]", common::commas(scales.iter().map(scale))));
-            attributes.push(format!("shift = {}", split.shift));
             format!("linear {}, {}", common::constant(consts, *transform), common::commas(xs))
         }
         Op::Rotate { x, by } => {
@@ -45,6 +42,7 @@ pub(super) fn print<V: Name>(
         Op::Mul { a, b } => format!("mul {a}, {b}"),
         Op::Relinearise { x } => format!("relinearise {x}"),
         Op::Rescale { x } => format!("rescale {x}"),
+        Op::ModDown { x } => format!("mod_down {x}"),
         Op::DropLevel { x, level } => {
             attributes.push(format!("level = {level}"));
             format!("drop_level {x}")
@@ -141,6 +139,7 @@ pub(super) fn parse<V: Name>(
         }
         "relinearise" => Op::Relinearise { x: c.name()? },
         "rescale" => Op::Rescale { x: c.name()? },
+        "mod_down" => Op::ModDown { x: c.name()? },
         "drop_level" => {
             let x = c.name()?;
             at.key(c, "level")?;
@@ -161,14 +160,10 @@ fn parse_linear<V: Name>(
     while c.eat(",") {
         xs.push(c.name()?);
     }
-    at.key(c, "modulus")?;
-    let modulus = c.number()?;
     at.key(c, "scales")?;
     c.expect("[")?;
     let scales = c.list("]", |c| common::parse_scale(c, parameters))?;
-    at.key(c, "shift")?;
-    let split = Split { modulus, shift: c.number()? };
-    Ok(Op::Linear { xs, transform, split, scales })
+    Ok(Op::Linear { xs, transform, scales })
 }
 
 fn pair<V: Name>(c: &mut Cursor<'_>) -> Result<(V, V), ParseError> {

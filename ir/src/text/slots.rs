@@ -9,7 +9,6 @@ use super::{Name as _, ParseError};
 use crate::constants::ConstPool;
 use crate::entity::ValueId;
 use crate::slots::{Graph, Inst, Op};
-use crate::transform::Split;
 use crate::verify::Location;
 
 impl Graph {
@@ -36,13 +35,9 @@ impl Graph {
         let hash = |id| constant(&self.consts, id);
         match op {
             Op::Input { input, part } => format!("input {input} {{part = {part}}}"),
-            Op::Linear { xs, transform, split } => format!(
-                "linear {}, {} {{modulus = {}, shift = {}}}",
-                hash(*transform),
-                commas(xs),
-                split.modulus,
-                split.shift
-            ),
+            Op::Linear { xs, transform } => {
+                format!("linear {}, {}", hash(*transform), commas(xs))
+            }
             Op::Rotate { x, by } => format!("rotate {x} {{by = {by}}}"),
             Op::Add { a, b } => format!("add {a}, {b}"),
             Op::AddConst { x, constant } => format!("add_const {}, {x}", hash(*constant)),
@@ -124,12 +119,7 @@ fn parse_op(c: &mut Cursor<'_>) -> Result<Op, ParseError> {
             while c.eat(",") {
                 xs.push(c.name()?);
             }
-            c.open("modulus")?;
-            let modulus = c.number()?;
-            c.attribute("shift")?;
-            let split = Split { modulus, shift: c.number()? };
-            c.expect("}")?;
-            Op::Linear { xs, transform, split }
+            Op::Linear { xs, transform }
         }
         "rotate" => {
             let x = c.name()?;

@@ -7,7 +7,7 @@ use crate::constants::Constant;
 use crate::entity::{ConstId, OriginId, RegId, ValueId};
 use crate::scale::Scale;
 use crate::testing::{self, Dice};
-use crate::transform::{LinearTransform, Split};
+use crate::transform::LinearTransform;
 use crate::verify::VerifierError;
 use crate::{plan, slots, tensor};
 
@@ -98,12 +98,10 @@ fn slots_breaches_are_all_listed() {
         said(g.verify(), wanted);
     };
     let transform = ConstId::new(good.consts.len());
-    let split = Split { modulus: 4, shift: 4 };
-    let linear = slots::Op::Linear { xs: vec![x, x], transform, split };
+    let linear = slots::Op::Linear { xs: vec![x, x], transform };
     breach(linear.clone(), 1, "1 results instead of 2");
     breach(linear.clone(), 2, "2 operands for 1 inputs");
-    breach(linear.clone(), 2, "transform of width 32 in a width of 64");
-    breach(linear, 2, "split 4 shifted by 4");
+    breach(linear, 2, "transform of width 32 in a width of 64");
     breach(slots::Op::Rotate { x, by: 64 }, 1, "rotation by 64 in a width of 64");
     breach(slots::Op::Input { input: 0, part: 0 }, 1, "part 0 is read twice");
     breach(slots::Op::Input { input: 0, part: 5 }, 1, "part 5 of 1 ciphertexts");
@@ -128,7 +126,10 @@ fn ckks_types_follow_the_rules_exactly() {
     let good = testing::ckks_graph(&mut dice(), 0);
     let x = ValueId::new(0);
     let q4 = good.parameters.q()[4];
-    let ty = |level, scale: &Scale, degree| CtType { level, scale: scale.clone(), degree };
+    let ty = |level, scale: &Scale, degree| CtType {
+        degree,
+        ..CtType::new(level, scale.clone())
+    };
     let (delta, square) = (Scale::pow2(30), Scale::pow2(60));
     let breach = |op: Op<ValueId>, ty: CtType, wanted: &str| {
         let mut g = good.clone();
@@ -160,6 +161,17 @@ fn ckks_types_follow_the_rules_exactly() {
     g.push(Op::Rescale { x: low }, 1, ty(0, &delta, 1), OriginId::new(0));
     said(g.verify(), "are not of exactly equal type");
     said(g.verify(), "no prime is left");
+    breach(Op::ModDown { x }, ty(4, &delta, 1), "has no division to come");
+    let extended = |level| CtType { extended: true, ..ty(level, &delta, 1) };
+    breach(Op::Rotate { x, by: 1 }, extended(4), "degree 1 and level 4 cannot be extended");
+    let mut g = good.clone();
+    g.push(Op::DropLevel { x, level: 1 }, 1, extended(1), OriginId::new(0));
+    let x1 = ValueId::new(g.values - 1);
+    g.push(Op::Rotate { x: x1, by: 1 }, 1, extended(1), OriginId::new(0));
+    g.push(Op::ModDown { x: x1 }, 1, ty(1, &delta, 1), OriginId::new(0));
+    assert_eq!(g.verify().len(), 1, "only the drop is wrong: {:?}", g.verify());
+    g.push(Op::Rescale { x: x1 }, 1, ty(0, &delta, 1), OriginId::new(0));
+    said(g.verify(), "is extended, which only sums, rotations and ModDown take");
     let mut g = good.clone();
     g.insts[0].ty.scale = Scale::pow2(200);
     said(g.verify(), "is not between 1 and the modulus");

@@ -17,7 +17,7 @@ use common::{Setup, parameters, random};
 use heplan_ckks::evaluator::linear::{Keep, PreparedTransform};
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 use heplan_lattice::{Basis, Form, Poly, Prime, Seed, sampling};
 
 /// A parameter set of a peer, with primes that our security bound allows.
@@ -163,13 +163,12 @@ fn measure(shape: &Shape, only: &[String]) {
     row("galois key", made, &mut || drop(setup.secret.evaluation_key(spec, &[7; 32])));
     let key = setup.secret.evaluation_key(spec, &[7; 32]).pack(&setup.context);
     row("key expansion", 0.0, &mut || drop(key.expand()));
-    // Baby steps 0 to 7, giant steps 0, 16, 32, 48.
-    let t = matrix(setup.width(), (0..64).filter(|o| o / 8 % 2 == 0));
-    let (scales, split) = ([Scale::pow2(40)], Split { modulus: 16, shift: 0 });
+    let t = matrix(setup.width(), 0..32);
+    let scales = [Scale::pow2(40)];
     let keeps = [Keep::Nothing, Keep::Encoded, Keep::Evaluated(top)];
     for (name, keep) in ["linear 32 cold", "linear 32 warm", "linear 32 hot"].into_iter().zip(keeps)
     {
-        let made = PreparedTransform::new(&setup.context, &t, split, &scales, keep).unwrap();
+        let made = PreparedTransform::new(&setup.context, &t, &scales, keep).unwrap();
         row(name, 0.0, &mut || drop(e.linear(&[&x], &made)));
     }
 }

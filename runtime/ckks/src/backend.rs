@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heplan_ir::ckks::CtType;
 use heplan_ir::entity::ConstId;
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 use heplan_runtime::backend::{Backend, PlainRef};
 
 use crate::ciphertext::Ciphertext;
@@ -26,7 +26,7 @@ pub const DEFAULT_CACHE_BYTES: usize = 1 << 30;
 const MANY_RUNS: usize = 3;
 
 /// What a prepared transform depends on: the last is the level of its operands.
-type CacheKey = (ConstId, Split, Vec<Scale>, usize);
+type CacheKey = (ConstId, Vec<Scale>, usize);
 
 /// An evaluator with a cache of prepared transforms.
 pub struct CkksBackend {
@@ -74,11 +74,10 @@ impl CkksBackend {
         &self,
         transform: &Arc<LinearTransform>,
         id: ConstId,
-        split: Split,
         scales: &[Scale],
         level: usize,
     ) -> Result<Arc<PreparedTransform>, EvalError> {
-        let key = (id, split, scales.to_vec(), level);
+        let key = (id, scales.to_vec(), level);
         let context = self.evaluator.context();
         let (keep, reserved) = {
             let mut cache = self.cache();
@@ -90,7 +89,7 @@ impl CkksBackend {
             (keep, bytes)
         };
         // Unlocked: encoding uses the thread pool, and a thread that waits in it may take up another linear map.
-        let made = PreparedTransform::new(context, transform, split, scales, keep).map(Arc::new);
+        let made = PreparedTransform::new(context, transform, scales, keep).map(Arc::new);
         let mut cache = self.cache();
         cache.free_bytes += reserved;
         let made = made?;
@@ -169,6 +168,10 @@ impl Backend for CkksBackend {
         self.evaluator.rescale(x)
     }
 
+    fn mod_down(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.mod_down(x)
+    }
+
     fn drop_level(&self, x: &Ciphertext, level: usize) -> Result<Ciphertext, EvalError> {
         self.evaluator.drop_level(x, level)
     }
@@ -182,10 +185,9 @@ impl Backend for CkksBackend {
         xs: &[&Ciphertext],
         transform: &Arc<LinearTransform>,
         id: ConstId,
-        split: Split,
         scales: &[Scale],
     ) -> Result<Vec<Ciphertext>, EvalError> {
         let level = xs.first().map_or(0, |x| x.level());
-        self.evaluator.linear(xs, &*self.prepared(transform, id, split, scales, level)?)
+        self.evaluator.linear(xs, &*self.prepared(transform, id, scales, level)?)
     }
 }

@@ -1,10 +1,14 @@
 //! Ciphertexts: two polynomials, or three between a product and its relinearisation.
+//!
+//! An extended ciphertext ([`CtType`]) is told by its basis: it alone has special primes, and one ciphertext prime more
+//! than its level.
 
 use heplan_ir::ckks::CtType;
 use heplan_ir::scale::Scale;
 use heplan_lattice::{Poly, Seed, sampling};
 
-/// A ciphertext `(c_0, …, c_d)` that decrypts to `Σ c_i s^i`, every part in evaluation form over `q_0 ⋯ q_level`.
+/// A ciphertext `(c_0, …, c_d)` that decrypts to `Σ c_i s^i`, every part in evaluation form over `q_0 ⋯ q_level`, or
+/// extended.
 #[derive(Clone, PartialEq)]
 pub struct Ciphertext {
     pub(crate) parts: Vec<Poly>,
@@ -24,9 +28,14 @@ impl Ciphertext {
         Self { parts, scale }
     }
 
-    /// The index of its last prime.
+    /// The index of its last prime, once divided.
     pub fn level(&self) -> usize {
-        self.parts[0].limb_count() - 1
+        self.parts[0].basis().q_limbs() - 1 - usize::from(self.extended())
+    }
+
+    /// Whether a division is still to come.
+    pub fn extended(&self) -> bool {
+        self.parts[0].basis().p_limbs() > 0
     }
 
     /// Its scale.
@@ -44,9 +53,13 @@ impl Ciphertext {
         &self.parts
     }
 
-    /// Level, scale and degree.
+    /// Its type.
     pub fn ty(&self) -> CtType {
-        CtType { level: self.level(), scale: self.scale.clone(), degree: self.degree() }
+        CtType {
+            degree: self.degree(),
+            extended: self.extended(),
+            ..CtType::new(self.level(), self.scale.clone())
+        }
     }
 
     /// Bytes of its residues in memory.

@@ -40,6 +40,12 @@ pub enum EvalError {
         /// The degree needed.
         needed: u8,
     },
+    /// An extended operand where only an ordinary one will do, or the other way about.
+    #[error("{op} of a ciphertext whose division is still to come, or that has none to come")]
+    Extended {
+        /// The operation.
+        op: &'static str,
+    },
     /// Rescaling at level 0, or a drop that does not go down.
     #[error("{op} from level {from} to {to}")]
     NoSuchLevel {

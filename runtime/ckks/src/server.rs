@@ -132,10 +132,9 @@ fn key_order(plan: &Plan) -> Vec<KeyKind> {
         match &inst.op {
             Op::Relinearise { .. } => order.push(KeyKind::Relinearise),
             Op::Rotate { by, .. } => order.push(KeyKind::Rotate(*by)),
-            Op::Linear { transform, split, .. } => {
+            Op::Linear { transform, .. } => {
                 if let Some(Constant::Transform(t)) = plan.consts.get(*transform) {
-                    let (babies, giants) = split.steps(t);
-                    order.extend(babies.into_iter().chain(giants).map(KeyKind::Rotate));
+                    order.extend(t.steps().into_iter().map(KeyKind::Rotate));
                 }
             }
             _ => {}

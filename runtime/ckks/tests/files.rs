@@ -37,7 +37,7 @@ fn port(name: &str, elements: usize, stride: usize) -> Port {
 }
 
 fn ty(level: usize) -> CtType {
-    CtType { level, scale: Scale::pow2(30), degree: 1 }
+    CtType::new(level, Scale::pow2(30))
 }
 
 /// `y = (a_0 + b) rotated by one`, where `a` takes two ciphertexts.

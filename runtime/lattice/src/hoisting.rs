@@ -166,7 +166,7 @@ fn rotate_all<K: KeyLimbs>(
             let digits = source.digits.as_ref().expect("a rotated source has digits");
             let add = [Some(Addend::Lifted(source.parts[0])), None];
             let permutation = Some(Arc::clone(permutation));
-            let switched = Switched { digits, key: *key, add, permutation };
+            let switched = Switched { digits, key: *key, times: None, add, permutation };
             workspace.switch(&switched, pair.as_mut_slice(), true);
         } else {
             for (half, part) in pair.as_mut_slice().chunks_exact_mut(n).zip(source.parts) {

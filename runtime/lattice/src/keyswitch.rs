@@ -37,12 +37,14 @@ pub enum Addend<'a> {
     Extended(&'a Poly),
 }
 
-/// `permutation(Σ digit · key + add)`.
+/// `permutation(times · Σ digit · key + add)`.
 pub struct Switched<'a, K> {
     /// The digits.
     pub digits: &'a Digits<'a>,
     /// The key.
     pub key: &'a K,
+    /// A ciphertext prime that the product is multiplied by, if any.
+    pub times: Option<Prime>,
     /// What is added to the two halves.
     pub add: [Option<Addend<'a>>; 2],
     /// What the sum is permuted by.
@@ -117,6 +119,54 @@ pub fn divided_sums<K: KeyLimbs>(
         tasks.for_each(|(half, (out, values))| remainders.divide(half, prime, values, out));
     });
     out
+}
+
+/// `permutation(q·Σ digit · key + (add, 0))` over a basis that has, beyond the primes of the digits, the ciphertext prime
+/// `q` and the special primes: a key switch that is not divided by either, for an operand that is not yet either.
+///
+/// Modulo `q` itself only the addend is left.
+///
+/// # Panics
+/// If the digits do not reach all ciphertext primes of `add`'s basis but the last, or the key does not fit.
+#[must_use]
+pub fn extended_switch<K: KeyLimbs>(
+    ring: &Arc<Ring>,
+    digits: &Digits<'_>,
+    key: &K,
+    add: &Poly,
+    permutation: &Arc<Permutation>,
+) -> [Poly; 2] {
+    let basis = add.basis();
+    assert_eq!(digits.limb_count() + 1, basis.q_limbs(), "digits reach all primes but the last");
+    let last = Prime::Q(basis.q_limbs() - 1);
+    let switched = Switched {
+        digits,
+        key,
+        times: Some(last),
+        add: [Some(Addend::Extended(add)), None],
+        permutation: Some(Arc::clone(permutation)),
+    };
+    let n = ring.degree();
+    let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
+    let mut out = [[scratch(), scratch()]];
+    // Special primes come last and take longest: they are begun first.
+    by_prime(&mut out).into_par_iter().enumerate().rev().with_max_len(1).for_each(|(i, pairs)| {
+        let prime = basis.prime(i);
+        for [first, second] in pairs {
+            if prime == last {
+                permutation.apply(first, add.limb_of(prime));
+                second.fill(0);
+                continue;
+            }
+            let mut workspace = Workspace::with_digits(ring, prime, 1, digits.count());
+            let mut both = ring.pool().take(2 * n);
+            workspace.switch(&switched, both.as_mut_slice(), true);
+            first.copy_from_slice(&both.as_slice()[..n]);
+            second.copy_from_slice(&both.as_slice()[n..]);
+        }
+    });
+    let [both] = out;
+    both
 }
 
 /// The sums modulo the primes that they are divided by, ready to be converted to the others.
@@ -256,6 +306,12 @@ impl<'a> Workspace<'a> {
         let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second]);
         sum.add(&triples);
         sum.finish();
+        if let Some(times) = switched.times {
+            let times = q.reduce_u64(ring.modulus(times).value());
+            for half in [&mut *first, &mut *second] {
+                kernels::mul_scalar_assign(isa, q, half, times);
+            }
+        }
         for (half, add) in [first, second].into_iter().zip(&switched.add) {
             match (add, prime) {
                 (Some(Addend::Lifted(poly)), Prime::Q(_)) => {

@@ -12,7 +12,7 @@ use heplan_ir::plan::{Inst, KeyKind, KeySpec, Plan};
 use heplan_ir::primes::near_power;
 use heplan_ir::scale::Scale;
 use heplan_ir::slots::Port;
-use heplan_ir::transform::{LinearTransform, Split};
+use heplan_ir::transform::LinearTransform;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -74,7 +74,7 @@ impl Builder {
     pub(super) fn input(&mut self, level: usize, scale: Scale) -> Value {
         let slots = self.random(self.width());
         let index = self.inputs.len();
-        let ty = CtType { level, scale, degree: 1 };
+        let ty = CtType::new(level, scale);
         self.plan.inputs.push((self.port(format!("x{index}")), ty.clone()));
         self.inputs.push(slots.clone());
         let input = u32::try_from(index).expect("few inputs");
@@ -107,13 +107,13 @@ impl Builder {
 
     pub(super) fn mul_scalar(&mut self, x: &Value, c: f64, scale: Scale) -> Value {
         let slots = x.slots.iter().map(|v| v * c).collect();
-        let ty = typing::mul_plain(&x.ty, &scale);
+        let ty = typing::mul_plain(&x.ty, &scale).expect(WELL_TYPED);
         self.push(Op::MulPlain { x: x.register, plain: Plain::Scalar(c), scale }, ty, slots)
     }
 
     pub(super) fn mul_vector(&mut self, x: &Value, v: Vec<f64>, scale: Scale) -> Value {
         let slots = (0..self.width()).map(|t| x.slots[t] * v[t]).collect();
-        let ty = typing::mul_plain(&x.ty, &scale);
+        let ty = typing::mul_plain(&x.ty, &scale).expect(WELL_TYPED);
         let plain = Plain::Vector(self.plan.consts.add_vector(v));
         self.push(Op::MulPlain { x: x.register, plain, scale }, ty, slots)
     }
@@ -133,6 +133,11 @@ impl Builder {
     pub(super) fn rescale(&mut self, x: &Value) -> Value {
         let ty = typing::rescale(&x.ty, &self.plan.parameters).expect(WELL_TYPED);
         self.push(Op::Rescale { x: x.register }, ty, x.slots.clone())
+    }
+
+    pub(super) fn mod_down(&mut self, x: &Value) -> Value {
+        let ty = typing::mod_down(&x.ty).expect(WELL_TYPED);
+        self.push(Op::ModDown { x: x.register }, ty, x.slots.clone())
     }
 
     /// Product, relinearised and rescaled.
@@ -160,19 +165,18 @@ impl Builder {
         &mut self,
         xs: &[&Value],
         transform: LinearTransform,
-        split: Split,
         scales: Vec<Scale>,
     ) -> Vec<Value> {
         let types: Vec<&CtType> = xs.iter().map(|x| &x.ty).collect();
-        let ty = typing::linear(&types, &transform, &scales, self.width()).expect(WELL_TYPED);
-        let (babies, giants) = split.steps(&transform);
-        babies.union(&giants).for_each(|&by| self.key(KeyKind::Rotate(by), ty.level));
+        let parameters = &self.plan.parameters;
+        let ty = typing::linear(&types, &transform, &scales, parameters).expect(WELL_TYPED);
+        transform.steps().into_iter().for_each(|by| self.key(KeyKind::Rotate(by), ty.level + 1));
         let slots: Vec<&[f64]> = xs.iter().map(|x| x.slots.as_slice()).collect();
         let results = transform.apply(&slots);
         let transform = self.plan.consts.add(Constant::Transform(Arc::new(transform)));
         let xs = xs.iter().map(|x| x.register).collect();
         let registers: Vec<RegId> = results.iter().map(|_| self.register()).collect();
-        let op = Op::Linear { xs, transform, split, scales };
+        let op = Op::Linear { xs, transform, scales };
         self.inst(op, registers.clone(), ty.clone());
         let value = |(register, slots)| Value { register, ty: ty.clone(), slots };
         registers.into_iter().zip(results).map(value).collect()

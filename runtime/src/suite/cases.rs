@@ -2,7 +2,7 @@
 
 use heplan_ir::parameters::Parameters;
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 
 use super::Case;
 use super::builder::{Builder, Value, parameters};
@@ -73,7 +73,9 @@ fn under(parameters: &Parameters, log_scale: i32, suffix: &str) -> Vec<Case> {
         rotations(&set),
         residual(&set),
         baby_steps_only(&set),
-        baby_and_giant_steps(&set),
+        giant_steps(&set),
+        horner(&set),
+        without_rotation(&set),
         several_operands_and_results(&set),
         short_period(&set),
         fold(&set),
@@ -194,28 +196,69 @@ fn transform(
     LinearTransform { width, period, inputs, outputs, diagonals: list }
 }
 
+/// A linear map of one operand, divided.
+fn linear(b: &mut Builder, x: &Value, map: LinearTransform, scale: Scale) -> Vec<Value> {
+    let ys = b.linear(&[x], map, vec![scale]);
+    ys.iter().map(|y| b.mod_down(y)).collect()
+}
+
 fn baby_steps_only(set: &Setting<'_>) -> Case {
     let mut b = set.builder();
     let width = b.width();
     let x = b.input(set.top(), set.delta());
     let map = transform(&mut b, width, 1, &[(0, 0, 0), (0, 0, 1), (0, 0, -5)]);
-    let split = Split { modulus: u32::try_from(b.width()).expect("widths fit"), shift: 0 };
     let scale = b.prime(set.top());
-    let y = b.linear(&[&x], map, split, vec![scale]);
-    let y = b.rescale(&y[0]);
-    set.finish(b, "linear map of baby steps", &[&y], LOSS)
+    let y = linear(&mut b, &x, map, scale);
+    set.finish(b, "linear map of baby steps", &[&y[0]], LOSS)
 }
 
-fn baby_and_giant_steps(set: &Setting<'_>) -> Case {
+/// Four extended results of four baby steps each.
+fn babies(set: &Setting<'_>, b: &mut Builder) -> Vec<Value> {
+    let x = b.input(set.top(), set.delta());
+    let width = b.width();
+    let diagonals: Vec<(u32, u32, i64)> =
+        (0..16).map(|i| (i / 4, 0, i64::from(i % 4) - 1)).collect();
+    let map = transform(b, width, 3, &diagonals);
+    let scale = b.prime(set.top());
+    b.linear(&[&x], map, vec![scale])
+}
+
+fn giant_steps(set: &Setting<'_>) -> Case {
+    let mut b = set.builder();
+    let ys = babies(set, &mut b);
+    let back = b.width() - 4;
+    let mut sum = b.rotate(&ys[0], back);
+    for (y, by) in ys[1..].iter().zip([0, 4, 8]) {
+        let turned = if by == 0 { y.clone() } else { b.rotate(y, by) };
+        sum = b.add(&sum, &turned);
+    }
+    let difference = b.sub(&sum, &ys[1]);
+    let (sum, difference) = (b.mod_down(&sum), b.mod_down(&difference));
+    set.finish(b, "giant steps of an extended result", &[&sum, &difference], DEEP_LOSS)
+}
+
+fn horner(set: &Setting<'_>) -> Case {
+    let mut b = set.builder();
+    let ys = babies(set, &mut b);
+    let mut sum = ys[3].clone();
+    for y in ys[..3].iter().rev() {
+        let turned = b.rotate(&sum, 4);
+        sum = b.add(y, &turned);
+    }
+    let sum = b.mod_down(&sum);
+    // Divided, a result is like any other.
+    let turned = b.rotate(&sum, 4);
+    set.finish(b, "giant steps by Horner's rule", &[&sum, &turned], DEEP_LOSS)
+}
+
+fn without_rotation(set: &Setting<'_>) -> Case {
     let mut b = set.builder();
     let x = b.input(set.top(), set.delta());
     let width = b.width();
-    let offsets: Vec<(u32, u32, i64)> = (-6..10).map(|o| (0, 0, o)).collect();
-    let map = transform(&mut b, width, 3, &offsets);
+    let map = transform(&mut b, width, 1, &[(0, 0, 0), (1, 0, 0)]);
     let scale = b.prime(set.top());
-    let y = b.linear(&[&x], map, Split { modulus: 4, shift: 1 }, vec![scale]);
-    let y = b.rescale(&y[0]);
-    set.finish(b, "linear map of baby and giant steps", &[&y], LOSS)
+    let ys = b.linear(&[&x], map, vec![scale]);
+    set.finish(b, "linear map without rotations", &[&ys[0], &ys[1]], LOSS)
 }
 
 fn several_operands_and_results(set: &Setting<'_>) -> Case {
@@ -227,8 +270,8 @@ fn several_operands_and_results(set: &Setting<'_>) -> Case {
     let map = transform(&mut b, width, 2, &diagonals);
     let scale = b.prime(level);
     let scales = vec![scale.clone(), scale.mul(&Scale::pow2(2))];
-    let ys = b.linear(&[&x0, &x1], map, Split { modulus: 8, shift: 2 }, scales);
-    let ys: Vec<Value> = ys.iter().map(|y| b.rescale(y)).collect();
+    let ys = b.linear(&[&x0, &x1], map, scales);
+    let ys: Vec<Value> = ys.iter().map(|y| b.mod_down(y)).collect();
     set.finish(
         b,
         "linear map of several operands and results",
@@ -244,8 +287,7 @@ fn short_period(set: &Setting<'_>) -> Case {
     // A result that no diagonal reaches is zero.
     map.outputs = 2;
     let scale = b.prime(set.top());
-    let ys = b.linear(&[&x], map, Split { modulus: 16, shift: 0 }, vec![scale]);
-    let ys: Vec<Value> = ys.iter().map(|y| b.rescale(y)).collect();
+    let ys = linear(&mut b, &x, map, scale);
     set.finish(b, "linear map of short period", &[&ys[0], &ys[1]], LOSS)
 }
 
@@ -256,12 +298,12 @@ fn fold(set: &Setting<'_>) -> Case {
     let period = width / 4;
     let map = transform(&mut b, width, 1, &[(0, 0, 0), (0, 0, 2)]);
     let scale = b.prime(set.top());
-    let y = b.linear(&[&x], map, Split { modulus: 4, shift: 0 }, vec![scale]);
-    let mut y = b.rescale(&y[0]);
+    let mut y = b.linear(&[&x], map, vec![scale]).remove(0);
     for by in [period, 2 * period] {
         let turned = b.rotate(&y, by);
         y = b.add(&y, &turned);
     }
+    let y = b.mod_down(&y);
     set.finish(b, "folded linear map", &[&y], DEEP_LOSS)
 }
 
@@ -297,14 +339,12 @@ fn network(set: &Setting<'_>) -> Case {
     let width = b.width();
     let first = transform(&mut b, width, 1, &[(0, 0, -1), (0, 0, 0), (0, 0, 1)]);
     let scale = b.prime(set.top());
-    let h = b.linear(&[&x], first, Split { modulus: 2, shift: 0 }, vec![scale]);
-    let h = b.rescale(&h[0]);
+    let h = linear(&mut b, &x, first, scale);
     let bias = b.random(b.width());
-    let h = b.add_vector(&h, bias);
+    let h = b.add_vector(&h[0], bias);
     let h = b.product(&h, &h);
     let second = transform(&mut b, 128, 1, &[(0, 0, 0), (0, 0, 64)]);
     let scale = set.delta().mul(&b.prime(h.ty.level)).div(&h.ty.scale);
-    let y = b.linear(&[&h], second, Split { modulus: 128, shift: 0 }, vec![scale]);
-    let y = b.rescale(&y[0]);
-    set.finish(b, "network", &[&y], DEEP_LOSS)
+    let y = linear(&mut b, &h, second, scale);
+    set.finish(b, "network", &[&y[0]], DEEP_LOSS)
 }

@@ -6,7 +6,7 @@ use heplan_ir::ckks::CtType;
 use heplan_ir::entity::ConstId;
 use heplan_ir::plan::{KeyKind, KeySpec, Plan};
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 
 use super::SuiteError;
 use super::builder::{Builder, parameters};
@@ -32,11 +32,15 @@ pub fn check_refusals<B: Backend>(
     let width = refusals_plan().parameters.width();
     let slots = vec![0.5; width];
     let mut fresh = |level, log_scale| {
-        encrypt(&slots, &CtType { level, scale: Scale::pow2(log_scale), degree: 1 })
+        encrypt(&slots, &CtType::new(level, Scale::pow2(log_scale)))
     };
     let (low, ground) = (fresh(1, 35), fresh(0, 35));
     let (high, finer) = (fresh(2, 35), fresh(1, 36));
     let square = backend.mul(&low, &low).map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    let extended = linear(backend, &[&low], width, 1).map(|mut ys| ys.remove(0));
+    let extended = extended.map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    let divided = backend.mod_down(&extended).map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    let half = PlainRef::Scalar(0.5);
     let wide = vec![0.5; width + 1];
     let wide = PlainRef::Vector(&wide);
     let scale = Scale::pow2(30);
@@ -55,9 +59,20 @@ pub fn check_refusals<B: Backend>(
         ("rotating degree 2", backend.rotate(&square, 1).is_err()),
         ("a vector of another width", backend.add_plain(&low, wide).is_err()),
         ("a factor of another width", backend.mul_plain(&low, wide, &scale).is_err()),
-        ("a linear map of unequal scales", linear(backend, &[&low, &finer], width, 1)),
-        ("a linear map across levels", linear(backend, &[&low, &high], width, 1)),
-        ("a linear map of degree 2", linear(backend, &[&square], width, 1)),
+        ("a linear map of unequal scales", linear(backend, &[&low, &finer], width, 1).is_err()),
+        ("a linear map across levels", linear(backend, &[&low, &high], width, 1).is_err()),
+        ("a division that is not to come", backend.mod_down(&low).is_err()),
+        ("a second division", backend.mod_down(&divided).is_err()),
+        ("a sum of an extended operand", backend.add(&extended, &divided).is_err()),
+        ("a difference of an extended operand", backend.sub(&divided, &extended).is_err()),
+        ("a product of an extended operand", backend.mul(&extended, &extended).is_err()),
+        ("a plaintext added to an extended operand", backend.add_plain(&extended, half).is_err()),
+        ("a plaintext times an extended operand", backend.mul_plain(&extended, half, &scale).is_err()),
+        ("rescaling an extended operand", backend.rescale(&extended).is_err()),
+        ("dropping an extended operand", backend.drop_level(&extended, 0).is_err()),
+        ("a linear map of an extended operand", linear(backend, &[&extended], width, 1).is_err()),
+        ("a linear map at level 0", linear(backend, &[&ground], width, 1).is_err()),
+        ("a linear map of degree 2", linear(backend, &[&square], width, 1).is_err()),
     ];
     first_done(&refused)
 }
@@ -73,7 +88,7 @@ pub fn check_missing_keys<B: Backend>(
 ) -> Result<(), SuiteError> {
     let width = refusals_plan().parameters.width();
     let slots = vec![0.5; width];
-    let mut fresh = |level| encrypt(&slots, &CtType { level, scale: Scale::pow2(35), degree: 1 });
+    let mut fresh = |level| encrypt(&slots, &CtType::new(level, Scale::pow2(35)));
     let (low, high) = (fresh(1), fresh(2));
     let square = backend.mul(&high, &high).map_err(|e| SuiteError::Preparation(e.to_string()))?;
     backend.rotate(&low, 1).map_err(|e| SuiteError::Preparation(e.to_string()))?;
@@ -81,8 +96,8 @@ pub fn check_missing_keys<B: Backend>(
         ("a rotation without a key", backend.rotate(&low, 2).is_err()),
         ("a rotation above its key's level", backend.rotate(&high, 1).is_err()),
         ("relinearising above the key's level", backend.relinearise(&square).is_err()),
-        ("a linear map without a key", linear(backend, &[&low], width, 2)),
-        ("a linear map above its keys' level", linear(backend, &[&high], width, 1)),
+        ("a linear map without a key", linear(backend, &[&low], width, 2).is_err()),
+        ("a linear map above its keys' level", linear(backend, &[&high], width, 1).is_err()),
     ])
 }
 
@@ -93,8 +108,13 @@ fn first_done(refused: &[(&'static str, bool)]) -> Result<(), SuiteError> {
     }
 }
 
-/// Whether a backend refuses a sum of rotations by `offset`, all encoded at the same scale.
-fn linear<B: Backend>(backend: &B, xs: &[&B::Ct], width: usize, offset: u32) -> bool {
+/// A sum of rotations by `offset`, all encoded at the same scale.
+fn linear<B: Backend>(
+    backend: &B,
+    xs: &[&B::Ct],
+    width: usize,
+    offset: u32,
+) -> Result<Vec<B::Ct>, B::Error> {
     let diagonal = |input| Diagonal { output: 0, input, offset, slots: vec![0], values: vec![1.0] };
     let count = u32::try_from(xs.len()).expect("few operands");
     let transform = LinearTransform {
@@ -104,7 +124,6 @@ fn linear<B: Backend>(backend: &B, xs: &[&B::Ct], width: usize, offset: u32) -> 
         outputs: 1,
         diagonals: (0..count).map(diagonal).collect(),
     };
-    let split = Split { modulus: u32::try_from(width).expect("widths fit"), shift: 0 };
     let scales = vec![Scale::pow2(30); xs.len()];
-    backend.linear(xs, &Arc::new(transform), ConstId::new(0), split, &scales).is_err()
+    backend.linear(xs, &Arc::new(transform), ConstId::new(0), &scales)
 }

@@ -9,7 +9,6 @@ use heplan_ir::ckks::{CtType, Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
 use heplan_ir::entity::{ConstId, OriginId, ValueId};
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::Split;
 
 use super::LowerError;
 
@@ -18,6 +17,8 @@ pub(super) struct Builder {
     graph: Graph,
     types: Vec<CtType>,
     drops: BTreeMap<(ValueId, usize), ValueId>,
+    /// The ordinary form of every extended value that was divided.
+    divided: BTreeMap<ValueId, ValueId>,
     origin: OriginId,
 }
 
@@ -25,7 +26,7 @@ impl Builder {
     /// Goes on with `graph`, which has no instruction yet.
     pub(super) fn new(graph: Graph) -> Self {
         let origin = heplan_ir::origin::OriginTable::none();
-        Self { graph, types: Vec::new(), drops: BTreeMap::new(), origin }
+        Self { graph, types: Vec::new(), drops: BTreeMap::new(), divided: BTreeMap::new(), origin }
     }
 
     /// The finished graph.
@@ -71,8 +72,23 @@ impl Builder {
         self.push(Op::Input { input, part }, ty)
     }
 
-    /// `x` at `level`, dropped where it is higher.
+    /// `x`, divided if it is extended.
+    pub(super) fn ordinary(&mut self, x: ValueId) -> ValueId {
+        let ty = self.ty(x).clone();
+        if !ty.extended {
+            return x;
+        }
+        if let Some(&divided) = self.divided.get(&x) {
+            return divided;
+        }
+        let divided = self.push(Op::ModDown { x }, CtType { extended: false, ..ty });
+        self.divided.insert(x, divided);
+        divided
+    }
+
+    /// `x` at `level`, divided if it is extended, dropped where it is higher.
     pub(super) fn at_level(&mut self, x: ValueId, level: usize) -> Result<ValueId, LowerError> {
+        let x = self.ordinary(x);
         let ty = self.ty(x).clone();
         if ty.level == level {
             return Ok(x);
@@ -128,7 +144,8 @@ impl Builder {
     pub(super) fn mul(&mut self, a: ValueId, b: ValueId) -> Result<ValueId, LowerError> {
         let (left, right) = (self.ty(a), self.ty(b));
         let fits = left.level == right.level && left.degree == 1 && right.degree == 1;
-        let ty = CtType { level: left.level, scale: left.scale.mul(&right.scale), degree: 2 };
+        let scale = left.scale.mul(&right.scale);
+        let ty = CtType { degree: 2, ..CtType::new(left.level, scale) };
         self.check(a, b, fits)?;
         Ok(self.push(Op::Mul { a, b }, ty))
     }
@@ -154,17 +171,20 @@ impl Builder {
         self.push(Op::Rotate { x, by }, self.ty(x).clone())
     }
 
-    /// A linear map of values at equal level, with results of scale exactly `target`.
+    /// A linear map of values one level above, with results of scale exactly `target`, which are
+    /// extended if it rotates.
     pub(super) fn linear(
         &mut self,
         xs: Vec<ValueId>,
-        (transform, split): (ConstId, Split),
+        transform: ConstId,
         (level, target): (usize, &Scale),
         results: usize,
     ) -> Vec<ValueId> {
-        let scales = xs.iter().map(|&x| target.div(&self.ty(x).scale)).collect();
-        let ty = CtType { level, scale: target.clone(), degree: 1 };
-        let op = Op::Linear { xs, transform, split, scales };
+        let product = target.mul(&self.prime(level + 1));
+        let scales = xs.iter().map(|&x| product.div(&self.ty(x).scale)).collect();
+        let extended = self.graph.consts.transform(transform).rotates();
+        let ty = CtType { extended, ..CtType::new(level, target.clone()) };
+        let op = Op::Linear { xs, transform, scales };
         self.types.extend(std::iter::repeat_n(ty.clone(), results));
         self.graph.push(op, results, ty, self.origin)
     }

@@ -5,10 +5,10 @@
 //! *Before and after*:
 //!
 //! ```text
-//! %1 = linear %0              %1 = linear %0   level 3, scale Δ·q_3
-//!                             %2 = rescale %1  level 2, scale Δ
-//! %2 = rotate %1, 512         %3 = rotate %2, 512
-//! %3 = add %1, %2             %4 = add %2, %3
+//! %1 = linear %0              %1 = linear %0       level 2, scale Δ, extended
+//! %2 = rotate %1, 512         %2 = rotate %1, 512  extended
+//! %3 = add %1, %2             %3 = add %1, %2      extended
+//!                             %4 = mod_down %3     level 2, scale Δ
 //! %4 = product %3, %3         %5 = mul %4, %4; %6 = relinearise %5; %7 = rescale %6
 //! ```
 //!
@@ -16,9 +16,10 @@
 //! diagonals' scales are known only once levels are.
 //!
 //! *Cost and precision*: a linear map is encoded at `Δ·q_ℓ/s_i` for an operand of scale `s_i`, so
-//! that its rescaled result has exactly the waterline scale `Δ` and drifts never build up.
-//! Rotations and sums of a fold come after that rescale, one level lower. Operands are dropped to
-//! the level at which they are read before anything is computed on them.
+//! that its result has exactly the waterline scale `Δ` and drifts never build up.
+//! Its division, by `q_ℓ` and the special primes, comes as late as it can: giant steps and folds are
+//! rotated and summed extended, and what anything else reads is divided once. Operands are dropped
+//! to the level at which they are read before anything is computed on them.
 
 use heplan_ir::ckks::{self, CtType};
 use heplan_ir::constants::{ConstPool, Constant};
@@ -91,7 +92,7 @@ impl Lowering<'_> {
         self.builder.set_origin(inst.origin);
         if let Op::Input { input, part } = inst.op {
             let level = self.levels.input(input as usize);
-            let ty = CtType { level, scale: self.waterline.clone(), degree: 1 };
+            let ty = CtType::new(level, self.waterline.clone());
             let fresh = self.builder.input(input, part, ty);
             self.values[inst.results[0].index()] = Some(fresh);
             return Ok(());
@@ -99,8 +100,8 @@ impl Lowering<'_> {
         let Some(level) = inst.results.iter().find_map(|&r| self.levels.value(r)) else {
             return Ok(());
         };
-        if let Op::Linear { xs, transform, split } = &inst.op {
-            return self.linear(inst, xs, (*transform, *split), level);
+        if let Op::Linear { xs, transform } = &inst.op {
+            return self.linear(inst, xs, *transform, level);
         }
         let result = self.single(inst, level)?;
         self.values[inst.results[0].index()] = Some(result);
@@ -113,12 +114,12 @@ impl Lowering<'_> {
         match &inst.op {
             Op::Input { .. } | Op::Linear { .. } => Err(LowerError::Undefined(value)),
             Op::Rotate { x, by } => {
-                let x = self.read(*x, level)?;
+                let x = self.read_extended(&[*x], level)?[0];
                 Ok(self.builder.rotate(x, *by))
             }
             Op::Add { a, b } => {
-                let (a, b) = (self.read(*a, level)?, self.read(*b, level)?);
-                self.builder.add(a, b)
+                let read = self.read_extended(&[*a, *b], level)?;
+                self.builder.add(read[0], read[1])
             }
             Op::AddConst { x, constant } => {
                 let x = self.read(*x, level)?;
@@ -143,6 +144,7 @@ impl Lowering<'_> {
                     return Err(LowerError::Constant { value });
                 }
                 let x = self.lowered(*x)?;
+                let x = self.builder.ordinary(x);
                 let target = (level, &self.waterline);
                 polynomial::evaluate(&mut self.builder, &mut self.strategies, x, set, target)
             }
@@ -153,22 +155,19 @@ impl Lowering<'_> {
         &mut self,
         inst: &Inst,
         xs: &[ValueId],
-        (transform, split): (ConstId, heplan_ir::transform::Split),
+        transform: ConstId,
         level: usize,
     ) -> Result<(), LowerError> {
-        let read = level + 1;
-        let xs: Vec<ValueId> = xs.iter().map(|&x| self.read(x, read)).collect::<Result<_, _>>()?;
+        let xs = xs.iter().map(|&x| self.read(x, level + 1)).collect::<Result<_, _>>()?;
         let map = match self.graph.consts.get(transform) {
             Some(Constant::Transform(_)) => self.builder.adopt(&self.graph.consts, transform),
             _ => None,
         };
         let map = map.ok_or(LowerError::Constant { value: inst.results[0] })?;
-        let target = self.waterline.mul(&self.builder.prime(read));
-        let sums = self.builder.linear(xs, (map, split), (read, &target), inst.results.len());
+        let target = (level, &self.waterline);
+        let sums = self.builder.linear(xs, map, target, inst.results.len());
         for (&r, sum) in inst.results.iter().zip(sums) {
-            if self.levels.value(r).is_some() {
-                self.values[r.index()] = Some(self.builder.rescale(sum)?);
-            }
+            self.values[r.index()] = Some(sum);
         }
         Ok(())
     }
@@ -180,6 +179,16 @@ impl Lowering<'_> {
     fn read(&mut self, v: ValueId, level: usize) -> Result<ValueId, LowerError> {
         let v = self.lowered(v)?;
         self.builder.at_level(v, level)
+    }
+
+    /// Values at `level`, extended if all of them are.
+    fn read_extended(&mut self, vs: &[ValueId], level: usize) -> Result<Vec<ValueId>, LowerError> {
+        let found: Vec<ValueId> = vs.iter().map(|&v| self.lowered(v)).collect::<Result<_, _>>()?;
+        let extended = |&v: &ValueId| self.builder.ty(v).extended && self.builder.ty(v).level == level;
+        if found.iter().all(extended) {
+            return Ok(found);
+        }
+        found.into_iter().map(|v| self.builder.at_level(v, level)).collect()
     }
 
     fn finish(mut self) -> Result<ckks::Graph, LowerError> {

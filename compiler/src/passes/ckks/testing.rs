@@ -38,11 +38,11 @@ impl Machine<'_> {
             }
             Op::Linear { transform, scales, .. } => {
                 let level = xs[0].ty.level;
-                assert!(xs.iter().all(|x| x.ty.level == level && x.ty.degree == 1));
+                assert!(xs.iter().all(|x| x.ty.level == level && x.ty.degree == 1 && !x.ty.extended));
                 let scale = xs[0].ty.scale.mul(&scales[0]);
                 assert!(xs.iter().zip(scales).all(|(x, s)| x.ty.scale.mul(s) == scale));
                 let slots: Vec<&[f64]> = xs.iter().map(|x| x.slots.as_slice()).collect();
-                let ty = CtType { level, scale, degree: 1 };
+                let ty = CtType { extended: self.consts.transform(*transform).rotates(), ..CtType::new(level - 1, scale.div(&q(level))) };
                 let results = self.consts.transform(*transform).apply(&slots);
                 results.into_iter().map(|slots| Cell { slots, ty: ty.clone() }).collect()
             }
@@ -69,7 +69,8 @@ impl Machine<'_> {
             Op::Mul { .. } => {
                 let (a, b) = (&xs[0].ty, &xs[1].ty);
                 assert!(a.level == b.level && a.degree == 1 && b.degree == 1);
-                let ty = CtType { level: a.level, scale: a.scale.mul(&b.scale), degree: 2 };
+                assert!(!a.extended && !b.extended);
+                let ty = CtType { degree: 2, ..CtType::new(a.level, a.scale.mul(&b.scale)) };
                 one(zip(|a, b| a * b), ty)
             }
             Op::Relinearise { .. } => {
@@ -77,9 +78,13 @@ impl Machine<'_> {
                 one(xs[0].slots.clone(), CtType { degree: 1, ..xs[0].ty.clone() })
             }
             Op::Rescale { .. } => {
-                let CtType { level, scale, degree } = xs[0].ty.clone();
-                let ty = CtType { level: level - 1, scale: scale.div(&q(level)), degree };
-                one(xs[0].slots.clone(), ty)
+                let ty = xs[0].ty.clone();
+                let scale = ty.scale.div(&q(ty.level));
+                one(xs[0].slots.clone(), CtType { level: ty.level - 1, scale, ..ty })
+            }
+            Op::ModDown { .. } => {
+                assert!(xs[0].ty.extended);
+                one(xs[0].slots.clone(), CtType { extended: false, ..xs[0].ty.clone() })
             }
             Op::DropLevel { level, .. } => {
                 assert!(*level < xs[0].ty.level);

@@ -8,7 +8,7 @@ use heplan_ir::parameters::Parameters;
 use heplan_ir::scale::Scale;
 use heplan_ir::series::{PolynomialSet, Series};
 use heplan_ir::slots::{Graph, Op, Port};
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -60,8 +60,7 @@ fn linear(g: &mut Graph, xs: &[ValueId], factor: f32) -> ValueId {
         .collect();
     let t = LinearTransform { width: g.width, period: 2, inputs: xs.len(), outputs: 1, diagonals };
     let transform = g.consts.add(Constant::Transform(Arc::new(t)));
-    let split = Split { modulus: 2, shift: 0 };
-    push(g, Op::Linear { xs: xs.to_vec(), transform, split })
+    push(g, Op::Linear { xs: xs.to_vec(), transform })
 }
 
 fn polynomial(g: &mut Graph, x: ValueId, set: PolynomialSet) -> ValueId {

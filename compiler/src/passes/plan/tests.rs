@@ -9,7 +9,7 @@ use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
 use heplan_ir::slots::Port;
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn port(name: &str, width: usize) -> Port {
 }
 
 fn ty(level: usize) -> CtType {
-    CtType { level, scale: Scale::pow2(17), degree: 1 }
+    CtType::new(level, Scale::pow2(17))
 }
 
 fn transform(width: usize) -> Constant {
@@ -89,14 +89,18 @@ fn build(steps: &[(u8, usize, usize)], outputs: &[usize]) -> Graph {
             2 => one(Op::Rotate { x: a, by: 1 + (j % 7) as u32 }),
             3 => one(Op::AddPlain { x: a, plain: Plain::Scalar(j as f64) }),
             4 if level > 0 => (Op::DropLevel { x: a, level: level - 1 }, 1, level - 1),
-            _ => {
-                let split = Split { modulus: 4, shift: 1 };
-                let scales = vec![Scale::pow2(0); 2];
-                (Op::Linear { xs: vec![a, b], transform: map, split, scales }, 2, level)
+            5 if level > 0 => {
+                let scales = vec![Scale::prime(g.parameters.q()[level]); 2];
+                (Op::Linear { xs: vec![a, b], transform: map, scales }, 2, level - 1)
             }
+            _ => one(Op::Add { a, b }),
         };
-        let made = g.push(op, results, ty(level), origin);
-        values.extend(made.into_iter().map(|v| (v, level)));
+        let extended = CtType { extended: true, ..ty(level) };
+        let of_map = if results == 2 { &extended } else { &ty(level) };
+        for v in g.push(op, results, of_map.clone(), origin) {
+            let divided = (results == 2).then(|| g.push(Op::ModDown { x: v }, 1, ty(level), origin));
+            values.push((divided.map_or(v, |d| d[0]), level));
+        }
     }
     for &o in outputs {
         let v = values[values.len() - 1 - o % values.len()].0;
@@ -137,7 +141,7 @@ proptest! {
 fn keys_are_exact_and_reach_the_level_of_use() {
     let mut g = build(&[(2, 0, 3), (4, 0, 0), (5, 3, 0), (2, 4, 3)], &[0]);
     let v = g.outputs[0].1[0];
-    let squared = CtType { degree: 2, scale: Scale::pow2(34), level: 1 };
+    let squared = CtType { degree: 2, ..CtType::new(0, Scale::pow2(34)) };
     let square = g.push(Op::Mul { a: v, b: v }, 1, squared.clone(), OriginId::new(0))[0];
     let flat = CtType { degree: 1, ..squared };
     g.outputs[0].1 = g.push(Op::Relinearise { x: square }, 1, flat, OriginId::new(0));
@@ -146,15 +150,15 @@ fn keys_are_exact_and_reach_the_level_of_use() {
     let plan = emit(&g).unwrap();
     let spec = |kind, level| KeySpec { kind, level };
     let back = g.parameters.width() as u32;
-    // Offsets 0, 5, 2 and -3 split into baby steps 0, 1, 2, 1 and giant steps 0, 4, 0, -4.
+    // The first rotation reaches no output.
     assert_eq!(
         plan.keys,
         [
-            spec(KeyKind::Relinearise, 1),
-            spec(KeyKind::Rotate(1), 1),
+            spec(KeyKind::Relinearise, 0),
             spec(KeyKind::Rotate(2), 1),
-            spec(KeyKind::Rotate(4), 1),
-            spec(KeyKind::Rotate(back - 4), 1),
+            spec(KeyKind::Rotate(4), 0),
+            spec(KeyKind::Rotate(5), 1),
+            spec(KeyKind::Rotate(back - 3), 1),
         ]
     );
 }

@@ -11,7 +11,7 @@ use heplan_ir::tensor::Op;
 
 use super::columns::Run;
 use super::routing::Placed;
-use super::steps::Keys;
+use super::steps::{Hops, Keys};
 use super::transform::{self, Giants};
 use super::{PortInfo, Ports, Prices, Problem, spread};
 
@@ -125,11 +125,11 @@ impl<'a> Emitter<'a> {
         }
         let results = built.transform.outputs;
         let transform = self.out.consts.add(Constant::Transform(Arc::new(built.transform)));
-        let op = SlotsOp::Linear { xs, transform, split: built.split };
+        let op = SlotsOp::Linear { xs, transform };
         let results = self.out.push(op, results, origin);
         let mut parts: Vec<ValueId> = results
             .chunks_exact(built.giants.steps.len())
-            .map(|results| self.horner(results, &built.giants, origin))
+            .map(|results| self.giants(results, &built.giants, origin))
             .collect();
         for &by in &built.folds {
             parts.iter_mut().for_each(|part| *part = self.add_rotated(*part, *part, by, origin));
@@ -158,18 +158,35 @@ impl<'a> Emitter<'a> {
         })
     }
 
-    /// `Σ rot(result, giant·hop)` by Horner's rule, the giant steps increasing from 0.
-    fn horner(&mut self, results: &[ValueId], giants: &Giants, origin: OriginId) -> ValueId {
-        let mut steps = results.iter().copied().zip(giants.steps.iter().copied()).rev();
-        let (mut sum, mut at) = steps.next().expect("a transform has results");
-        for (result, giant) in steps {
-            for by in giants.rotations(at - giant) {
+    /// `Σ rot(result, giant step)`.
+    fn giants(&mut self, results: &[ValueId], giants: &Giants, origin: OriginId) -> ValueId {
+        if let Some(hops) = giants.hops {
+            return self.horner(results, &giants.steps, hops, origin);
+        }
+        let turned = results.iter().zip(&giants.rotations).map(|(&x, &by)| match by {
+            0 => x,
+            _ => self.out.push(SlotsOp::Rotate { x, by }, 1, origin)[0],
+        });
+        let turned: Vec<ValueId> = turned.collect();
+        let add = |a, &b: &ValueId| self.out.push(SlotsOp::Add { a, b }, 1, origin)[0];
+        turned[1..].iter().fold(turned[0], add)
+    }
+
+    /// The same by Horner's rule.
+    fn horner(
+        &mut self,
+        results: &[ValueId],
+        steps: &[i64],
+        hops: Hops,
+        origin: OriginId,
+    ) -> ValueId {
+        let last = results.len() - 1;
+        (0..last).rev().fold(results[last], |mut sum, i| {
+            for by in Giants::gaps(hops, &steps[i..i + 2]) {
                 sum = self.out.push(SlotsOp::Rotate { x: sum, by }, 1, origin)[0];
             }
-            sum = self.out.push(SlotsOp::Add { a: result, b: sum }, 1, origin)[0];
-            at = giant;
-        }
-        sum
+            self.out.push(SlotsOp::Add { a: results[i], b: sum }, 1, origin)[0]
+        })
     }
 
     /// The polynomials of a tensor, per ciphertext.

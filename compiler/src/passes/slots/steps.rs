@@ -1,13 +1,12 @@
 //! The choice of baby and giant steps by enumeration.
 //!
-//! The giant steps of a transform are either taken inside it, each with a key of its own, in the
-//! extended basis; or after it by Horner's rule: the transform gives one result per giant step, and
-//! `acc = rot(acc, modulus) + y_k` sums them with one key, one level lower. Where the results lie
-//! far apart, as those of a convolution over several channels do, a second key jumps the gaps.
+//! Baby steps are the rotations inside a transform. It gives one result per giant step, and those are
+//! rotated and summed after it, before the one division that ends the map: either each with a key of
+//! its own, or by Horner's rule, `acc = rot(acc, modulus) + y_k`, with one key for all. Where the
+//! results lie far apart, as those of a convolution over several channels do, a second key jumps the
+//! gaps.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use heplan_ir::transform::Split;
 
 use super::weights::Weights;
 
@@ -35,33 +34,31 @@ impl Keys {
 /// How a transform takes its steps, with what that costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Choice {
-    /// Baby and giant steps inside the transform; under Horner's rule every step is a baby step.
-    pub(super) split: Split,
-    /// Horner's rule for the giant steps.
-    pub(super) horner: Option<Horner>,
+    /// Baby and giant steps.
+    pub(super) division: Division,
+    /// How Horner's rule takes the giant steps; `None` if each has a key of its own.
+    pub(super) hops: Option<Hops>,
     /// Cost of all rotations and their keys.
     pub(super) cost: f64,
 }
 
-/// Giant steps after the transform.
-///
-/// With the offset `d` read as a signed number, its giant step is number `(d + shift) div hop - first`,
-/// and the rest of `d` a baby step.
+/// The giant step of every offset: with the offset `d` read as a signed number, it is number
+/// `(d + shift) div modulus - first`, and the rest of `d` is a baby step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Horner {
-    /// As in [`Split`].
+pub(super) struct Division {
+    /// Slots between giant steps.
+    pub(super) modulus: u32,
+    /// How far baby steps reach to the right.
     shift: u32,
-    /// The quotient of the smallest offset.
+    /// The quotient that has the number 0.
     first: i64,
-    /// How the hops between two results are taken.
-    pub(super) hops: Hops,
 }
 
 /// The rotations that Horner's rule takes from one result to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hops {
     /// The slots of one hop.
-    pub(super) hop: u32,
+    hop: u32,
     /// How many hops the second key takes at once; 1 without one.
     jump: u32,
     /// Slots after which rotations repeat.
@@ -78,20 +75,20 @@ impl Hops {
     }
 }
 
-impl Horner {
-    /// The giant step of an offset, counted from the lowest one, and its baby step, modulo `width`.
-    pub(super) fn of(self, offset: u32, width: usize) -> (u32, u32) {
-        let (quotient, signed) = quotient(offset, width, self.hops.hop, self.shift);
-        let giant = quotient - self.first;
-        let baby = (signed - giant * i64::from(self.hops.hop)).rem_euclid(width as i64);
-        (giant as u32, baby as u32)
+impl Division {
+    /// The number of an offset's giant step, and its baby step, modulo `width`.
+    pub(super) fn of(self, offset: u32, width: usize) -> (i64, u32) {
+        let (offset, width) = (i64::from(offset), width as i64);
+        let signed = if offset < width / 2 { offset } else { offset - width };
+        let modulus = i64::from(self.modulus);
+        let giant = (signed + i64::from(self.shift)).div_euclid(modulus) - self.first;
+        (giant, (signed - giant * modulus).rem_euclid(width) as u32)
     }
-}
 
-fn quotient(offset: u32, width: usize, modulus: u32, shift: u32) -> (i64, i64) {
-    let (offset, width) = (i64::from(offset), width as i64);
-    let signed = if offset < width / 2 { offset } else { offset - width };
-    ((signed + i64::from(shift)).div_euclid(i64::from(modulus)), signed)
+    /// The rotation of a giant step, modulo `width`.
+    pub(super) fn rotation(self, giant: i64, width: usize) -> u32 {
+        (giant * i64::from(self.modulus)).rem_euclid(width as i64) as u32
+    }
 }
 
 /// How many ciphertexts a transform reads and writes, which is how often its steps are taken.
@@ -104,7 +101,7 @@ pub(super) struct Arity {
 }
 
 /// The cheapest steps for `offsets` over the moduli that `candidates` lists, when the graph has
-/// `keys` anyway; ties go to the smallest modulus, then the smallest shift, then to steps inside.
+/// `keys` anyway; ties go to the smallest modulus, then the smallest shift, then to keys of their own.
 pub(super) fn choose(
     offsets: &[u32],
     width: usize,
@@ -126,7 +123,7 @@ pub(super) fn choose(
                 continue;
             }
             steps.find_remainders(modulus, shift);
-            for choice in [steps.inside(modulus, shift), steps.horner(modulus, shift)] {
+            for choice in [steps.with_keys(modulus, shift), steps.horner(modulus, shift)] {
                 if best.is_none_or(|b| choice.cost < b.cost) {
                     best = Some(choice);
                 }
@@ -213,8 +210,7 @@ impl<'a> Steps<'a> {
     /// No choice with this modulus costs less: a giant step reaches `modulus` offsets at most.
     fn at_least(&self, modulus: u32) -> f64 {
         let giants = self.offsets.len().div_ceil(modulus as usize) - 1;
-        let w = self.weights;
-        w.giant.min(w.output + w.fold) * (giants * self.arity.outputs) as f64
+        self.weights.fold * (giants * self.arity.outputs) as f64
     }
 
     /// Divides the offsets, with a shift, by a modulus: their distinct quotients, and all remainders.
@@ -244,7 +240,7 @@ impl<'a> Steps<'a> {
     fn at_least_divided(&self) -> f64 {
         let (w, giants) = (self.weights, self.quotients.len());
         let babies = self.offsets.len().div_ceil(giants.max(1)).max(1) - 1;
-        w.giant.min(w.output + w.fold) * ((giants.max(1) - 1) * self.arity.outputs) as f64
+        w.fold * ((giants.max(1) - 1) * self.arity.outputs) as f64
             + w.baby * (babies * self.arity.inputs) as f64
     }
 
@@ -258,18 +254,23 @@ impl<'a> Steps<'a> {
         self.remainders.extend(self.rest.iter().filter(new).map(|&r| r as i32 - shift as i32));
     }
 
-    /// Giant steps inside the transform.
-    fn inside(&self, modulus: u32, shift: u32) -> Choice {
+    /// Giant steps with a key for each.
+    fn with_keys(&self, modulus: u32, shift: u32) -> Choice {
         let m = modulus as i32;
+        let w = self.weights;
         let (babies, baby_keys) = self.distinct(self.remainders.iter().copied());
-        let (giants, giant_keys) = self.distinct(self.quotients.iter().map(|q| q * m));
-        let cost = self.weights.baby * (babies * self.arity.inputs) as f64
-            + self.weights.giant * (giants * self.arity.outputs) as f64
-            + self.weights.key * (baby_keys + giant_keys) as f64;
-        Choice { split: Split { modulus, shift }, horner: None, cost }
+        let steps = || self.quotients.iter().map(|q| (q * m).rem_euclid(self.width) as u32);
+        let giants = steps().filter(|&s| s != 0).count();
+        let low = w.level.saturating_sub(1);
+        let giant_keys: f64 = steps().map(|s| self.keys.price(s, low, w.low_key)).sum();
+        let cost = w.baby * (babies * self.arity.inputs) as f64
+            + w.fold * (giants * self.arity.outputs) as f64
+            + w.key * baby_keys as f64
+            + giant_keys;
+        Choice { division: Division { modulus, shift, first: 0 }, hops: None, cost }
     }
 
-    /// Giant steps after the transform.
+    /// Giant steps by Horner's rule.
     fn horner(&mut self, modulus: u32, shift: u32) -> Choice {
         let m = modulus as i32;
         let first = self.quotients.first().copied().unwrap_or(0);
@@ -278,11 +279,9 @@ impl<'a> Steps<'a> {
         let (hops, hop_cost) = self.hops(modulus);
         let cost = w.baby * (babies * self.arity.inputs) as f64
             + w.key * baby_keys as f64
-            + w.output * ((self.quotients.len().max(1) - 1) * self.arity.outputs) as f64
             + hop_cost;
-        let split = Split { modulus: self.width as u32, shift: 0 };
-        let horner = Horner { shift, first: i64::from(first), hops };
-        Choice { split, horner: (self.quotients.len() > 1).then_some(horner), cost }
+        let division = Division { modulus, shift, first: i64::from(first) };
+        Choice { division, hops: Some(hops), cost }
     }
 
     /// The cheapest jump over the gaps between the results, with the cost of all hops and of their

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::routing::{Placed, Route};
 use super::source::Term;
 use super::steps::{Arity, Keys, choose, moduli};
+use super::transform::Giants;
 use super::weights::Prices;
 use super::{PortInfo, Ports, Problem, candidates, spread, transform};
 use crate::cost::Costs;
@@ -86,8 +87,11 @@ proptest! {
             .chunks_exact(built.giants.steps.len())
             .map(|results| {
                 let mut sum = vec![0.0; WIDTH];
-                for (y, &k) in results.iter().zip(&built.giants.steps) {
-                    let turned = rotate(y, built.giants.rotations(k).sum::<u32>() as usize);
+                let Giants { steps, rotations, hops } = &built.giants;
+                for (k, (y, &by)) in results.iter().zip(rotations).enumerate() {
+                    let way = hops.map(|h| Giants::gaps(h, &steps[..=k]).map(u64::from).sum::<u64>());
+                    assert!(way.is_none_or(|way| way % WIDTH as u64 == u64::from(by)));
+                    let turned = rotate(y, by as usize);
                     sum.iter_mut().zip(turned).for_each(|(s, t)| *s += t);
                 }
                 sum
@@ -300,18 +304,19 @@ fn results_far_apart_are_reached_by_a_second_key() {
     let arity = Arity { inputs: 1, outputs: 1 };
     let candidates = moduli(width, std::iter::empty());
     let choice = choose(&offsets, width, arity, prices.at(3), &Keys::default(), &candidates);
-    let horner = choice.horner.expect("one key for all giant steps is cheapest");
-    let mut giants: Vec<u32> = offsets.iter().map(|&d| horner.of(d, width).0).collect();
+    let hops = choice.hops.expect("two keys for all giant steps are cheapest");
+    let division = choice.division;
+    let mut giants: Vec<i64> = offsets.iter().map(|&d| division.of(d, width).0).collect();
     giants.dedup();
     let mut keys = BTreeSet::new();
     let mut rotations = 0;
     for pair in giants.windows(2) {
-        let hops: Vec<u32> = horner.hops.rotations(pair[1] - pair[0]).collect();
-        assert_eq!(hops.iter().sum::<u32>(), (pair[1] - pair[0]) * horner.hops.hop);
+        let hops: Vec<u32> = Giants::gaps(hops, pair).collect();
+        assert_eq!(i64::from(hops.iter().sum::<u32>()), (pair[1] - pair[0]) * i64::from(division.modulus));
         rotations += hops.len();
         keys.extend(hops);
     }
-    assert_eq!((giants.len(), rotations, keys.len()), (27, 26, 2));
+    assert_eq!((giants.len(), rotations, keys.len()), (giants.len(), giants.len() - 1, 2));
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Builds the diagonals of an affine map between two layouts, and chooses how its steps are taken.
 
 use heplan_ir::layout::Layout;
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 
 use super::columns::Run;
 use super::count::Survey;
 use super::routing::{Folding, Placed, Route};
 use super::source::{Source, Term, combinations};
-use super::steps::{Arity, Hops, Horner, Keys, all_moduli, choose, moduli};
+use super::steps::{Arity, Choice, Hops, Keys, all_moduli, choose, moduli};
 use super::weights::Weights;
 
 /// A transform ready for the graph.
@@ -17,8 +17,6 @@ pub(super) struct Built {
     /// The diagonals; inputs are the ciphertexts of all terms, one term after the other; outputs
     /// are, for each output ciphertext, the results of `giants`, one after the other.
     pub(super) transform: LinearTransform,
-    /// Baby and giant steps inside the transform.
-    pub(super) split: Split,
     /// The giant steps after it.
     pub(super) giants: Giants,
     /// Rotations after it, each followed by an addition.
@@ -62,47 +60,46 @@ pub(super) fn build(
         outputs: arity.outputs,
         diagonals: Vec::new(),
     };
-    let (transform, giants) = match choice.horner {
-        None => (LinearTransform { diagonals: group(entries), ..shape }, vec![0]),
-        Some(horner) => spread_giants(entries, shape, horner),
-    };
-    let built = Built {
-        runs: sources.into_iter().map(|s| s.runs).collect(),
-        transform,
-        split: choice.split,
-        giants: Giants { steps: giants, hops: choice.horner.map(|h| h.hops) },
-        folds,
-    };
+    let (transform, giants) = spread_giants(entries, shape, &choice);
+    let runs = sources.into_iter().map(|s| s.runs).collect();
+    let built = Built { runs, transform, giants, folds };
     built.enter(weights.level, keys);
     built
 }
 
-/// The giant steps that Horner's rule takes after a transform.
+/// The giant steps that come after a transform.
 pub(super) struct Giants {
-    /// The number of hops that each result still has to make, increasing from 0; `[0]` without
-    /// Horner's rule.
-    pub(super) steps: Vec<u32>,
-    hops: Option<Hops>,
+    /// The number of each result's giant step, increasing.
+    pub(super) steps: Vec<i64>,
+    /// The rotation of each.
+    pub(super) rotations: Vec<u32>,
+    /// How Horner's rule takes them.
+    pub(super) hops: Option<Hops>,
 }
 
 impl Giants {
-    /// The rotations from one result to another that lies `gap` hops before it.
-    pub(super) fn rotations(&self, gap: u32) -> impl Iterator<Item = u32> {
-        self.hops.into_iter().flat_map(move |hops| hops.rotations(gap))
+    /// The rotations by Horner's rule between each result and the next.
+    pub(super) fn gaps(hops: Hops, steps: &[i64]) -> impl Iterator<Item = u32> {
+        let gap = |pair: &[i64]| u32::try_from(pair[1] - pair[0]).expect("steps increase");
+        steps.windows(2).flat_map(move |pair| hops.rotations(gap(pair)))
     }
 }
 
 impl Built {
     /// Adds the rotations to `keys`.
     fn enter(&self, level: usize, keys: &mut Keys) {
-        let (babies, giants) = self.split.steps(&self.transform);
-        babies.into_iter().chain(giants).for_each(|s| keys.add(s, level));
+        self.transform.steps().into_iter().for_each(|s| keys.add(s, level));
         let runs = self.runs.iter().flatten().flat_map(|r| r.additions());
         runs.for_each(|(_, by)| keys.add(by, level));
         let low = level.saturating_sub(1);
-        let gaps = self.giants.steps.windows(2).map(|pair| pair[1] - pair[0]);
-        let hops = gaps.flat_map(|gap| self.giants.rotations(gap));
-        self.folds.iter().copied().chain(hops).for_each(|s| keys.add(s, low));
+        self.folds.iter().for_each(|&s| keys.add(s, low));
+        match self.giants.hops {
+            Some(hops) => Giants::gaps(hops, &self.giants.steps).for_each(|s| keys.add(s, low)),
+            None => {
+                let rotations = self.giants.rotations.iter().filter(|&&s| s != 0);
+                rotations.for_each(|&s| keys.add(s, low));
+            }
+        }
     }
 }
 
@@ -132,26 +129,44 @@ struct Entry {
 }
 
 /// Gives every giant step a result of its own: the entry that lands in slot `t` with the offset
-/// `d = baby + k·modulus` goes to slot `t + k·modulus` of result `k`, with the offset `baby`.
+/// `d = baby + g`, where `g` is the rotation of its giant step, goes to slot `t + g` of that step's
+/// result, with the offset `baby`.
 fn spread_giants(
     mut entries: Vec<Entry>,
     mut shape: LinearTransform,
-    horner: Horner,
-) -> (LinearTransform, Vec<u32>) {
-    let mut giants: Vec<u32> = entries.iter().map(|e| horner.of(e.key.2, shape.width).0).collect();
-    giants.sort_unstable();
-    giants.dedup();
+    choice: &Choice,
+) -> (LinearTransform, Giants) {
+    let (division, width) = (choice.division, shape.width);
+    // Without Horner's rule only the rotation matters, which two numbers may share.
+    let divide = |offset: u32| {
+        let (number, baby) = division.of(offset, width);
+        let rotation = division.rotation(number, width);
+        (if choice.hops.is_some() { number } else { i64::from(rotation) }, rotation, baby)
+    };
+    let mut steps: Vec<(i64, u32)> = entries
+        .iter()
+        .map(|e| {
+            let (step, rotation, _) = divide(e.key.2);
+            (step, rotation)
+        })
+        .collect();
+    steps.sort_unstable();
+    steps.dedup();
+    if steps.is_empty() {
+        steps.push((0, 0));
+    }
     let period = u32::try_from(shape.period).expect("periods are at most 2^16");
     for e in &mut entries {
-        let (giant, baby) = horner.of(e.key.2, shape.width);
-        let result = giants.binary_search(&giant).expect("every giant step is listed");
-        let output = e.key.0 as usize * giants.len() + result;
+        let (step, rotation, baby) = divide(e.key.2);
+        let result = steps.binary_search(&(step, rotation)).expect("every giant step is listed");
+        let output = e.key.0 as usize * steps.len() + result;
         e.key = (u32::try_from(output).expect("few ciphertexts"), e.key.1, baby);
-        e.slot = (e.slot + giant * horner.hops.hop) % period;
+        e.slot = (e.slot + rotation) % period;
     }
-    shape.outputs *= giants.len();
+    shape.outputs *= steps.len();
     shape.diagonals = group(entries);
-    (shape, giants)
+    let (steps, rotations) = steps.into_iter().unzip();
+    (shape, Giants { steps, rotations, hops: choice.hops })
 }
 
 /// Entries to sorted diagonals; values that vanish in single precision are dropped.

@@ -32,11 +32,9 @@ pub(super) struct Weights {
     pub(super) level: usize,
     /// A hoisted rotation: the inner product with the key in the extended basis.
     pub(super) baby: f64,
-    /// A giant step with its decomposition.
-    pub(super) giant: f64,
     /// A rotation of the operand, and an addition.
     pub(super) turn: f64,
-    /// The same of the result, one level lower: a fold, or a hop of Horner's rule.
+    /// The same of an extended result, one level lower: a giant step, a hop of Horner's rule, a fold.
     pub(super) fold: f64,
     /// Multiplying by a diagonal.
     diagonal: f64,
@@ -48,7 +46,7 @@ pub(super) struct Weights {
     pub(super) low_key: f64,
     /// The decomposition of one input.
     pub(super) input: f64,
-    /// The final ModDown and rescale of one output.
+    /// The division of one output.
     pub(super) output: f64,
 }
 
@@ -66,17 +64,14 @@ impl Weights {
         Self {
             level,
             baby: seconds(Work::inner_product(at) + moved()),
-            giant: seconds(
-                Work::mod_down(at) + Work::decompose(at) + Work::inner_product(at) + moved(),
-            ),
             turn: seconds(Work::rotate(at) + Work::add(at, 1)),
-            fold: seconds(Work::rotate(low) + Work::add(low, 1)),
+            fold: seconds(Work::rotate_extended(low, at) + Work::additions(at, 2 * at.wide())),
             diagonal: seconds(Work::multiply_diagonal(at)),
             evaluation: seconds(Work::encode(width) + Work::evaluate(at, width, at.wide_limbs())),
             key: key(at),
             low_key: key(low),
             input: seconds(Work::decompose(at)),
-            output: seconds(Work::mod_down(at) * 2.0 + Work::rescale(at, 1)),
+            output: seconds(Work::divide(at) * 2.0),
         }
     }
 

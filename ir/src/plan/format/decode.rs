@@ -10,7 +10,6 @@ use crate::plan::{Inst, KeyKind, KeySpec, Plan};
 use crate::scale::Scale;
 use crate::slots::Port;
 use crate::tail::Answer;
-use crate::transform::Split;
 
 pub(super) fn hashes(message: &m::Plan) -> Result<Vec<ContentHash>, PlanError> {
     let (hashes, rest) = message.hashes.as_chunks::<32>();
@@ -49,7 +48,12 @@ pub(super) fn plan(
         let degree = u8::try_from(t.degree)
             .map_err(|_| PlanError::Number { what: "a degree", found: t.degree.into() })?;
         let scale = tables.scale(t.scale)?;
-        tables.types.push(CtType { level: t.level as usize, scale, degree });
+        tables.types.push(CtType {
+            level: t.level as usize,
+            scale,
+            degree,
+            extended: t.extended,
+        });
     }
     let keys = message.keys.iter().map(|k| KeySpec {
         kind: k.rotate.map_or(KeyKind::Relinearise, KeyKind::Rotate),
@@ -143,7 +147,6 @@ impl Tables {
             m::Op::Linear(l) => Op::Linear {
                 xs: regs(l.xs),
                 transform: ConstId::new(l.transform as usize),
-                split: Split { modulus: l.modulus, shift: l.shift },
                 scales: l.scales.into_iter().map(|s| self.scale(s)).collect::<Result<_, _>>()?,
             },
             m::Op::Rotate(u) => Op::Rotate { x: reg(u.x), by: u.number },
@@ -158,6 +161,7 @@ impl Tables {
             m::Op::Mul(b) => Op::Mul { a: reg(b.a), b: reg(b.b) },
             m::Op::Relinearise(x) => Op::Relinearise { x: reg(x) },
             m::Op::Rescale(x) => Op::Rescale { x: reg(x) },
+            m::Op::ModDown(x) => Op::ModDown { x: reg(x) },
             m::Op::DropLevel(u) => Op::DropLevel { x: reg(u.x), level: u.number as usize },
         })
     }

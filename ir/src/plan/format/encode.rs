@@ -16,7 +16,7 @@ struct Tables {
     scales: Vec<m::Scale>,
     scale_index: BTreeMap<Scale, u32>,
     types: Vec<m::Type>,
-    type_index: BTreeMap<(u32, u32, u32), u32>,
+    type_index: BTreeMap<(u32, u32, u32, bool), u32>,
 }
 
 impl Tables {
@@ -36,12 +36,17 @@ impl Tables {
     }
 
     fn ty(&mut self, ty: &CtType) -> u32 {
-        let key = (small(ty.level), self.scale(&ty.scale), u32::from(ty.degree));
+        let key = (small(ty.level), self.scale(&ty.scale), u32::from(ty.degree), ty.extended);
         if let Some(&i) = self.type_index.get(&key) {
             return i;
         }
         let i = small(self.types.len());
-        self.types.push(m::Type { level: key.0, scale: key.1, degree: key.2 });
+        self.types.push(m::Type {
+            level: key.0,
+            scale: key.1,
+            degree: key.2,
+            extended: key.3,
+        });
         self.type_index.insert(key, i);
         i
     }
@@ -78,11 +83,9 @@ impl Tables {
         let binary = |a: &RegId, b: &RegId| m::Binary { a: reg(*a), b: reg(*b) };
         match op {
             Op::Input { input, part } => m::Op::Input(m::Input { input: *input, part: *part }),
-            Op::Linear { xs, transform, split, scales } => m::Op::Linear(m::Linear {
+            Op::Linear { xs, transform, scales } => m::Op::Linear(m::Linear {
                 xs: regs(xs),
                 transform: small(transform.index()),
-                modulus: split.modulus,
-                shift: split.shift,
                 scales: scales.iter().map(|s| self.scale(s)).collect(),
             }),
             Op::Rotate { x, by } => m::Op::Rotate(m::Unary { x: reg(*x), number: *by }),
@@ -95,6 +98,7 @@ impl Tables {
             Op::Mul { a, b } => m::Op::Mul(binary(a, b)),
             Op::Relinearise { x } => m::Op::Relinearise(reg(*x)),
             Op::Rescale { x } => m::Op::Rescale(reg(*x)),
+            Op::ModDown { x } => m::Op::ModDown(reg(*x)),
             Op::DropLevel { x, level } => {
                 m::Op::DropLevel(m::Unary { x: reg(*x), number: small(*level) })
             }

@@ -81,6 +81,8 @@ pub(super) struct Type {
     pub(super) scale: u32,
     #[prost(uint32, tag = "3")]
     pub(super) degree: u32,
+    #[prost(bool, tag = "4")]
+    pub(super) extended: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -114,7 +116,7 @@ pub(super) struct Port {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Inst {
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16")]
     pub(super) op: Option<Op>,
     #[prost(uint32, repeated, tag = "12")]
     pub(super) results: Vec<u32>,
@@ -150,6 +152,8 @@ pub(super) enum Op {
     Rescale(u32),
     #[prost(message, tag = "11")]
     DropLevel(Unary),
+    #[prost(uint32, tag = "16")]
+    ModDown(u32),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -166,10 +170,6 @@ pub(super) struct Linear {
     pub(super) xs: Vec<u32>,
     #[prost(uint32, tag = "2")]
     pub(super) transform: u32,
-    #[prost(uint32, tag = "3")]
-    pub(super) modulus: u32,
-    #[prost(uint32, tag = "4")]
-    pub(super) shift: u32,
     #[prost(uint32, repeated, tag = "5")]
     pub(super) scales: Vec<u32>,
 }

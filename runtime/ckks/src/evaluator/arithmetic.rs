@@ -4,13 +4,13 @@ use heplan_ir::scale::Scale;
 use heplan_lattice::{Form, Poly};
 use rayon::prelude::*;
 
-use super::{Evaluator, check_degree, check_level, check_type};
+use super::{Evaluator, check_degree, check_level, check_ordinary, check_type};
 use crate::ciphertext::Ciphertext;
 use crate::encoder::encode_scalar;
 use crate::error::EvalError;
 
 impl Evaluator {
-    /// Sum of ciphertexts of equal type.
+    /// Sum of ciphertexts of equal type, extended or not.
     ///
     /// # Errors
     /// If the types differ.
@@ -20,7 +20,7 @@ impl Evaluator {
         Ok(Ciphertext { parts, scale: a.scale.clone() })
     }
 
-    /// Difference of ciphertexts of equal type.
+    /// Difference of ciphertexts of equal type, extended or not.
     ///
     /// # Errors
     /// If the types differ.
@@ -35,6 +35,7 @@ impl Evaluator {
     /// # Errors
     /// If the vector cannot be encoded.
     pub fn add_vector(&self, x: &Ciphertext, values: &[f64]) -> Result<Ciphertext, EvalError> {
+        check_ordinary("sum with a vector", x)?;
         let plain = self.context.encode_shared(values, &x.scale)?;
         let mut out = x.clone();
         let basis = out.parts[0].basis();
@@ -47,6 +48,7 @@ impl Evaluator {
     /// # Errors
     /// If the number is too large or not finite.
     pub fn add_scalar(&self, x: &Ciphertext, value: f64) -> Result<Ciphertext, EvalError> {
+        check_ordinary("sum with a number", x)?;
         let moduli = self.context.ring().moduli(x.parts[0].basis());
         let residues = encode_scalar(value, &x.scale, moduli)?;
         let mut out = x.clone();
@@ -79,6 +81,7 @@ impl Evaluator {
         plain: &Poly,
         scale: &Scale,
     ) -> Result<Ciphertext, EvalError> {
+        check_ordinary("product with a vector", x)?;
         let found = plain.basis().q_limbs();
         if !plain.basis().contains(x.parts[0].basis()) {
             let b = found.saturating_sub(1);
@@ -98,6 +101,7 @@ impl Evaluator {
         value: f64,
         scale: &Scale,
     ) -> Result<Ciphertext, EvalError> {
+        check_ordinary("product with a number", x)?;
         let moduli = self.context.ring().moduli(x.parts[0].basis());
         let residues = encode_scalar(value, scale, moduli)?;
         let mut out = x.clone();
@@ -111,8 +115,10 @@ impl Evaluator {
     /// # Errors
     /// If levels differ or a degree is not 1.
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
-        check_degree("product", a, 1)?;
-        check_degree("product", b, 1)?;
+        for x in [a, b] {
+            check_degree("product", x, 1)?;
+            check_ordinary("product", x)?;
+        }
         check_level("product", a, b)?;
         let mut middle = Poly::scratch(self.context.ring(), a.parts[0].basis(), Form::Evaluation);
         middle.set_inner_product(&[(&a.parts[0], &b.parts[1]), (&a.parts[1], &b.parts[0])]);
@@ -125,6 +131,7 @@ impl Evaluator {
     /// # Errors
     /// At level 0.
     pub fn rescale(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        check_ordinary("rescaling", x)?;
         if x.level() == 0 {
             return Err(EvalError::NoSuchLevel { op: "rescaling", from: 0, to: -1 });
         }
@@ -133,11 +140,26 @@ impl Evaluator {
         Ok(Ciphertext { parts, scale: x.scale.rescaled(last) })
     }
 
+    /// Takes the division of an extended ciphertext, by the prime above its level and the special primes, rounding to the
+    /// nearest integer.
+    ///
+    /// # Errors
+    /// If it is not extended.
+    pub fn mod_down(&self, x: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        if !x.extended() {
+            return Err(EvalError::Extended { op: "division" });
+        }
+        let to = self.context.basis_q(x.level());
+        let parts = x.parts.par_iter().map(|p| p.divide_and_round(to)).collect();
+        Ok(Ciphertext { parts, scale: x.scale.clone() })
+    }
+
     /// Forgets the primes above `level`; the scale stays.
     ///
     /// # Errors
     /// If the operand is not above that level.
     pub fn drop_level(&self, x: &Ciphertext, level: usize) -> Result<Ciphertext, EvalError> {
+        check_ordinary("dropping", x)?;
         if level >= x.level() {
             let to = i64::try_from(level).unwrap_or(i64::MAX);
             return Err(EvalError::NoSuchLevel { op: "dropping", from: x.level(), to });

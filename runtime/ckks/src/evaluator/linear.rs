@@ -1,44 +1,39 @@
-//! Linear maps between slots by baby and giant steps with double hoisting.
+//! Linear maps between slots: sums of rotations of the operands times diagonals.
 //!
-//! Every operand is cut into digits once; its baby rotations stay in the basis with the special primes, where encoded
-//! diagonals multiply them; the sums of one giant step are rotated by one key switch, again without leaving that basis;
-//! one ModDown per result ends it (Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux: ePrint 2020/1203, section 4.3).
+//! Every operand is cut into digits once; its rotations stay in the basis with the special primes, where encoded diagonals
+//! multiply them, and so do the sums: results are extended, so that giant steps and folds, which rotate and add them, take
+//! one division in the end (Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux: ePrint 2020/1203, section 4.3).
 //!
-//! The inner sums are taken prime by prime ([`heplan_lattice::hoisting`]): only the sums themselves exist at all primes,
-//! and a diagonal is evaluated where it is multiplied. What is encoded in advance are integer coefficients.
+//! The sums are taken prime by prime ([`heplan_lattice::hoisting`]): only they themselves exist at all primes, and a
+//! diagonal is evaluated where it is multiplied. What is encoded in advance are integer coefficients.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 use heplan_lattice::hoisting::{KeptWeights, Rotated, Source, Weighted, Weights, weighted_sums};
-use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
 use heplan_lattice::weighted::{Term, scalar_sums};
-use heplan_lattice::{Basis, Digits, Form, Poly};
+use heplan_lattice::{Basis, Poly};
 use rayon::prelude::*;
 
-use super::{Evaluator, check_degree, check_level};
+use super::{Evaluator, check_degree, check_level, check_ordinary};
 use crate::ciphertext::Ciphertext;
 use crate::context::Context;
 use crate::encoder::{Plaintext, scaled_integer};
 use crate::error::EvalError;
 use crate::keys::switching::SwitchingKey;
 
-/// Bytes of inner sums that are made at a time, as far as one result does not take more: the baby rotations are made
-/// again for the next.
-const SUMS_BYTES: usize = 1 << 29;
-
 /// A transform with its schedule, ready to be applied any number of times.
 pub struct PreparedTransform {
     transform: Arc<LinearTransform>,
     scales: Vec<Scale>,
-    /// The distinct `(input, baby step)`, sorted.
-    babies: Vec<(u32, u32)>,
-    /// For every output, its giant steps, sorted.
-    outputs: Vec<Vec<Giant>>,
+    /// The distinct `(input, step)`, sorted.
+    rotations: Vec<(u32, u32)>,
+    /// For every output, its rotations and diagonals by index.
+    outputs: Vec<Vec<Weighted>>,
     /// Diagonals, in the order of the transform.
     diagonals: Diagonals,
 }
@@ -60,13 +55,6 @@ enum Diagonals {
     Evaluated(KeptWeights),
 }
 
-/// All diagonals of one output and one giant step.
-struct Giant {
-    step: u32,
-    /// Babies and diagonals by index.
-    terms: Vec<Weighted>,
-}
-
 impl PreparedTransform {
     /// Schedules a transform whose input `i` is multiplied by diagonals at `scales[i]`, and makes what is to be kept of
     /// the diagonals.
@@ -76,29 +64,24 @@ impl PreparedTransform {
     pub fn new(
         context: &Context,
         transform: &Arc<LinearTransform>,
-        split: Split,
         scales: &[Scale],
         keep: Keep,
     ) -> Result<Self, EvalError> {
-        check_transform(context, transform, split, scales)?;
-        let pairs = transform.diagonals.iter().map(|d| (d, split.of(d.offset, transform.width)));
-        let mut babies: Vec<(u32, u32)> = pairs.clone().map(|(d, (b, _))| (d.input, b)).collect();
-        babies.sort_unstable();
-        babies.dedup();
-        let mut steps: Vec<BTreeMap<u32, Vec<Weighted>>> = vec![BTreeMap::new(); transform.outputs];
-        for (diagonal, (d, (b, g))) in pairs.enumerate() {
-            let rotated = babies.binary_search(&(d.input, b)).expect("every baby step is listed");
-            let term = Weighted { rotated, weight: diagonal };
-            steps[d.output as usize].entry(g).or_default().push(term);
+        check_transform(context, transform, scales)?;
+        let pair = |d: &Diagonal| (d.input, d.offset);
+        let mut rotations: Vec<(u32, u32)> = transform.diagonals.iter().map(pair).collect();
+        rotations.sort_unstable();
+        rotations.dedup();
+        let mut outputs = vec![Vec::new(); transform.outputs];
+        for (weight, d) in transform.diagonals.iter().enumerate() {
+            let rotated = rotations.binary_search(&pair(d)).expect("every rotation is listed");
+            outputs[d.output as usize].push(Weighted { rotated, weight });
         }
-        let giants = |m: BTreeMap<u32, Vec<Weighted>>| {
-            m.into_iter().map(|(step, terms)| Giant { step, terms }).collect()
-        };
         let mut out = Self {
             transform: Arc::clone(transform),
             scales: scales.to_vec(),
-            babies,
-            outputs: steps.into_iter().map(giants).collect(),
+            rotations,
+            outputs,
             diagonals: Diagonals::Nothing,
         };
         if keep == Keep::Nothing || out.only_numbers() {
@@ -136,7 +119,7 @@ impl PreparedTransform {
 
     /// The primes at which the transform takes its sums.
     fn basis(&self, context: &Context, level: usize) -> Basis {
-        if self.without_rotation() { context.basis_q(level) } else { context.basis_qp(level) }
+        if self.transform.rotates() { context.basis_qp(level) } else { context.basis_q(level) }
     }
 
     /// Whether it was made from this very transform.
@@ -155,38 +138,20 @@ impl PreparedTransform {
 
     /// Every diagonal, encoded.
     fn encode_all(&self, context: &Context) -> Result<Vec<Plaintext>, EvalError> {
-        let mut giant_of = vec![0; self.transform.diagonals.len()];
-        for giant in self.outputs.iter().flatten() {
-            giant.terms.iter().for_each(|t| giant_of[t.weight] = giant.step);
-        }
-        let encode = |(i, &step): (usize, &u32)| self.encode(context, i, step);
-        giant_of.par_iter().enumerate().map(encode).collect()
+        self.transform.diagonals.par_iter().map(|d| self.encode(context, d)).collect()
     }
 
-    /// `rot_{-giant}(diagonal)`, encoded.
-    fn encode(
-        &self,
-        context: &Context,
-        diagonal: usize,
-        giant: u32,
-    ) -> Result<Plaintext, EvalError> {
-        let d: &Diagonal = &self.transform.diagonals[diagonal];
-        let mask = self.transform.period - 1;
+    fn encode(&self, context: &Context, d: &Diagonal) -> Result<Plaintext, EvalError> {
         let mut values = vec![0.0; self.transform.period];
         for (&slot, &value) in d.slots.iter().zip(&d.values) {
-            values[(slot as usize + giant as usize) & mask] = f64::from(value);
+            values[slot as usize] = f64::from(value);
         }
         Ok(context.encode_shared(&values, &self.scales[d.input as usize])?)
     }
 
-    /// The distinct baby steps that need a key.
-    fn baby_steps(&self) -> BTreeSet<u32> {
-        self.babies.iter().map(|b| b.1).filter(|&step| step != 0).collect()
-    }
-
     /// Whether every diagonal is a number, the same in all slots, and nothing rotates: there is nothing to encode.
     fn only_numbers(&self) -> bool {
-        self.transform.period == 1 && self.without_rotation()
+        self.transform.period == 1 && !self.transform.rotates()
     }
 
     /// The sum of every output, diagonals as integers.
@@ -199,20 +164,14 @@ impl PreparedTransform {
         }
         Ok(sums)
     }
-
-    /// Whether no step rotates, so that the ciphertext primes suffice.
-    fn without_rotation(&self) -> bool {
-        let giants = self.outputs.iter().flatten().map(|g| g.step);
-        self.babies.iter().map(|b| b.1).chain(giants).all(|step| step == 0)
-    }
 }
 
 /// Keys by rotation.
 type Keys = BTreeMap<u32, Arc<SwitchingKey>>;
 
 impl Evaluator {
-    /// Applies a linear map: one result per output, at the level of the operands, at the scale of an operand times that
-    /// of its diagonals, which must be the same for all.
+    /// Applies a linear map to operands at one level: one result per output, a level below, at the scale of an operand
+    /// times that of its diagonals, which must be the same for all, over the last prime; extended if it rotates.
     ///
     /// # Errors
     /// If operands do not fit the transform or each other, or a key is missing.
@@ -221,15 +180,31 @@ impl Evaluator {
         xs: &[&Ciphertext],
         prepared: &PreparedTransform,
     ) -> Result<Vec<Ciphertext>, EvalError> {
-        let scale = check_operands(xs, prepared)?;
+        let product = check_operands(xs, prepared)?;
         let level = xs[0].level();
-        if prepared.only_numbers() {
+        let scale = product.rescaled(self.context.parameters().q()[level]);
+        let ring = self.context.ring();
+        let sums = if prepared.only_numbers() {
             let parts: Vec<[&Poly; 2]> = xs.iter().map(|x| [&x.parts[0], &x.parts[1]]).collect();
-            let (ring, basis) = (self.context.ring(), self.context.basis_q(level));
-            let sums = scalar_sums(ring, basis, &parts, &prepared.numbers()?).into_iter();
-            let result = |p: [Poly; 2]| Ciphertext { parts: p.into(), scale: scale.clone() };
-            return Ok(sums.map(result).collect());
+            scalar_sums(ring, self.context.basis_q(level), &parts, &prepared.numbers()?)
+        } else {
+            self.weighted(xs, prepared, level)?
+        };
+        let result = |parts: Vec<Poly>| Ciphertext { parts, scale: scale.clone() };
+        if prepared.transform.rotates() {
+            return Ok(sums.into_iter().map(|sum| result(sum.into())).collect());
         }
+        let rescaled = |sum: [Poly; 2]| result(sum.iter().map(Poly::rescale).collect());
+        Ok(sums.into_par_iter().map(rescaled).collect())
+    }
+
+    /// The sums of rotations times diagonals, over all primes that they need.
+    fn weighted(
+        &self,
+        xs: &[&Ciphertext],
+        prepared: &PreparedTransform,
+        level: usize,
+    ) -> Result<Vec<[Poly; 2]>, EvalError> {
         let basis = prepared.basis(&self.context, level);
         let ring = self.context.ring();
         let encoded = match &prepared.diagonals {
@@ -242,10 +217,11 @@ impl Evaluator {
             Diagonals::Evaluated(kept) if kept.basis() == basis => Weights::Kept(kept),
             _ => Weights::Evaluated(&evaluate),
         };
-        let keys = self.rotation_keys(prepared.baby_steps(), level)?;
+        let key = |by| Ok((by, self.keys.get(KeyKind::Rotate(by), level)?));
+        let keys: Keys = prepared.transform.steps().into_iter().map(key).collect::<Result<_, EvalError>>()?;
         let sources = self.sources(xs, prepared);
         let rotations: Vec<Rotated<'_, SwitchingKey>> = prepared
-            .babies
+            .rotations
             .iter()
             .map(|&(input, by)| {
                 let permutation = || ring.permutation(self.context.galois(by));
@@ -253,115 +229,25 @@ impl Evaluator {
                 Rotated { source: input as usize, switch }
             })
             .collect();
-        let mut out = Vec::with_capacity(prepared.outputs.len());
-        for outputs in groups(&prepared.outputs, 2 * basis.len() * ring.degree() * 8) {
-            let giants = outputs.iter().flatten();
-            let sums: Vec<&[Weighted]> = giants.map(|giant| giant.terms.as_slice()).collect();
-            let inner = weighted_sums(ring, basis, &sources, &rotations, &sums, &weights);
-            out.extend(self.giant_steps(outputs, inner, prepared.without_rotation(), level)?);
-        }
-        let result = |parts: [Poly; 2]| Ciphertext { parts: parts.into(), scale: scale.clone() };
-        Ok(out.into_iter().map(result).collect())
+        let sums: Vec<&[Weighted]> = prepared.outputs.iter().map(Vec::as_slice).collect();
+        Ok(weighted_sums(ring, basis, &sources, &rotations, &sums, &weights))
     }
 
-    /// The keys of several rotations.
-    fn rotation_keys(&self, steps: BTreeSet<u32>, level: usize) -> Result<Keys, EvalError> {
-        let key = |by| Ok((by, self.keys.get(KeyKind::Rotate(by), level)?));
-        steps.into_iter().map(key).collect()
-    }
-
-    /// The operands, with digits where a baby step rotates them.
+    /// The operands, with digits where a step rotates them.
     fn sources<'a>(&self, xs: &[&'a Ciphertext], prepared: &PreparedTransform) -> Vec<Source<'a>> {
-        let rotates = |i: usize| prepared.babies.iter().any(|&(j, by)| j as usize == i && by != 0);
+        let rotates = |i: usize| prepared.rotations.iter().any(|&(j, by)| j as usize == i && by != 0);
         let source = |(i, x): (usize, &&'a Ciphertext)| {
             let digits = rotates(i).then(|| self.digits(Cow::Borrowed(&x.parts[1])));
             Source { parts: [&x.parts[0], &x.parts[1]], digits }
         };
         xs.iter().enumerate().map(source).collect()
     }
-
-    /// For every output the sum of its inner sums (`inner`, those of all outputs in order), each rotated by its giant
-    /// step, divided by the special primes.
-    fn giant_steps(
-        &self,
-        outputs: &[Vec<Giant>],
-        inner: Vec<[Poly; 2]>,
-        in_q: bool,
-        level: usize,
-    ) -> Result<Vec<[Poly; 2]>, EvalError> {
-        let (ring, basis) = (self.context.ring(), self.context.basis_q(level));
-        if in_q {
-            // No step but zero: an output has one inner sum, or none if no diagonal reaches it.
-            let mut inner = inner.into_iter();
-            let zero = || [(); 2].map(|()| Poly::zero(ring, basis, Form::Evaluation));
-            let output = |giants: &Vec<Giant>| giants.first().and_then(|_| inner.next());
-            return Ok(outputs.iter().map(output).map(|sum| sum.unwrap_or_else(zero)).collect());
-        }
-        let steps: Vec<u32> = outputs.iter().flatten().map(|giant| giant.step).collect();
-        let rotating = steps.iter().copied().filter(|&step| step != 0).collect();
-        let keys = self.rotation_keys(rotating, level)?;
-        let inner: Vec<(Poly, Inner)> = inner
-            .into_par_iter()
-            .zip(&steps)
-            .map(|([first, second], &step)| {
-                let second = match step {
-                    0 => Inner::Plain(second),
-                    // Only the second half leaves the large basis for the decomposition.
-                    _ => Inner::Digits(self.digits(Cow::Owned(second.mod_down()))),
-                };
-                (first, second)
-            })
-            .collect();
-        let mut rest = inner.iter().zip(&steps);
-        let sum = |giants: &Vec<Giant>| {
-            let mut sum = Sum { switched: Vec::new(), plain: None };
-            for ((first, second), step) in rest.by_ref().take(giants.len()) {
-                match second {
-                    Inner::Plain(second) => sum.plain = Some([first, second]),
-                    Inner::Digits(digits) => sum.switched.push(Switched {
-                        digits,
-                        key: &*keys[step],
-                        add: [Some(Addend::Extended(first)), None],
-                        permutation: Some(ring.permutation(self.context.galois(*step))),
-                    }),
-                }
-            }
-            sum
-        };
-        let sums: Vec<Sum<'_, SwitchingKey>> = outputs.iter().map(sum).collect();
-        Ok(divided_sums(ring, self.context.basis_qp(level), basis, &sums))
-    }
-}
-
-/// The second half of an inner sum.
-enum Inner {
-    /// Not rotated any more.
-    Plain(Poly),
-    /// To be rotated.
-    Digits(Digits<'static>),
-}
-
-/// Runs of outputs whose inner sums, of `bytes` each, take at most [`SUMS_BYTES`], as far as one output does not take more.
-fn groups(outputs: &[Vec<Giant>], bytes: usize) -> Vec<&[Vec<Giant>]> {
-    let most = (SUMS_BYTES / bytes).max(1);
-    let mut runs = Vec::new();
-    let (mut start, mut sums) = (0, 0);
-    for (i, giants) in outputs.iter().enumerate() {
-        if i > start && sums + giants.len() > most {
-            runs.push(&outputs[start..i]);
-            (start, sums) = (i, 0);
-        }
-        sums += giants.len();
-    }
-    runs.push(&outputs[start..]);
-    runs
 }
 
 /// Whatever could index out of bounds later is refused here.
 fn check_transform(
     context: &Context,
     t: &LinearTransform,
-    split: Split,
     scales: &[Scale],
 ) -> Result<(), EvalError> {
     let check = |what, found, needed, good: bool| {
@@ -372,9 +258,6 @@ fn check_transform(
     let period_fits = t.period.is_power_of_two() && t.period <= width;
     check("a period that does not divide the width", t.period, width, period_fits)?;
     check("another number of scales", scales.len(), t.inputs, scales.len() == t.inputs)?;
-    let modulus = split.modulus as usize;
-    let split_fits = (1..=width).contains(&modulus) && split.shift < split.modulus;
-    check("a baby step modulus out of range", modulus, width, split_fits)?;
     for d in &t.diagonals {
         check("an input out of range", d.input as usize, t.inputs, (d.input as usize) < t.inputs)?;
         let output = d.output as usize;
@@ -389,16 +272,20 @@ fn check_transform(
     Ok(())
 }
 
-/// The common scale of the results.
+/// The common scale of operands and diagonals.
 fn check_operands(xs: &[&Ciphertext], prepared: &PreparedTransform) -> Result<Scale, EvalError> {
     let needed = prepared.transform.inputs;
     if xs.len() != needed || xs.is_empty() {
         let what = "another number of operands";
         return Err(EvalError::Linear { what, found: xs.len(), needed });
     }
+    if xs[0].level() == 0 {
+        return Err(EvalError::NoSuchLevel { op: "linear map", from: 0, to: -1 });
+    }
     let scale = xs[0].scale.mul(&prepared.scales[0]);
     for (x, s) in xs.iter().zip(&prepared.scales) {
         check_degree("linear map", x, 1)?;
+        check_ordinary("linear map", x)?;
         check_level("linear map", xs[0], x)?;
         let found = x.scale.mul(s);
         if found != scale {

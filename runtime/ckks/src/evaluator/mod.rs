@@ -46,6 +46,10 @@ fn check_degree(op: &'static str, x: &Ciphertext, needed: u8) -> Result<(), Eval
     }
 }
 
+fn check_ordinary(op: &'static str, x: &Ciphertext) -> Result<(), EvalError> {
+    if x.extended() { Err(EvalError::Extended { op }) } else { Ok(()) }
+}
+
 fn check_level(op: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<(), EvalError> {
     if a.level() == b.level() {
         Ok(())
@@ -57,6 +61,9 @@ fn check_level(op: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<(), E
 fn check_type(op: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<(), EvalError> {
     check_level(op, a, b)?;
     check_degree(op, b, a.degree())?;
+    if a.extended() != b.extended() {
+        return Err(EvalError::Extended { op });
+    }
     if a.scale == b.scale {
         Ok(())
     } else {

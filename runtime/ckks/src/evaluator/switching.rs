@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
-use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
+use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums, extended_switch};
 use heplan_lattice::{Digits, Poly};
 
-use super::{Evaluator, check_degree};
+use super::{Evaluator, check_degree, check_ordinary};
 use crate::ciphertext::Ciphertext;
 use crate::error::EvalError;
 use crate::keys::switching::SwitchingKey;
@@ -44,34 +44,56 @@ impl Evaluator {
     /// The parts of the relinearised operand, divided by its primes above level `to`.
     fn relinearised(&self, x: &Ciphertext, to: usize) -> Result<Vec<Poly>, EvalError> {
         check_degree("relinearisation", x, 2)?;
+        check_ordinary("relinearisation", x)?;
         let key = self.keys.get(KeyKind::Relinearise, x.level())?;
         let digits = self.digits(Cow::Borrowed(&x.parts[2]));
         let add = [0, 1].map(|i| Some(Addend::Lifted(&x.parts[i])));
-        let switched = vec![Switched { digits: &digits, key: &*key, add, permutation: None }];
+        let switched = vec![Switched { digits: &digits, key: &*key, times: None, add, permutation: None }];
         let sums = [Sum { switched, plain: None }];
         let (from, to) = (self.context.basis_qp(x.level()), self.context.basis_q(to));
         Ok(divided_sums(self.context.ring(), from, to, &sums).into_iter().flatten().collect())
     }
 
-    /// `y[t] = x[(t + by) mod width]`, for `0 < by < width`.
+    /// `y[t] = x[(t + by) mod width]`, for `0 < by < width`; extended if `x` is.
     ///
     /// # Errors
     /// If the step or the degree does not fit, or the key is missing.
     pub fn rotate(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
+        if x.extended() {
+            return self.rotate_extended(x, by);
+        }
         let mut rotated = self.rotate_many(x, &[by])?;
         Ok(rotated.pop().expect("one rotation gives one result"))
     }
 
-    /// Several rotations of one ciphertext from one decomposition.
+    /// A rotation that leaves its division to come: only the second polynomial is divided, for its digits.
+    fn rotate_extended(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
+        self.check_rotation(x, by)?;
+        let key = self.keys.get(KeyKind::Rotate(by), x.level())?;
+        let second = x.parts[1].divide_and_round(self.context.basis_q(x.level()));
+        let digits = self.digits(Cow::Owned(second));
+        let ring = self.context.ring();
+        let permutation = ring.permutation(self.context.galois(by));
+        let parts = extended_switch(ring, &digits, &*key, &x.parts[0], &permutation);
+        Ok(Ciphertext { parts: parts.into(), scale: x.scale.clone() })
+    }
+
+    fn check_rotation(&self, x: &Ciphertext, by: u32) -> Result<(), EvalError> {
+        check_degree("rotation", x, 1)?;
+        let width = self.context.parameters().width();
+        if by == 0 || by as usize >= width {
+            return Err(EvalError::Step { by, width });
+        }
+        Ok(())
+    }
+
+    /// Several rotations of one ciphertext, not extended, from one decomposition.
     ///
     /// # Errors
     /// As [`Self::rotate`].
     pub fn rotate_many(&self, x: &Ciphertext, by: &[u32]) -> Result<Vec<Ciphertext>, EvalError> {
-        check_degree("rotation", x, 1)?;
-        let width = self.context.parameters().width();
-        if let Some(&by) = by.iter().find(|&&by| by == 0 || by as usize >= width) {
-            return Err(EvalError::Step { by, width });
-        }
+        check_ordinary("hoisted rotation", x)?;
+        by.iter().try_for_each(|&by| self.check_rotation(x, by))?;
         let keys = by.iter().map(|&by| self.keys.get(KeyKind::Rotate(by), x.level()));
         let keys: Vec<Arc<SwitchingKey>> = keys.collect::<Result<_, _>>()?;
         let digits = self.digits(Cow::Borrowed(&x.parts[1]));
@@ -79,6 +101,7 @@ impl Evaluator {
             switched: vec![Switched {
                 digits: &digits,
                 key,
+                times: None,
                 add: [Some(Addend::Lifted(&x.parts[0])), None],
                 permutation: Some(self.context.ring().permutation(self.context.galois(by))),
             }],

@@ -224,22 +224,24 @@ impl Bench {
     /// A matrix, evaluated, with its keys, which live as long as the run.
     fn linear(&self, matrix: &Matrix) -> Result<Run<'_>, EvalError> {
         let (width, x) = (self.shape.width(), &self.ciphertext);
-        let kinds = matrix.rotations(width).into_iter().map(KeyKind::Rotate);
+        let kinds = matrix.rotations().into_iter().map(KeyKind::Rotate);
         let keyed = evaluator(&self.secret, x.level(), kinds);
         let entry = |i: usize, j: usize| ((i * 31 + j * 17) as f32 * 0.01).sin() / 32.0;
         let transform = Arc::new(matrix.transform(width, entry));
         let scales = std::slice::from_ref(&self.scale);
-        let (context, split) = (&self.context, matrix.split());
         let keep = Keep::Evaluated(x.level());
-        let prepared = PreparedTransform::new(context, &transform, split, scales, keep)?;
-        let folds = matrix.folds();
+        let prepared = PreparedTransform::new(&self.context, &transform, scales, keep)?;
+        let (giant, folds) = (matrix.giant(), matrix.folds());
         Ok(done(move || {
-            let product = keyed.linear(&[x], &prepared)?.pop();
-            let mut sum = keyed.rescale(&product.expect("a matrix has one result"))?;
+            let mut results = keyed.linear(&[x], &prepared)?;
+            let mut sum = results.pop().expect("a matrix has results");
+            for result in results.iter().rev() {
+                sum = keyed.add(result, &keyed.rotate(&sum, giant)?)?;
+            }
             for &by in &folds {
                 sum = keyed.add(&sum, &keyed.rotate(&sum, by)?)?;
             }
-            Ok(sum)
+            keyed.mod_down(&sum)
         }))
     }
 }

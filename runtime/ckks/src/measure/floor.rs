@@ -18,7 +18,7 @@
 //! | `rotate` | a key switch |
 //! | `rotate_hoisted_8` | one decomposition, 8 inner products and 16 divisions by the special primes |
 //! | `keygen_galois` | `d(L + K)` forward transforms and products |
-//! | `linear_…` | double hoisting with encoded diagonals, a rescale, and a rotation and a sum per fold |
+//! | `linear_…` | hoisted baby steps with encoded diagonals; per giant step and fold a sum and a key switch with one division of one polynomial; two divisions in the end |
 //!
 //! Complex transforms of the encoder, sampling and hashing have no part in it, nor has the transform of diagonals that an
 //! implementation chooses to keep as coefficients.
@@ -139,17 +139,25 @@ impl Level<'_> {
         Work { inverse: 2.0, forward: rest, products: rest, ..Work::default() }
     }
 
+    /// Division of one polynomial by the special primes and the last ciphertext prime.
+    fn divide(&self) -> Work {
+        Work {
+            inverse: (self.shape.special + 1) as f64,
+            forward: (self.limbs - 1) as f64,
+            ..self.mod_down()
+        }
+    }
+
     fn linear(&self, matrix: &Matrix) -> Work {
         let below = Level { shape: self.shape, limbs: self.limbs - 1 };
-        let sums = Work { additions: 2.0 * below.limbs as f64, ..Work::default() };
+        let sums = Work { additions: 2.0 * self.wide() as f64, ..Work::default() };
+        let rotation = self.divide() + below.decompose() + below.inner_product() + sums;
         let diagonals = (2 * self.wide() * matrix.diagonals()) as f64;
         [
             self.decompose() + self.inner_product() * matrix.babies() as f64,
             Work { products: diagonals, ..Work::default() },
-            (self.mod_down() + self.decompose() + self.inner_product()) * matrix.giants() as f64,
-            self.mod_down() * 2.0,
-            self.rescale(),
-            (below.key_switch() + sums) * matrix.folds().len() as f64,
+            rotation * (matrix.giants() + matrix.folds().len()) as f64,
+            self.divide() * 2.0,
         ]
         .into_iter()
         .sum()

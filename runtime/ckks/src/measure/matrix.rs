@@ -1,10 +1,11 @@
-//! Matrix times encrypted vector, for measurements: baby and giant steps over extended diagonals, then folds.
+//! Matrix times encrypted vector, for measurements: baby steps over extended diagonals, giant steps by Horner's rule, then
+//! folds, and one division in the end.
 //!
 //! The vector lies in `period` slots, a power of two, and repeats; a matrix of `rows` (a power of two) has one diagonal
 //! per row. Slot `t` of the transform sums the products of row `t mod rows` with a part of the columns, and rotations by
 //! `rows·2^i` add the parts (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan, ePrint 2018/073).
 
-use heplan_ir::transform::{Diagonal, LinearTransform, Split};
+use heplan_ir::transform::{Diagonal, LinearTransform};
 
 /// A dense matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,11 @@ impl Matrix {
         self.spacing - 1
     }
 
+    /// The rotation of a giant step.
+    pub const fn giant(&self) -> u32 {
+        self.spacing as u32
+    }
+
     /// Giant steps that rotate.
     pub const fn giants(&self) -> usize {
         self.rows / self.spacing - 1
@@ -54,34 +60,28 @@ impl Matrix {
     }
 
     /// Every rotation that needs a key.
-    pub fn rotations(&self, width: usize) -> Vec<u32> {
-        let offsets = (0..self.rows as u32).map(|o| self.split().of(o, width));
-        let mut all: Vec<u32> = offsets.flat_map(|(b, g)| [b, g]).chain(self.folds()).collect();
-        all.retain(|&step| step != 0);
-        all.sort_unstable();
-        all.dedup();
-        all
+    pub fn rotations(&self) -> Vec<u32> {
+        (1..self.giant()).chain([self.giant()]).chain(self.folds()).collect()
     }
 
-    /// The schedule.
-    pub fn split(&self) -> Split {
-        Split { modulus: self.spacing as u32, shift: 0 }
-    }
-
-    /// The diagonals of the matrix whose entry in row `i` and column `j` is `entry(i, j)`, for so many slots.
+    /// The diagonals of the matrix whose entry in row `i` and column `j` is `entry(i, j)`, for so many slots: one result
+    /// per giant step, to be rotated by that many times [`Self::giant`].
     pub fn transform(&self, width: usize, entry: impl Fn(usize, usize) -> f32) -> LinearTransform {
         let diagonal = |offset: usize| {
-            let column = |t: usize| (t + offset) % self.period();
+            let (giant, baby) = (offset / self.spacing, offset % self.spacing);
+            // What the giant step brings to slot `t` lies in the slot that many places on.
+            let from = |t: usize| (t + self.period() - giant * self.spacing) % self.period();
+            let column = |t: usize| (from(t) + offset) % self.period();
             let slots = (0..self.period()).filter(|&t| column(t) < self.columns);
             let (slots, values) =
-                slots.map(|t| (t as u32, entry(t % self.rows, column(t)))).unzip();
-            Diagonal { output: 0, input: 0, offset: offset as u32, slots, values }
+                slots.map(|t| (t as u32, entry(from(t) % self.rows, column(t)))).unzip();
+            Diagonal { output: giant as u32, input: 0, offset: baby as u32, slots, values }
         };
         LinearTransform {
             width,
             period: self.period(),
             inputs: 1,
-            outputs: 1,
+            outputs: self.giants() + 1,
             diagonals: (0..self.rows).map(diagonal).collect(),
         }
     }
@@ -100,9 +100,15 @@ mod tests {
             let slot = |t: usize| vector.get(t % matrix.period()).copied().unwrap_or(5.0);
             let x: Vec<f64> = (0..width).map(slot).collect();
             let transform = matrix.transform(width, entry);
-            let mut y = transform.apply(&[&x]).remove(0);
+            let results = transform.apply(&[&x]);
+            let plus = |y: &[f64], z: &[f64], by: u32| -> Vec<f64> {
+                (0..width).map(|t| y[t] + z[(t + by as usize) % width]).collect()
+            };
+            let zero = vec![0.0; width];
+            let horner = |sum: Vec<f64>, y: &Vec<f64>| plus(y, &sum, matrix.giant());
+            let mut y = results.iter().rev().fold(zero, horner);
             for by in matrix.folds() {
-                y = (0..width).map(|t| y[t] + y[(t + by as usize) % width]).collect();
+                y = plus(&y, &y, by);
             }
             for (t, found) in y.iter().enumerate() {
                 let row = t % matrix.rows;
@@ -110,10 +116,8 @@ mod tests {
                     vector.iter().enumerate().map(|(j, x)| f64::from(entry(row, j)) * x).sum();
                 assert_eq!(*found, wanted, "{} slot {t}", matrix.name);
             }
-            let (babies, giants) = matrix.split().steps(&transform);
-            assert_eq!((babies.len(), giants.len()), (matrix.babies(), matrix.giants()));
-            let keys = matrix.babies() + matrix.giants() + matrix.folds().len();
-            assert_eq!(matrix.rotations(width).len(), keys);
+            assert_eq!(transform.steps().len(), matrix.babies());
+            assert_eq!(matrix.rotations().len(), matrix.babies() + 1 + matrix.folds().len());
         }
     }
 }
