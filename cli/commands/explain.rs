@@ -142,7 +142,8 @@ impl Row {
         self.seconds += cost::seconds(inst, plan, costs);
         *self.counts.entry(mnemonic(&inst.op)).or_insert(0) += 1;
         let level = inst.ty.level;
-        self.levels = (self.levels.0.max(level), self.levels.1.min(level));
+        let from = level + usize::from(matches!(inst.op, Op::Linear { .. }));
+        self.levels = (self.levels.0.max(from), self.levels.1.min(level));
         self.scale = inst.ty.scale.to_string();
         match &inst.op {
             Op::Linear { transform, .. } => {

@@ -1,6 +1,7 @@
 //! Runs a plan on a backend.
 //!
-//! Instructions run in the plan's order, one at a time; threads are the backend's business.
+//! Instructions run in the plan's order; neighbours that do not depend on each other run side by side, as many as there
+//! are threads. Otherwise threads are the backend's business.
 //! A ciphertext is dropped as soon as the plan frees its register, so the memory of a run is that
 //! of the registers in use, plus the results of the instruction at hand.
 //! The executor trusts neither the plan nor the backend: a register that holds nothing, a constant
@@ -18,6 +19,8 @@ use heplan_ir::entity::{ConstId, RegId};
 use heplan_ir::plan::{Inst, Plan};
 use heplan_ir::transform::LinearTransform;
 
+use rayon::prelude::*;
+
 use crate::backend::{Backend, PlainRef};
 use crate::error::{RunError, RunErrorKind, Ty};
 
@@ -34,6 +37,28 @@ pub struct Step<'a> {
     pub origin: &'a str,
 }
 
+impl Step<'_> {
+    fn error(&self, kind: RunErrorKind) -> RunError {
+        RunError::at(kind, self.index, self.inst, self.origin)
+    }
+}
+
+/// How many of the first instructions do not read what another of them writes: at least one, at most `most`.
+fn side_by_side(insts: &[Inst], most: usize) -> usize {
+    // A linear map is large, and busies all threads by itself.
+    let alone = |inst: &Inst| matches!(inst.op, Op::Input { .. } | Op::Linear { .. });
+    let mut written: Vec<RegId> = Vec::new();
+    for (i, inst) in insts.iter().enumerate() {
+        let mut touched = inst.op.operands().into_iter().chain(inst.results.iter().copied());
+        let depends = touched.any(|register| written.contains(&register));
+        if i > 0 && (i == most || alone(inst) || alone(&insts[0]) || depends) {
+            return i;
+        }
+        written.extend(&inst.results);
+    }
+    insts.len()
+}
+
 /// Watches a run: progress bars, profiles, traces of values.
 pub trait Observer<B: Backend> {
     /// Called before an instruction.
@@ -41,7 +66,7 @@ pub trait Observer<B: Backend> {
         let _ = step;
     }
 
-    /// Called after an instruction that succeeded, with its results and the time it took.
+    /// Called after an instruction that succeeded, with its results and the time it took, side by side with others or not.
     fn after(&mut self, step: Step<'_>, results: &[B::Ct], elapsed: Duration) {
         let _ = (step, results, elapsed);
     }
@@ -84,20 +109,29 @@ impl<'a> Executor<'a> {
         let inputs = self.accept(backend, inputs)?;
         let mut run = Run { plan: self.plan, backend, inputs, registers: self.registers() };
         let total = self.plan.insts.len();
-        for (index, inst) in self.plan.insts.iter().enumerate() {
-            let origin = self.plan.origins.get(inst.origin as usize).map_or("", String::as_str);
-            let error = |kind| RunError::at(kind, index, inst, origin);
+        let threads = rayon::current_num_threads();
+        let mut rest = self.plan.insts.as_slice();
+        while !rest.is_empty() {
+            let (group, after) = rest.split_at(side_by_side(rest, threads));
+            let steps: Vec<Step<'_>> = (total - rest.len()..)
+                .zip(group)
+                .map(|(index, inst)| {
+                    let origin = self.plan.origins.get(inst.origin as usize);
+                    Step { index, total, inst, origin: origin.map_or("", String::as_str) }
+                })
+                .collect();
             if self.cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
-                return Err(error(RunErrorKind::Cancelled));
+                return Err(steps[0].error(RunErrorKind::Cancelled));
             }
-            let step = Step { index, total, inst, origin };
-            observer.before(step);
-            let start = Instant::now();
-            let results = run.execute(inst).map_err(error)?;
-            let elapsed = start.elapsed();
-            run.check(&results, inst).map_err(error)?;
-            observer.after(step, &results, elapsed);
-            run.store(results, inst).map_err(error)?;
+            steps.iter().for_each(|step| observer.before(*step));
+            let found = run.execute_all(group);
+            for (step, (results, elapsed)) in steps.iter().zip(found) {
+                let results = results.map_err(|kind| step.error(kind))?;
+                run.check(&results, step.inst).map_err(|kind| step.error(kind))?;
+                observer.after(*step, &results, elapsed);
+                run.store(results, step.inst).map_err(|kind| step.error(kind))?;
+            }
+            rest = after;
         }
         run.outputs()
     }
@@ -150,14 +184,32 @@ struct Run<'a, B: Backend> {
 }
 
 impl<B: Backend> Run<'_, B> {
-    fn execute(&mut self, inst: &Inst) -> Result<Vec<B::Ct>, RunErrorKind> {
+    /// Executes instructions that do not depend on each other, and times each.
+    fn execute_all(&mut self, group: &[Inst]) -> Vec<(Result<Vec<B::Ct>, RunErrorKind>, Duration)> {
+        let start = Instant::now();
+        if let [Inst { op: Op::Input { input, part }, .. }] = group {
+            let loaded = self.load(*input, *part).map(|ct| vec![ct]);
+            return vec![(loaded, start.elapsed())];
+        }
+        let timed = |inst: &Inst| {
+            let start = Instant::now();
+            let results = self.execute(inst);
+            (results, start.elapsed())
+        };
+        match group {
+            [one] => vec![timed(one)],
+            several => several.par_iter().map(timed).collect(),
+        }
+    }
+
+    fn execute(&self, inst: &Inst) -> Result<Vec<B::Ct>, RunErrorKind> {
         let backend = self.backend;
         let one = |result: Result<B::Ct, B::Error>| match result {
             Ok(ct) => Ok(vec![ct]),
             Err(e) => Err(RunErrorKind::Backend(Box::new(e))),
         };
         match &inst.op {
-            Op::Input { input, part } => Ok(vec![self.load(*input, *part)?]),
+            Op::Input { .. } => Err(malformed("an input is loaded beside other instructions".into())),
             Op::Linear { xs, transform, scales } => {
                 let xs: Vec<&B::Ct> = xs.iter().map(|&x| self.get(x)).collect::<Result<_, _>>()?;
                 backend

@@ -85,8 +85,8 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
         let operands: u64 = inst.results.iter().filter_map(|r| registers.get(r)).sum();
         let mut now = registers.values().sum::<u64>() - operands;
         registers.extend(inst.results.iter().map(|&r| (r, bytes)));
-        // What an instruction overwrites it may still be reading.
-        now += operands + bytes * inst.results.len() as u64;
+        // What an instruction overwrites it may still be reading, and so may those that run beside it.
+        now += operands + bytes * (inst.results.len() + threads - 1) as u64;
         let keys = required_keys([(&inst.op, inst.ty.level)], &plan.consts);
         now += keys.iter().map(|k| bytes_of_key(parameters, k.level)).sum::<u64>();
         if let Op::Linear { transform, .. } = &inst.op {
@@ -96,7 +96,7 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
             now += linear_bytes(&Place::of(parameters, inst.ty.level + 1), &shape)
                 + WORD * (rotated + 2 * shape.diagonals * shape.period) as u64;
         } else if !keys.is_empty() {
-            now += key_switch_bytes(&at);
+            now += key_switch_bytes(&at) * threads as u64;
         }
         peak = peak.max(now);
         registers.retain(|r, _| !inst.frees.contains(r));

@@ -167,7 +167,8 @@ fn rotate_all<K: KeyLimbs>(
             let add = [Some(Addend::Lifted(source.parts[0])), None];
             let permutation = Some(Arc::clone(permutation));
             let switched = Switched { digits, key: *key, times: None, add, permutation };
-            workspace.switch(&switched, pair.as_mut_slice(), true);
+            let (first, second) = pair.as_mut_slice().split_at_mut(n);
+            workspace.switch(&switched, [first, second], true);
         } else {
             for (half, part) in pair.as_mut_slice().chunks_exact_mut(n).zip(source.parts) {
                 match prime {

@@ -146,7 +146,6 @@ pub fn extended_switch<K: KeyLimbs>(
         add: [Some(Addend::Extended(add)), None],
         permutation: Some(Arc::clone(permutation)),
     };
-    let n = ring.degree();
     let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
     let mut out = [[scratch(), scratch()]];
     // Special primes come last and take longest: they are begun first.
@@ -159,10 +158,7 @@ pub fn extended_switch<K: KeyLimbs>(
                 continue;
             }
             let mut workspace = Workspace::with_digits(ring, prime, 1, digits.count());
-            let mut both = ring.pool().take(2 * n);
-            workspace.switch(&switched, both.as_mut_slice(), true);
-            first.copy_from_slice(&both.as_slice()[..n]);
-            second.copy_from_slice(&both.as_slice()[n..]);
+            workspace.switch(&switched, [first, second], true);
         }
     });
     let [both] = out;
@@ -265,7 +261,8 @@ impl<'a> Workspace<'a> {
     fn sum<K: KeyLimbs>(&mut self, sum: &'a Sum<'a, K>, out: &mut [u64]) {
         let mut fresh = true;
         for switched in &sum.switched {
-            self.switch(switched, out, fresh);
+            let (first, second) = out.split_at_mut(self.ring.degree());
+            self.switch(switched, [first, second], fresh);
             fresh = false;
         }
         let (isa, q) = (self.ring.isa(), self.ring.modulus(self.prime));
@@ -284,11 +281,11 @@ impl<'a> Workspace<'a> {
         }
     }
 
-    /// `out +=` (or `=`, if it is `fresh`) a key switch at this prime, one half after the other.
+    /// `out +=` (or `=`, if it is `fresh`) a key switch at this prime, half by half.
     pub(crate) fn switch<K: KeyLimbs>(
         &mut self,
         switched: &Switched<'a, K>,
-        out: &mut [u64],
+        mut out: [&mut [u64]; 2],
         fresh: bool,
     ) {
         self.raise(switched.digits);
@@ -301,8 +298,10 @@ impl<'a> Workspace<'a> {
             (0..count).map(|i| raised.at(i)).zip(key).collect();
         let (product, permuted) = spare.split_at_mut(2 * n);
         let straight = fresh && switched.permutation.is_none();
-        let pair = if straight { &mut *out } else { &mut *product };
-        let (first, second) = pair.split_at_mut(n);
+        let (first, second) = match &mut out {
+            [first, second] if straight => (&mut **first, &mut **second),
+            _ => product.split_at_mut(n),
+        };
         let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second]);
         sum.add(&triples);
         sum.finish();
@@ -326,7 +325,7 @@ impl<'a> Workspace<'a> {
         if straight {
             return;
         }
-        for (half, out) in product.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+        for (half, out) in product.chunks_exact(n).zip(out) {
             match &switched.permutation {
                 None => kernels::add_assign(isa, q, out, half),
                 Some(permutation) if fresh => permutation.apply(out, half),

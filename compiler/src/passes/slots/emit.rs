@@ -1,5 +1,7 @@
 //! Writes the slots graph for chosen layouts.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use heplan_ir::constants::Constant;
@@ -147,7 +149,7 @@ impl<'a> Emitter<'a> {
 
     /// `base + rot(x, by)`.
     fn add_rotated(&mut self, base: ValueId, x: ValueId, by: u32, origin: OriginId) -> ValueId {
-        let turned = self.out.push(SlotsOp::Rotate { x, by }, 1, origin)[0];
+        let turned = self.rotate(x, by, origin);
         self.out.push(SlotsOp::Add { a: base, b: turned }, 1, origin)[0]
     }
 
@@ -165,14 +167,14 @@ impl<'a> Emitter<'a> {
         }
         let turned = results.iter().zip(&giants.rotations).map(|(&x, &by)| match by {
             0 => x,
-            _ => self.out.push(SlotsOp::Rotate { x, by }, 1, origin)[0],
+            _ => self.rotate(x, by, origin),
         });
         let turned: Vec<ValueId> = turned.collect();
         let add = |a, &b: &ValueId| self.out.push(SlotsOp::Add { a, b }, 1, origin)[0];
         turned[1..].iter().fold(turned[0], add)
     }
 
-    /// The same by Horner's rule.
+    /// The same by Horner's rule: all rows hop by hop side by side, then one row after the other.
     fn horner(
         &mut self,
         results: &[ValueId],
@@ -180,13 +182,40 @@ impl<'a> Emitter<'a> {
         hops: Hops,
         origin: OriginId,
     ) -> ValueId {
-        let last = results.len() - 1;
-        (0..last).rev().fold(results[last], |mut sum, i| {
-            for by in Giants::gaps(hops, &steps[i..i + 2]) {
-                sum = self.out.push(SlotsOp::Rotate { x: sum, by }, 1, origin)[0];
+        let mut places: BTreeMap<usize, BTreeMap<usize, ValueId>> = BTreeMap::new();
+        for (&step, &result) in steps.iter().zip(results) {
+            let (row, hop) = hops.place(step);
+            places.entry(hop).or_default().insert(row, result);
+        }
+        let last = places.last_key_value().map_or(0, |(&hop, _)| hop);
+        let mut rows = BTreeMap::new();
+        for hop in (0..=last).rev() {
+            for sum in rows.values_mut() {
+                *sum = self.rotate(*sum, hops.hop(), origin);
             }
-            self.out.push(SlotsOp::Add { a: results[i], b: sum }, 1, origin)[0]
-        })
+            for (row, result) in places.remove(&hop).unwrap_or_default() {
+                self.add_to(rows.entry(row), result, origin);
+            }
+        }
+        let (mut at, mut sum) = rows.pop_last().expect("a transform has results");
+        while at > 0 {
+            sum = self.rotate(sum, hops.row(), origin);
+            at -= 1;
+            if let Some(row) = rows.remove(&at) {
+                sum = self.out.push(SlotsOp::Add { a: row, b: sum }, 1, origin)[0];
+            }
+        }
+        sum
+    }
+
+    fn rotate(&mut self, x: ValueId, by: u32, origin: OriginId) -> ValueId {
+        self.out.push(SlotsOp::Rotate { x, by }, 1, origin)[0]
+    }
+
+    /// Adds to a sum, or begins it.
+    fn add_to(&mut self, sum: Entry<'_, usize, ValueId>, x: ValueId, origin: OriginId) {
+        sum.and_modify(|sum| *sum = self.out.push(SlotsOp::Add { a: x, b: *sum }, 1, origin)[0])
+            .or_insert(x);
     }
 
     /// The polynomials of a tensor, per ciphertext.

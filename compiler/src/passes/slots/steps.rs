@@ -2,9 +2,9 @@
 //!
 //! Baby steps are the rotations inside a transform. It gives one result per giant step, and those are
 //! rotated and summed after it, before the one division that ends the map: either each with a key of
-//! its own, or by Horner's rule, `acc = rot(acc, modulus) + y_k`, with one key for all. Where the
-//! results lie far apart, as those of a convolution over several channels do, a second key jumps the
-//! gaps.
+//! its own, or by Horner's rule, `acc = rot(acc, modulus) + y_k`, with one key for all. Where they lie
+//! in rows that are far apart, as those of a convolution over several channels do, every row is summed
+//! for itself, and then the rows with a second key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,24 +54,55 @@ pub(super) struct Division {
     first: i64,
 }
 
-/// The rotations that Horner's rule takes from one result to the next.
+/// How Horner's rule takes giant steps: number `a·row + b`, with `b < row`, by `b` hops and then `a`
+/// times a row of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hops {
     /// The slots of one hop.
     hop: u32,
-    /// How many hops the second key takes at once; 1 without one.
-    jump: u32,
+    /// Hops from one row to the next; `None` if there is only one.
+    row: Option<u32>,
     /// Slots after which rotations repeat.
     width: u32,
 }
 
 impl Hops {
-    /// The rotations of `hops` hops, the jumps first.
-    pub(super) fn rotations(self, hops: u32) -> impl Iterator<Item = u32> {
-        let Self { hop, jump, width } = self;
-        let by = (u64::from(hop) * u64::from(jump) % u64::from(width)) as u32;
-        let (jumps, single) = if jump > 1 { (hops / jump, hops % jump) } else { (0, hops) };
-        (0..jumps).map(move |_| by).chain((0..single).map(move |_| hop))
+    /// The row of a giant step, and the hops that it is beyond its start.
+    pub(super) fn place(self, number: i64) -> (usize, usize) {
+        let number = usize::try_from(number).expect("numbers count from 0");
+        self.row.map_or((0, number), |row| (number / row as usize, number % row as usize))
+    }
+
+    /// The rotation of one hop.
+    pub(super) fn hop(self) -> u32 {
+        self.hop
+    }
+
+    /// The rotation from one row to the one before.
+    pub(super) fn row(self) -> u32 {
+        let slots = u64::from(self.hop) * u64::from(self.row.unwrap_or(0));
+        (slots % u64::from(self.width)) as u32
+    }
+
+    /// How often the steps of these numbers, increasing, take a hop, and how often a row.
+    fn counts(self, numbers: impl Iterator<Item = u32>) -> (usize, usize) {
+        let (mut hops, mut rows, mut last) = (0, 0, 0);
+        for number in numbers {
+            let (row, rest) = self.place(i64::from(number));
+            if row > rows {
+                (hops, rows) = (hops + last, row);
+            }
+            last = rest;
+        }
+        (hops + last, rows)
+    }
+
+    /// The distinct rotations that the steps of these numbers, increasing, take.
+    pub(super) fn rotations(self, numbers: &[i64]) -> Vec<u32> {
+        let narrow = |&number: &i64| u32::try_from(number).expect("numbers count from 0");
+        let (hops, rows) = self.counts(numbers.iter().map(narrow));
+        let hop = (hops > 0).then_some(self.hop);
+        hop.into_iter().chain((rows > 0).then(|| self.row())).collect()
     }
 }
 
@@ -151,6 +182,9 @@ pub(super) fn all_moduli(width: usize, coarse: BTreeSet<u32>) -> BTreeSet<u32> {
     coarse.into_iter().chain(1..=bound).collect()
 }
 
+/// Lengths of rows that are tried for one modulus.
+const ROWS: usize = 4;
+
 /// Counts distinct steps by stamping, so that no memory is cleared between candidates.
 struct Steps<'a> {
     /// The offsets as signed numbers, increasing.
@@ -169,8 +203,6 @@ struct Steps<'a> {
     /// the shift.
     quotients: Vec<i32>,
     remainders: Vec<i32>,
-    /// How often two neighbouring quotients differ by how much.
-    gaps: BTreeMap<u32, usize>,
 }
 
 impl<'a> Steps<'a> {
@@ -203,7 +235,6 @@ impl<'a> Steps<'a> {
             rest: Vec::new(),
             quotients: Vec::new(),
             remainders: Vec::new(),
-            gaps: BTreeMap::new(),
         }
     }
 
@@ -271,7 +302,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Giant steps by Horner's rule.
-    fn horner(&mut self, modulus: u32, shift: u32) -> Choice {
+    fn horner(&self, modulus: u32, shift: u32) -> Choice {
         let m = modulus as i32;
         let first = self.quotients.first().copied().unwrap_or(0);
         let (babies, baby_keys) = self.distinct(self.remainders.iter().map(|r| r + first * m));
@@ -284,37 +315,35 @@ impl<'a> Steps<'a> {
         Choice { division, hops: Some(hops), cost }
     }
 
-    /// The cheapest jump over the gaps between the results, with the cost of all hops and of their
-    /// keys. A jump is one of the gaps: only then does some gap take a single rotation.
-    fn hops(&mut self, modulus: u32) -> (Hops, f64) {
-        self.gaps.clear();
+    /// The cheapest rows for the giant steps, with the cost of all rotations and of their keys.
+    fn hops(&self, modulus: u32) -> (Hops, f64) {
+        let first = self.quotients.first().copied().unwrap_or(0);
+        let numbers = || self.quotients.iter().map(move |q| (q - first) as u32);
+        // A row begins where a gap ends: of each of the first few widths of gaps the first is tried.
+        let mut gaps: Vec<(u32, u32)> = Vec::new();
         for pair in self.quotients.windows(2) {
-            *self.gaps.entry((pair[1] - pair[0]) as u32).or_insert(0) += 1;
+            let gap = (pair[1] - pair[0]) as u32;
+            if gap > 1 && gaps.len() < ROWS && gaps.iter().all(|g| g.0 != gap) {
+                gaps.push((gap, (pair[1] - first) as u32));
+            }
         }
-        let width = self.width as u32;
-        let with = |jump: u32| Hops { hop: modulus, jump, width };
         let level = self.weights.level.saturating_sub(1);
-        let key = |hops: u32| {
-            let by = (u64::from(hops) * u64::from(modulus) % u64::from(width)) as u32;
-            self.keys.price(by, level, self.weights.low_key)
+        let cost = |hops: Hops| {
+            let (single, rows) = hops.counts(numbers());
+            let key = |by, times| match times {
+                0 => 0.0,
+                _ => self.keys.price(by, level, self.weights.low_key),
+            };
+            self.weights.fold * ((single + rows) * self.arity.outputs) as f64
+                + key(hops.hop, single)
+                + key(hops.row(), rows)
         };
-        let cost = |jump: u32| {
-            let parts = |gap: u32| if jump > 1 { (gap / jump, gap % jump) } else { (0, gap) };
-            let sums = self.gaps.iter().map(|(&gap, &times)| {
-                let (jumps, single) = parts(gap);
-                (jumps as usize * times, single as usize * times)
-            });
-            let (jumps, single) = sums.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-            let keys =
-                if jumps > 0 { key(jump) } else { 0.0 } + if single > 0 { key(1) } else { 0.0 };
-            self.weights.fold * ((jumps + single) * self.arity.outputs) as f64 + keys
-        };
-        let jumps = self.gaps.keys().copied().filter(|&gap| gap > 1);
-        std::iter::once(1)
-            .chain(jumps)
-            .map(|jump| (with(jump), cost(jump)))
+        std::iter::once(None)
+            .chain(gaps.into_iter().map(|(_, start)| Some(start)))
+            .map(|row| Hops { hop: modulus, row, width: self.width as u32 })
+            .map(|hops| (hops, cost(hops)))
             .min_by(|a, b| a.1.total_cmp(&b.1))
-            .expect("no jump is a candidate")
+            .expect("one row is a candidate")
     }
 
     /// How many of these distinct steps are rotations, and how many of those need a new key.

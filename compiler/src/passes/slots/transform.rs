@@ -78,10 +78,12 @@ pub(super) struct Giants {
 }
 
 impl Giants {
-    /// The rotations by Horner's rule between each result and the next.
-    pub(super) fn gaps(hops: Hops, steps: &[i64]) -> impl Iterator<Item = u32> {
-        let gap = |pair: &[i64]| u32::try_from(pair[1] - pair[0]).expect("steps increase");
-        steps.windows(2).flat_map(move |pair| hops.rotations(gap(pair)))
+    /// The distinct rotations that are taken.
+    fn distinct(&self) -> Vec<u32> {
+        match self.hops {
+            Some(hops) => hops.rotations(&self.steps),
+            None => self.rotations.iter().copied().filter(|&by| by != 0).collect(),
+        }
     }
 }
 
@@ -92,14 +94,7 @@ impl Built {
         let runs = self.runs.iter().flatten().flat_map(|r| r.additions());
         runs.for_each(|(_, by)| keys.add(by, level));
         let low = level.saturating_sub(1);
-        self.folds.iter().for_each(|&s| keys.add(s, low));
-        match self.giants.hops {
-            Some(hops) => Giants::gaps(hops, &self.giants.steps).for_each(|s| keys.add(s, low)),
-            None => {
-                let rotations = self.giants.rotations.iter().filter(|&&s| s != 0);
-                rotations.for_each(|&s| keys.add(s, low));
-            }
-        }
+        self.folds.iter().copied().chain(self.giants.distinct()).for_each(|s| keys.add(s, low));
     }
 }
 
