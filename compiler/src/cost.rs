@@ -189,9 +189,7 @@ fn work_of<V: Copy>(
         }
         Op::Rotate { .. } if ty.extended => Work::rotate_extended(at, &above()),
         Op::Rotate { .. } => Work::rotate(at),
-        Op::Add { .. } | Op::Sub { .. } if ty.extended => {
-            Work::additions(at, 2 * above().wide())
-        }
+        Op::Add { .. } | Op::Sub { .. } if ty.extended => Work::additions(at, 2 * above().wide()),
         Op::Add { .. } | Op::Sub { .. } => Work::add(at, degree),
         Op::AddPlain { plain, .. } => Work::additions(at, at.limbs()) + encode(plain),
         Op::MulPlain { plain, .. } => Work::multiply_plain(at) + encode(plain),

@@ -1,7 +1,7 @@
 //! Runs a plan on a backend.
 //!
-//! Instructions run in the plan's order; neighbours that do not depend on each other run side by side, as many as there
-//! are threads. Otherwise threads are the backend's business.
+//! Instructions run in the plan's order; neighbours that do not depend on each other run side by
+//! side, as many as there are threads. Otherwise threads are the backend's business.
 //! A ciphertext is dropped as soon as the plan frees its register, so the memory of a run is that
 //! of the registers in use, plus the results of the instruction at hand.
 //! The executor trusts neither the plan nor the backend: a register that holds nothing, a constant
@@ -18,7 +18,6 @@ use heplan_ir::constants::Constant;
 use heplan_ir::entity::{ConstId, RegId};
 use heplan_ir::plan::{Inst, Plan};
 use heplan_ir::transform::LinearTransform;
-
 use rayon::prelude::*;
 
 use crate::backend::{Backend, PlainRef};
@@ -43,7 +42,8 @@ impl Step<'_> {
     }
 }
 
-/// How many of the first instructions do not read what another of them writes: at least one, at most `most`.
+/// How many of the first instructions do not read what another of them writes: at least one, at
+/// most `most`.
 fn side_by_side(insts: &[Inst], most: usize) -> usize {
     // A linear map is large, and busies all threads by itself.
     let alone = |inst: &Inst| matches!(inst.op, Op::Input { .. } | Op::Linear { .. });
@@ -66,7 +66,8 @@ pub trait Observer<B: Backend> {
         let _ = step;
     }
 
-    /// Called after an instruction that succeeded, with its results and the time it took, side by side with others or not.
+    /// Called after an instruction that succeeded, with its results and the time it took, side
+    /// by side with others or not.
     fn after(&mut self, step: Step<'_>, results: &[B::Ct], elapsed: Duration) {
         let _ = (step, results, elapsed);
     }
@@ -125,7 +126,7 @@ impl<'a> Executor<'a> {
             }
             steps.iter().for_each(|step| observer.before(*step));
             let found = run.execute_all(group);
-            for (step, (results, elapsed)) in steps.iter().zip(found) {
+            for (step, Outcome { results, elapsed }) in steps.iter().zip(found) {
                 let results = results.map_err(|kind| step.error(kind))?;
                 run.check(&results, step.inst).map_err(|kind| step.error(kind))?;
                 observer.after(*step, &results, elapsed);
@@ -174,6 +175,12 @@ impl<'a> Executor<'a> {
     }
 }
 
+/// What one instruction gave.
+struct Outcome<Ct> {
+    results: Result<Vec<Ct>, RunErrorKind>,
+    elapsed: Duration,
+}
+
 /// One run in progress.
 struct Run<'a, B: Backend> {
     plan: &'a Plan,
@@ -185,16 +192,16 @@ struct Run<'a, B: Backend> {
 
 impl<B: Backend> Run<'_, B> {
     /// Executes instructions that do not depend on each other, and times each.
-    fn execute_all(&mut self, group: &[Inst]) -> Vec<(Result<Vec<B::Ct>, RunErrorKind>, Duration)> {
+    fn execute_all(&mut self, group: &[Inst]) -> Vec<Outcome<B::Ct>> {
         let start = Instant::now();
         if let [Inst { op: Op::Input { input, part }, .. }] = group {
-            let loaded = self.load(*input, *part).map(|ct| vec![ct]);
-            return vec![(loaded, start.elapsed())];
+            let results = self.load(*input, *part).map(|ct| vec![ct]);
+            return vec![Outcome { results, elapsed: start.elapsed() }];
         }
         let timed = |inst: &Inst| {
             let start = Instant::now();
             let results = self.execute(inst);
-            (results, start.elapsed())
+            Outcome { results, elapsed: start.elapsed() }
         };
         match group {
             [one] => vec![timed(one)],
@@ -209,7 +216,9 @@ impl<B: Backend> Run<'_, B> {
             Err(e) => Err(RunErrorKind::Backend(Box::new(e))),
         };
         match &inst.op {
-            Op::Input { .. } => Err(malformed("an input is loaded beside other instructions".into())),
+            Op::Input { .. } => {
+                Err(malformed("an input is loaded beside other instructions".into()))
+            }
             Op::Linear { xs, transform, scales } => {
                 let xs: Vec<&B::Ct> = xs.iter().map(|&x| self.get(x)).collect::<Result<_, _>>()?;
                 backend

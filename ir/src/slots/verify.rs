@@ -108,12 +108,7 @@ impl Graph {
     }
 
     /// Checks a linear map and returns its number of results.
-    fn check_linear(
-        &self,
-        xs: &[ValueId],
-        transform: ConstId,
-        out: &mut Vec<String>,
-    ) -> usize {
+    fn check_linear(&self, xs: &[ValueId], transform: ConstId, out: &mut Vec<String>) -> usize {
         let Some(Constant::Transform(t)) = self.consts.get(transform) else {
             out.push(format!("{transform} is not a transform"));
             return 1;

@@ -126,10 +126,7 @@ fn ckks_types_follow_the_rules_exactly() {
     let good = testing::ckks_graph(&mut dice(), 0);
     let x = ValueId::new(0);
     let q4 = good.parameters.q()[4];
-    let ty = |level, scale: &Scale, degree| CtType {
-        degree,
-        ..CtType::new(level, scale.clone())
-    };
+    let ty = |level, scale: &Scale, degree| CtType { degree, ..CtType::new(level, scale.clone()) };
     let (delta, square) = (Scale::pow2(30), Scale::pow2(60));
     let breach = |op: Op<ValueId>, ty: CtType, wanted: &str| {
         let mut g = good.clone();

@@ -31,15 +31,14 @@ pub fn check_refusals<B: Backend>(
 ) -> Result<(), SuiteError> {
     let width = refusals_plan().parameters.width();
     let slots = vec![0.5; width];
-    let mut fresh = |level, log_scale| {
-        encrypt(&slots, &CtType::new(level, Scale::pow2(log_scale)))
-    };
+    let mut fresh = |level, log_scale| encrypt(&slots, &CtType::new(level, Scale::pow2(log_scale)));
     let (low, ground) = (fresh(1, 35), fresh(0, 35));
     let (high, finer) = (fresh(2, 35), fresh(1, 36));
     let square = backend.mul(&low, &low).map_err(|e| SuiteError::Preparation(e.to_string()))?;
     let extended = linear(backend, &[&low], width, 1).map(|mut ys| ys.remove(0));
     let extended = extended.map_err(|e| SuiteError::Preparation(e.to_string()))?;
-    let divided = backend.mod_down(&extended).map_err(|e| SuiteError::Preparation(e.to_string()))?;
+    let divided =
+        backend.mod_down(&extended).map_err(|e| SuiteError::Preparation(e.to_string()))?;
     let half = PlainRef::Scalar(0.5);
     let wide = vec![0.5; width + 1];
     let wide = PlainRef::Vector(&wide);
@@ -67,7 +66,10 @@ pub fn check_refusals<B: Backend>(
         ("a difference of an extended operand", backend.sub(&divided, &extended).is_err()),
         ("a product of an extended operand", backend.mul(&extended, &extended).is_err()),
         ("a plaintext added to an extended operand", backend.add_plain(&extended, half).is_err()),
-        ("a plaintext times an extended operand", backend.mul_plain(&extended, half, &scale).is_err()),
+        (
+            "a plaintext times an extended operand",
+            backend.mul_plain(&extended, half, &scale).is_err(),
+        ),
         ("rescaling an extended operand", backend.rescale(&extended).is_err()),
         ("dropping an extended operand", backend.drop_level(&extended, 0).is_err()),
         ("a linear map of an extended operand", linear(backend, &[&extended], width, 1).is_err()),

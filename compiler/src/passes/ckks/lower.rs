@@ -184,7 +184,8 @@ impl Lowering<'_> {
     /// Values at `level`, extended if all of them are.
     fn read_extended(&mut self, vs: &[ValueId], level: usize) -> Result<Vec<ValueId>, LowerError> {
         let found: Vec<ValueId> = vs.iter().map(|&v| self.lowered(v)).collect::<Result<_, _>>()?;
-        let extended = |&v: &ValueId| self.builder.ty(v).extended && self.builder.ty(v).level == level;
+        let extended =
+            |&v: &ValueId| self.builder.ty(v).extended && self.builder.ty(v).level == level;
         if found.iter().all(extended) {
             return Ok(found);
         }

@@ -38,11 +38,16 @@ impl Machine<'_> {
             }
             Op::Linear { transform, scales, .. } => {
                 let level = xs[0].ty.level;
-                assert!(xs.iter().all(|x| x.ty.level == level && x.ty.degree == 1 && !x.ty.extended));
+                assert!(
+                    xs.iter().all(|x| x.ty.level == level && x.ty.degree == 1 && !x.ty.extended)
+                );
                 let scale = xs[0].ty.scale.mul(&scales[0]);
                 assert!(xs.iter().zip(scales).all(|(x, s)| x.ty.scale.mul(s) == scale));
                 let slots: Vec<&[f64]> = xs.iter().map(|x| x.slots.as_slice()).collect();
-                let ty = CtType { extended: self.consts.transform(*transform).rotates(), ..CtType::new(level - 1, scale.div(&q(level))) };
+                let ty = CtType {
+                    extended: self.consts.transform(*transform).rotates(),
+                    ..CtType::new(level - 1, scale.div(&q(level)))
+                };
                 let results = self.consts.transform(*transform).apply(&slots);
                 results.into_iter().map(|slots| Cell { slots, ty: ty.clone() }).collect()
             }

@@ -98,7 +98,8 @@ fn build(steps: &[(u8, usize, usize)], outputs: &[usize]) -> Graph {
         let extended = CtType { extended: true, ..ty(level) };
         let of_map = if results == 2 { &extended } else { &ty(level) };
         for v in g.push(op, results, of_map.clone(), origin) {
-            let divided = (results == 2).then(|| g.push(Op::ModDown { x: v }, 1, ty(level), origin));
+            let divided =
+                (results == 2).then(|| g.push(Op::ModDown { x: v }, 1, ty(level), origin));
             values.push((divided.map_or(v, |d| d[0]), level));
         }
     }

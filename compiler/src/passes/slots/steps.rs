@@ -308,9 +308,8 @@ impl<'a> Steps<'a> {
         let (babies, baby_keys) = self.distinct(self.remainders.iter().map(|r| r + first * m));
         let w = self.weights;
         let (hops, hop_cost) = self.hops(modulus);
-        let cost = w.baby * (babies * self.arity.inputs) as f64
-            + w.key * baby_keys as f64
-            + hop_cost;
+        let cost =
+            w.baby * (babies * self.arity.inputs) as f64 + w.key * baby_keys as f64 + hop_cost;
         let division = Division { modulus, shift, first: i64::from(first) };
         Choice { division, hops: Some(hops), cost }
     }

@@ -48,12 +48,7 @@ pub(super) fn plan(
         let degree = u8::try_from(t.degree)
             .map_err(|_| PlanError::Number { what: "a degree", found: t.degree.into() })?;
         let scale = tables.scale(t.scale)?;
-        tables.types.push(CtType {
-            level: t.level as usize,
-            scale,
-            degree,
-            extended: t.extended,
-        });
+        tables.types.push(CtType { level: t.level as usize, scale, degree, extended: t.extended });
     }
     let keys = message.keys.iter().map(|k| KeySpec {
         kind: k.rotate.map_or(KeyKind::Relinearise, KeyKind::Rotate),

@@ -41,12 +41,7 @@ impl Tables {
             return i;
         }
         let i = small(self.types.len());
-        self.types.push(m::Type {
-            level: key.0,
-            scale: key.1,
-            degree: key.2,
-            extended: key.3,
-        });
+        self.types.push(m::Type { level: key.0, scale: key.1, degree: key.2, extended: key.3 });
         self.type_index.insert(key, i);
         i
     }

@@ -218,7 +218,8 @@ impl Evaluator {
             _ => Weights::Evaluated(&evaluate),
         };
         let key = |by| Ok((by, self.keys.get(KeyKind::Rotate(by), level)?));
-        let keys: Keys = prepared.transform.steps().into_iter().map(key).collect::<Result<_, EvalError>>()?;
+        let keys: Keys =
+            prepared.transform.steps().into_iter().map(key).collect::<Result<_, EvalError>>()?;
         let sources = self.sources(xs, prepared);
         let rotations: Vec<Rotated<'_, SwitchingKey>> = prepared
             .rotations
@@ -235,7 +236,8 @@ impl Evaluator {
 
     /// The operands, with digits where a step rotates them.
     fn sources<'a>(&self, xs: &[&'a Ciphertext], prepared: &PreparedTransform) -> Vec<Source<'a>> {
-        let rotates = |i: usize| prepared.rotations.iter().any(|&(j, by)| j as usize == i && by != 0);
+        let rotates =
+            |i: usize| prepared.rotations.iter().any(|&(j, by)| j as usize == i && by != 0);
         let source = |(i, x): (usize, &&'a Ciphertext)| {
             let digits = rotates(i).then(|| self.digits(Cow::Borrowed(&x.parts[1])));
             Source { parts: [&x.parts[0], &x.parts[1]], digits }

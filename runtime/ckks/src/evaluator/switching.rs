@@ -48,7 +48,8 @@ impl Evaluator {
         let key = self.keys.get(KeyKind::Relinearise, x.level())?;
         let digits = self.digits(Cow::Borrowed(&x.parts[2]));
         let add = [0, 1].map(|i| Some(Addend::Lifted(&x.parts[i])));
-        let switched = vec![Switched { digits: &digits, key: &*key, times: None, add, permutation: None }];
+        let switched =
+            vec![Switched { digits: &digits, key: &*key, times: None, add, permutation: None }];
         let sums = [Sum { switched, plain: None }];
         let (from, to) = (self.context.basis_qp(x.level()), self.context.basis_q(to));
         Ok(divided_sums(self.context.ring(), from, to, &sums).into_iter().flatten().collect())
