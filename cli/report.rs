@@ -47,6 +47,7 @@ pub(crate) fn words(report: &Report) -> String {
     if !report.functions.is_empty() {
         lines.push(String::new());
         lines.push(functions(&report.functions));
+        lines.extend(report.functions.iter().filter(|f| f.undecided > 0.0).map(undecided));
     }
     lines.join("\n")
 }
@@ -96,6 +97,16 @@ fn functions(functions: &[FunctionReport]) -> String {
     table.render()
 }
 
+/// What comparisons leave open.
+fn undecided(f: &FunctionReport) -> String {
+    format!(
+        "{}: {:.2} % of the values compared are, or may be in samples to come, too near to their \
+         threshold to be decided: the answer then lies between those of both sides",
+        f.origin,
+        100.0 * f.undecided
+    )
+}
+
 /// The report as a JSON object.
 pub(crate) fn json(report: &Report) -> Outcome {
     let function = |f: &FunctionReport| {
@@ -108,6 +119,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
             "max_error": f.max_error,
             "rms_error": f.rms_error,
             "outside": f.outside,
+            "undecided": f.undecided,
         })
     };
     let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "chosen": t.chosen });

@@ -92,7 +92,7 @@ pub(crate) struct Wishes {
     pub(crate) precision_bits: Option<u32>,
 
     /// Root mean square error of the outputs that approximation may cause, relative to their
-    /// range [default: 0.004, or 0.02 for class scores]
+    /// range [default: 0.004, or 0.02 for class scores, or 0.05 for trees]
     #[arg(long, value_name = "SHARE", env = "HEPLAN_MAX_ERROR", hide_env_values = true)]
     #[arg(value_parser = share)]
     pub(crate) max_error: Option<f64>,
@@ -338,7 +338,7 @@ fn share(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
-    use heplan_compiler::options::{MAX_ERROR, MAX_ERROR_OF_SCORES};
+    use heplan_compiler::options::{MAX_ERROR, MAX_ERROR_OF_COMPARISONS, MAX_ERROR_OF_SCORES};
 
     use super::*;
 
@@ -351,9 +351,13 @@ mod tests {
     #[test]
     fn the_defaults_that_the_help_names_are_the_compilers() {
         let default = CompilerOptions::recommended();
+        let max_error = format!(
+            "{MAX_ERROR}, or {MAX_ERROR_OF_SCORES} for class scores, or \
+             {MAX_ERROR_OF_COMPARISONS} for trees"
+        );
         for (flag, value) in [
             ("precision_bits", default.precision_bits.to_string()),
-            ("max_error", format!("{MAX_ERROR}, or {MAX_ERROR_OF_SCORES} for class scores")),
+            ("max_error", max_error),
             ("min_agreement", default.min_agreement.to_string()),
             ("margin", default.margin.to_string()),
         ] {

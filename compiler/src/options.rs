@@ -7,6 +7,9 @@ pub const MAX_ERROR: f64 = 0.004;
 /// The same for outputs that look like class scores (a few elements of which one stands out), where
 /// agreement decides and the error is a second guard.
 pub const MAX_ERROR_OF_SCORES: f64 = 0.02;
+/// The same where trees compare: whatever the degree, data at a threshold is answered between both
+/// sides.
+pub const MAX_ERROR_OF_COMPARISONS: f64 = 0.05;
 
 /// Options of [`compile`](crate::pipeline::compile).
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +18,8 @@ pub struct Options {
     /// float model finds it (classifiers only).
     pub min_agreement: f64,
     /// Largest root mean square error of the outputs that approximation may cause, relative to the
-    /// range of the outputs; [`MAX_ERROR`] or [`MAX_ERROR_OF_SCORES`] when absent.
+    /// range of the outputs; [`MAX_ERROR`], [`MAX_ERROR_OF_SCORES`] or
+    /// [`MAX_ERROR_OF_COMPARISONS`] when absent.
     pub max_error: Option<f64>,
     /// Bits that noise must leave of an output, relative to the output's range.
     pub precision_bits: f64,

@@ -34,6 +34,10 @@ pub struct FunctionReport {
     pub effect: f64,
     /// Share of calibration values outside the range.
     pub outside: f64,
+    /// Share of calibration values too near to the threshold of a comparison to be decided, or
+    /// nearer than all others on their side, so that values to come may be too near; 0 for
+    /// functions that do not jump.
+    pub undecided: f64,
 }
 
 /// The quality of the outputs over the calibration samples, against the float model.

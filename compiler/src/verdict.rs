@@ -30,6 +30,8 @@ const TYPICAL_SCALE_BITS: u32 = 30;
 const SMOOTH_DEGREE: usize = 15;
 /// Degree that a function with a kink or a step typically needs.
 const KINKED_DEGREE: usize = 31;
+/// Degree that a comparison typically needs.
+const JUMP_DEGREE: usize = 127;
 /// Entries of a matrix whose diagonals are counted.
 const MAX_COUNTED: usize = 1 << 20;
 
@@ -139,7 +141,8 @@ pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic
                 .note(format!("the largest ring has dimension 2^{}", LOG_N.end()))
                 .note(format!(
                     "{functions} function(s) are taken to need polynomials of degree \
-                     {SMOOTH_DEGREE}, or {KINKED_DEGREE} where they have a kink"
+                     {SMOOTH_DEGREE}, {KINKED_DEGREE} where they have a kink, {JUMP_DEGREE} for \
+                     comparisons"
                 ))
                 .help("use fewer activations, or smoother ones"),
         ));
@@ -224,6 +227,7 @@ fn degree(function: &Function) -> usize {
         | Function::Clip { .. }
         | Function::Abs
         | Function::Sign => KINKED_DEGREE,
+        Function::Step => JUMP_DEGREE,
         _ => SMOOTH_DEGREE,
     }
 }

@@ -100,6 +100,8 @@ pub enum Function {
     Abs,
     /// −1, 0 or 1.
     Sign,
+    /// 1 if `x > 0`, else 0.
+    Step,
     /// Sine.
     Sin,
     /// Cosine.
@@ -187,6 +189,7 @@ impl Function {
                     x.signum()
                 }
             }
+            Self::Step => f64::from(u8::from(x > 0.0)),
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
             Self::Atan => x.atan(),

@@ -64,6 +64,7 @@ names! {
     Pow { exponent } = "pow",
     Abs = "abs",
     Sign = "sign",
+    Step = "step",
     Sin = "sin",
     Cos = "cos",
     Atan = "atan",

@@ -13,8 +13,8 @@
 use heplan_ir::function::Function;
 use heplan_ir::series::{PolynomialSet, Series};
 
-use super::own;
 use super::window::Window;
+use super::{own, step};
 use crate::numerics::chebyshev::Grid;
 use crate::options::Method;
 
@@ -34,7 +34,7 @@ const OWN_BONUS: f64 = 1.15;
 const OWN_DEGREE: usize = 8;
 /// The leading coefficient of a monic polynomial is at least this share of the function's largest
 /// magnitude: what it is divided by grows to at most the inverse.
-const LEAD: f64 = 1.0 / 256.0;
+pub(super) const LEAD: f64 = 1.0 / 256.0;
 
 /// `f(x) = constant + slope·x + g(x)` with `g` odd or even.
 struct Symmetry {
@@ -124,6 +124,9 @@ pub(super) fn of_degree(wish: &Wish<'_>) -> Option<Fit> {
 }
 
 fn best(wish: &Wish<'_>) -> Option<Fit> {
+    if *wish.function == Function::Step {
+        return step::fit(wish);
+    }
     let shared = shared(wish);
     let low = wish.method == Method::LeastSquares && wish.degree <= OWN_DEGREE;
     let own = wish.own.filter(|_| low);

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use heplan_ir::entity::ValueId;
-use heplan_ir::tensor::{Graph, Op};
+use heplan_ir::function::Function;
+use heplan_ir::tensor::{Graph, Op, Value};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::fit::{Fit, extremes};
 use crate::data::Samples;
-use crate::options::{MAX_ERROR, MAX_ERROR_OF_SCORES, Options};
+use crate::options::{MAX_ERROR, MAX_ERROR_OF_COMPARISONS, MAX_ERROR_OF_SCORES, Options};
 use crate::reference::{Block, Executor, LANES, Substitute};
 use crate::report::are_scores;
 
@@ -49,6 +50,8 @@ pub(super) struct Judge<'g> {
     ranges: Vec<f64>,
     /// Per output whether it looks like class scores.
     classes: Vec<bool>,
+    /// Whether a function jumps.
+    pub(super) jumps: bool,
 }
 
 impl<'g> Judge<'g> {
@@ -70,14 +73,20 @@ impl<'g> Judge<'g> {
         });
         let ranges: Vec<f64> = ranges.collect();
         let classes = (0..outputs).map(|o| are_scores(&exact, o, ranges[o])).collect();
-        Self { executor, blocks, exact, ranges, classes }
+        let jump = |v: &Value| matches!(v.op, Op::Function { function: Function::Step, .. });
+        let jumps = graph.values.iter().any(jump);
+        Self { executor, blocks, exact, ranges, classes, jumps }
     }
 
     /// The largest root mean square error of the outputs, relative to their range: the one asked
     /// for, or what suits the outputs.
     pub(super) fn bound(&self, options: &Options) -> f64 {
         let scores = !self.classes.is_empty() && self.classes.iter().all(|&c| c);
-        let default = if scores { MAX_ERROR_OF_SCORES } else { MAX_ERROR };
+        let default = match scores {
+            _ if self.jumps => MAX_ERROR_OF_COMPARISONS,
+            true => MAX_ERROR_OF_SCORES,
+            false => MAX_ERROR,
+        };
         options.max_error.unwrap_or(default)
     }
 

@@ -12,10 +12,12 @@ mod choose;
 mod fit;
 mod judge;
 mod own;
+mod step;
 mod window;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::entity::ValueId;
+use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::tensor::{Graph, Op};
 
@@ -35,10 +37,15 @@ const MAX_DEGREE: usize = 128;
 
 /// Whether an effect on the outputs is small enough: class scores by their root mean square error
 /// and by the classes that they give, and would give even if every error were half as large again;
-/// other outputs must be twice as good, and nowhere worse than twice the wish.
+/// other outputs must be twice as good, and nowhere worse than twice the wish. The errors of
+/// comparisons are all at their thresholds, where they are large: only their mean is bounded then.
 fn accepts(options: &Options, judge: &Judge<'_>, score: &Score) -> bool {
     let bound = judge.bound(options);
     match (score.agreement, score.firm_agreement) {
+        (Some(agreement), _) if judge.jumps => {
+            score.rms <= bound && agreement >= options.min_agreement
+        }
+        _ if judge.jumps => score.rms <= bound / 2.0,
         (Some(agreement), Some(firm)) => {
             score.rms <= bound && agreement.min(firm) >= options.min_agreement
         }
@@ -113,12 +120,17 @@ fn candidates<'g>(
         let domain = (options.domain, options.margin);
         let none = [Vec::new(), Vec::new()];
         let seen = Seen { elements, tail, halves: calibration.halves.get(&id).unwrap_or(&none) };
+        let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);
+        if *function == Function::Step {
+            let shared = step::window(&value.shape, seen, options.margin);
+            found.push(Candidate { id, function, shared, own: None, undone, values });
+            continue;
+        }
         let frame = if undone { Frame::Scaled } else { Frame::Single };
         let own = window::channels(&value.shape) > 1 && window::is_total(function);
         let own = own.then(|| Window::of(function, &value.shape, seen, Frame::Own, domain).ok());
         match Window::of(function, &value.shape, seen, frame, domain) {
             Ok(shared) => {
-                let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);
                 let own = own.flatten();
                 found.push(Candidate { id, function, shared, own, undone, values });
             }
@@ -165,6 +177,10 @@ fn describe(
         rms_error: fit.rms,
         effect: choice.alone[i],
         outside: outside as f64 / candidate.values.len().max(1) as f64,
+        undecided: match candidate.function {
+            Function::Step => step::undecided(fit, candidate.values),
+            _ => 0.0,
+        },
     }
 }
 
@@ -180,6 +196,7 @@ fn refusal(
     let worst = (0..candidates.len()).max_by(|&a, &b| choice.alone[a].total_cmp(&choice.alone[b]));
     let at = far.or(worst).unwrap_or(0);
     let function = &functions[at];
+    let jump = *candidates[at].function == Function::Step;
     let mut finding = if far.is_some() {
         let message = format!(
             "{} is not approximated on {:.3} .. {:.3}: degree {} errs by {:.3}",
@@ -191,12 +208,16 @@ fn refusal(
         );
         Diagnostic::new(Code::Approximation, message)
     } else {
-        let agreement = choice.score.firm_agreement.map_or(String::new(), |a| {
-            format!(", agreement with the float model with errors half as large again {a:.4}")
-        });
+        let (found, errors) = match jump {
+            true => (choice.score.agreement, ""),
+            false => (choice.score.firm_agreement, " with errors half as large again"),
+        };
+        let agreement = found
+            .map_or(String::new(), |a| format!(", agreement with the float model{errors} {a:.4}"));
+        let degree = functions.iter().map(|f| f.degree).max().unwrap_or(0);
         let message = format!(
-            "approximations up to degree {} leave an output error of {:.2e}{agreement}",
-            MAX_DEGREE, choice.score.rms
+            "approximations up to degree {degree} leave an output error of {:.2e}{agreement}",
+            choice.score.rms
         );
         Diagnostic::new(Code::Precision, message).note(format!(
             "asked for: error at most {:.2e}, agreement at least {:.4}",
@@ -204,7 +225,21 @@ fn refusal(
         ))
     };
     finding.node = graph.origins.nodes(graph.value(candidates[at].id).origin).next().cloned();
-    finding.help("narrow the operand's range, allow a higher degree or a lower agreement")
+    if !jump {
+        return finding
+            .help("narrow the operand's range, allow a higher degree or a lower agreement");
+    }
+    finding
+        .note(format!(
+            "{} comparisons: {:.1} % of the calibration values are too near to their threshold to \
+             be decided",
+            function.channels,
+            100.0 * function.undecided
+        ))
+        .help(
+            "train fewer or shallower trees, or on features of few values (rounded, counted); or \
+             allow a larger error (--max-error) or a lower agreement (--min-agreement)",
+        )
 }
 
 /// The graph with each candidate's function as affine map, polynomial and affine map.

@@ -242,7 +242,11 @@ impl Unseen {
 }
 
 /// The class of every element and the spread of every class.
-fn classes(shape: &[usize], elements: &[Spread], split: bool) -> (Vec<u32>, Vec<Spread>) {
+pub(super) fn classes(
+    shape: &[usize],
+    elements: &[Spread],
+    split: bool,
+) -> (Vec<u32>, Vec<Spread>) {
     let channels = channels(shape);
     let area = shape.iter().skip(2).product::<usize>().max(1);
     let class: Vec<u32> = if split {
