@@ -20,7 +20,10 @@ pub(super) enum Arithmetic {
     Pow,
     Max,
     Min,
+    /// The remainder with the divisor's sign.
     Mod,
+    /// The remainder with the dividend's sign.
+    Fmod,
 }
 
 /// `a op b`, broadcast.
@@ -55,7 +58,8 @@ fn real(x: f64, y: f64, op: Arithmetic) -> f64 {
         Arithmetic::Pow => x.powf(y),
         Arithmetic::Max => x.max(y),
         Arithmetic::Min => x.min(y),
-        Arithmetic::Mod => x % y,
+        Arithmetic::Mod => x - y * (x / y).floor(),
+        Arithmetic::Fmod => x % y,
     }
 }
 
@@ -68,8 +72,10 @@ fn integer(x: i64, y: i64, op: Arithmetic) -> Result<i64, Fault> {
         Arithmetic::Pow => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
         Arithmetic::Max => Some(x.max(y)),
         Arithmetic::Min => Some(x.min(y)),
-        Arithmetic::Mod if y != 0 => Some(x.wrapping_sub(y.wrapping_mul(x.div_euclid(y)))),
-        Arithmetic::Mod => None,
+        Arithmetic::Mod => {
+            x.checked_rem(y).map(|r| if r != 0 && (r < 0) != (y < 0) { r + y } else { r })
+        }
+        Arithmetic::Fmod => x.checked_rem(y),
     };
     result.ok_or_else(|| {
         fault(Code::BadNode, format!("integer arithmetic on {x} and {y} overflows or divides by 0"))
@@ -257,6 +263,25 @@ pub(super) fn logic(cx: &mut NodeCx<'_>) -> Emitted {
     known(Array { shape, data })
 }
 
+/// `IsNaN` and `IsInf` of constants, and `IsNaN` of encrypted data, which is always a number: where
+/// exporters of attention ask, a row that is masked throughout is zeros already (`softmax.rs`).
+pub(super) fn is_no_number(cx: &mut NodeCx<'_>) -> Emitted {
+    if cx.node.op_type == "IsNaN" && matches!(cx.operand(0)?, Operand::Secret(_)) {
+        let shape = cx.shape(0)?;
+        let data = Data::Bool(vec![false; constant_elements(&shape)?]);
+        return known(Array { shape, data });
+    }
+    let a = cx.constant(0)?;
+    let signs = [cx.attr_int("detect_negative", 1)? != 0, cx.attr_int("detect_positive", 1)? != 0];
+    let nan = cx.node.op_type == "IsNaN";
+    let is = |v: &f64| match nan {
+        true => v.is_nan(),
+        false => v.is_infinite() && signs[usize::from(*v > 0.0)],
+    };
+    let data = Data::Bool(a.floats().iter().map(is).collect());
+    known(Array { shape: a.shape.clone(), data })
+}
+
 /// `Floor`, `Ceil`, `Round` of constants.
 pub(super) fn rounding(cx: &mut NodeCx<'_>) -> Emitted {
     let a = cx.constant(0)?;
@@ -271,13 +296,9 @@ pub(super) fn rounding(cx: &mut NodeCx<'_>) -> Emitted {
 pub(super) fn modulo(cx: &mut NodeCx<'_>) -> Emitted {
     let (a, b) = (cx.constant(0)?, cx.constant(1)?);
     let fmod = cx.attr_int("fmod", 0)? != 0;
-    if let (Data::Int(_), Data::Int(y)) = (&a.data, &b.data) {
-        let negative = y.iter().any(|&y| y < 0);
-        if fmod || negative {
-            return Err(fault(Code::UnsupportedMode, "fmod or a negative divisor on integers"));
-        }
-    }
-    known(arithmetic(&a, &b, Arithmetic::Mod)?)
+    // The sign is the dividend's with `fmod` and the divisor's without it.
+    let op = if fmod { Arithmetic::Fmod } else { Arithmetic::Mod };
+    known(arithmetic(&a, &b, op)?)
 }
 
 /// `Cast` and `CastLike`: encrypted data stays what it is between float types.

@@ -3,7 +3,7 @@
 use heplan_ir::diagnostic::Code;
 
 use super::array::{axis, strides};
-use super::context::{Emitted, Fault, NodeCx, column, fault};
+use super::context::{Emitted, Fault, NodeCx, Operand, column, fault};
 use super::select::copied;
 use super::window::check_pads;
 
@@ -58,7 +58,8 @@ fn fill(cx: &NodeCx<'_>) -> Result<f64, Fault> {
     let Some(value) = cx.optional_constant(2)? else { return Ok(0.0) };
     match value.floats().as_slice() {
         [] => Ok(0.0),
-        [v] if v.is_finite() => Ok(*v),
+        // What is known may be a mask.
+        [v] if v.is_finite() || !matches!(cx.operand(0)?, Operand::Secret(_)) => Ok(*v),
         other => Err(fault(Code::BadNode, format!("constant_value is {other:?}"))),
     }
 }

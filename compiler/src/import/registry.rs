@@ -152,6 +152,8 @@ pub(super) const TABLE: &[Entry] = &[
     op("Identity", 1, shape::identity, ""),
     op("If", 1, control::only_by_the_driver, "a condition that folds"),
     op("InstanceNormalization", 6, statistics::instance, ""),
+    op("IsInf", 10, fold::is_no_number, "constants only"),
+    op("IsNaN", 9, fold::is_no_number, "encrypted data has no such element"),
     op("LRN", 1, statistics::local_response, ""),
     op("LSTM", 1, recurrent::lstm, RECURRENT),
     op("LayerNormalization", 17, statistics::layer, ""),

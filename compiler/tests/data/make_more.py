@@ -172,9 +172,20 @@ def samples():
     case("cross_entropy", n("SoftmaxCrossEntropyLoss", "x,t", "y,y1"), (2, 3, 3), dict(t=labels), outputs=2)
 
 
+def constants():
+    case("remainders", [n("Mod", "a,b", "m"), n("Mod", "a,b", "f", fmod=1), n("Cast", "m", "r", to=11), n("Cast", "f", "s", to=11), n("Mul", "x,r", "p"), n("Add", "p,s")],
+         (2, 6), dict(a=i64(7, -7, 7, -7, 6, 0), b=i64(3, 3, -3, -3, -2, 5)))
+    case("remainder_real", [n("Mod", "a,b", "m", fmod=1), n("Add", "x,m")], (2, 3), dict(a=np.array([5.5, -5.5, 2.0]), b=np.array([2.0, 2.0, -0.75])))
+    case("guarded", [n("IsNaN", "x", "c"), n("Where", "c,z,x")], (2, 3), dict(z=np.array(0.0)))
+    endless = np.array([np.inf, -np.inf, 1.0, -2.0])
+    case("is_infinite", [n("IsInf", "e", "c"), n("IsInf", "e", "d", detect_negative=0), n("Mul", "x,x", "q"), n("Where", "c,x,q", "p"), n("Where", "d,q,p")], (3, 4),
+         dict(e=endless))
+    case("masked_padding", [n("Pad", "m,p,v", "w"), n("Add", "x,w", "s"), n("Softmax", "s", axis=-1)], (2, 5), dict(m=weight(2, 3), p=i64(0, 0, 0, 2), v=np.array(-np.inf)))
+
+
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (functions, normalisations, softmax, extrema, attentions, resizes, places, choices, samples):
+    for group in (functions, normalisations, softmax, extrema, attentions, resizes, places, choices, samples, constants):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)
