@@ -51,8 +51,8 @@ pub struct Quality {
     pub max_error: f64,
     /// Bits of the largest error below the range: `-log2(max_error)`.
     pub precision_bits: f64,
-    /// Share of samples whose largest score is where the float model has it; absent where the
-    /// output does not look like class scores.
+    /// Share of samples whose largest score is where the float model has it; absent where no
+    /// output looks like class scores.
     pub agreement: Option<f64>,
 }
 
@@ -109,14 +109,12 @@ const CLASSES: usize = 4096;
 /// looks like class scores.
 const DECIDED: f64 = 0.02;
 
-/// Share of samples with the same largest element of the first output, if that looks like class
-/// scores.
+/// Share of samples with the same largest element of the first output that looks like class scores,
+/// which a class label in front of them does not.
 fn agreement(got: &[Tensors], want: &[Tensors], spans: &[f64]) -> Option<f64> {
-    let span = *spans.first()?;
-    if !are_scores(want, 0, span) {
-        return None;
-    }
-    let same = got.iter().zip(want).filter(|(g, w)| largest(&g[0]) == largest(&w[0])).count();
+    let scores = (0..spans.len()).find(|&o| are_scores(want, o, spans[o]))?;
+    let of = |outputs: &Tensors| largest(&outputs[scores]);
+    let same = got.iter().zip(want).filter(|(g, w)| of(g) == of(w)).count();
     Some(same as f64 / want.len() as f64)
 }
 
