@@ -66,13 +66,16 @@ fn files_that_are_no_models_are_findings_too() {
     }
 }
 
-const MODELS: [&str; 6] = [
+const MODELS: [&str; 9] = [
     "import/conv_2d",
     "import/conv_transpose",
     "import/dynamic_expand",
     "import/gelu_tanh",
     "import/average_pool_ceil",
     "import/slice_steps",
+    "import_ml/ensemble_sets",
+    "import_ml/forest_none",
+    "import_ml/trees_sum",
 ];
 
 proptest! {

@@ -14,11 +14,13 @@ mod features;
 mod labels;
 mod linear;
 mod svm;
+mod trees;
 
 pub(super) use features::{array_feature_extractor, feature_vectorizer, imputer};
 pub(super) use labels::{encoded, looked_up, zip_map};
 pub(super) use linear::{linear_classifier, linear_regressor, scaler};
 pub(super) use svm::{svm_classifier, svm_regressor};
+pub(super) use trees::{tree_classifier, tree_ensemble, tree_regressor};
 
 /// The names of classes.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +32,11 @@ enum Labels {
 impl Labels {
     /// Those of a classifier; an absent list is one of no classes.
     fn of(cx: &NodeCx<'_>) -> Result<Self, Fault> {
-        if let Some(labels) = cx.attr_ints("classlabels_ints")?.filter(|l| !l.is_empty()) {
-            return Ok(Self::Numbers(labels.into_iter().map(|l| l as f64).collect()));
+        // Trees call them by another name than linear models do.
+        for name in ["classlabels_ints", "classlabels_int64s"] {
+            if let Some(labels) = cx.attr_ints(name)?.filter(|l| !l.is_empty()) {
+                return Ok(Self::Numbers(labels.into_iter().map(|l| l as f64).collect()));
+            }
         }
         Ok(Self::Words(texts(cx, "classlabels_strings")?.unwrap_or_default()))
     }

@@ -62,7 +62,6 @@ mod statistics;
 mod survey;
 mod sweep;
 mod tail;
-mod trees;
 mod window;
 
 pub use registry::{OperatorInfo, operator_table, operators};

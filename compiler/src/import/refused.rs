@@ -4,7 +4,6 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_onnx::Node;
 
 use super::context::Fault;
-use super::trees;
 
 /// Operator, reason, way out.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -32,9 +31,6 @@ const ADDRESS: &str = "its positions depend on data";
 /// The report on an operator that is known and refused, if it is one of these.
 pub(super) fn explain(node: &Node) -> Option<Fault> {
     let op = node.op_type.as_str();
-    if op.starts_with("TreeEnsemble") {
-        return Some(trees::explain(node));
-    }
     let (_, reason, help) = REFUSED.iter().find(|r| r.0 == op)?;
     let message = format!("{op} has no encrypted form");
     Some(Box::new(Diagnostic::new(Code::Unsupported, message).note(*reason).help(*help)))

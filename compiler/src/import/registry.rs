@@ -267,6 +267,26 @@ pub(super) const TABLE: &[Entry] = &[
     ml("SVMClassifier", ml::svm_classifier, SVM_LABEL),
     ml("SVMRegressor", ml::svm_regressor, "post_transform NONE; one_class at the end of a graph"),
     ml("Scaler", ml::scaler, ""),
+    Entry {
+        info: OperatorInfo {
+            domain: ML_DOMAIN,
+            name: "TreeEnsemble",
+            min_opset: 5,
+            max_opset: 5,
+            limits: "aggregates SUM and AVERAGE; up to 1024 comparisons",
+        },
+        import: ml::tree_ensemble,
+    },
+    ml(
+        "TreeEnsembleClassifier",
+        ml::tree_classifier,
+        "label and scores at the end of a graph, elsewhere the scores; up to 1024 comparisons",
+    ),
+    ml(
+        "TreeEnsembleRegressor",
+        ml::tree_regressor,
+        "aggregates SUM and AVERAGE; up to 1024 comparisons",
+    ),
     ml("ZipMap", ml::zip_map, "the scores stay a tensor"),
     contrib("DequantizeLinear", quantise::dequantize_linear),
     contrib("DynamicQuantizeMatMul", contrib::dynamic_product),

@@ -62,6 +62,7 @@ const APPLIED: &[&str] = &[
     "Sign",
     "ThresholdedRelu",
     "TopK",
+    "TreeEnsembleClassifier",
     "Where",
 ];
 /// Operators that keep the elements and their order.
@@ -162,7 +163,8 @@ pub(super) fn at_the_end(model: &Model, order: &[usize]) -> BTreeSet<usize> {
 fn gives_plain_scores(node: &Node) -> bool {
     let is_none =
         node.attributes.text("post_transform").is_ok_and(|t| t.is_none_or(|t| t == "NONE"));
-    let classifier = ["LinearClassifier", "SVMClassifier"].contains(&node.op_type.as_str());
+    let classifier = ["LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"]
+        .contains(&node.op_type.as_str());
     classifier && is_none && node.attributes.get("prob_a").is_none()
 }
 

@@ -361,7 +361,7 @@ def errors():
     bad("too_new", n("Gelu", "x"), x, opset=17)
     bad("training", n("Dropout", "x,r,t"), x, consts=dict(r=np.array(0.5, np.float32), t=np.array(True)))
     ml = lambda op, **attributes: n(op, "x", domain="ai.onnx.ml", **attributes)
-    bad("trees", ml("TreeEnsembleRegressor", n_targets=1, nodes_treeids=[0, 0, 0, 0, 0, 1, 1, 1], nodes_nodeids=[0, 1, 2, 3, 4, 0, 1, 2],
+    bad("trees", ml("TreeEnsembleRegressor", n_targets=1, aggregate_function="MIN", nodes_treeids=[0, 0, 0, 0, 0, 1, 1, 1], nodes_nodeids=[0, 1, 2, 3, 4, 0, 1, 2],
                     nodes_modes=["BRANCH_LEQ", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF"],
                     nodes_truenodeids=[1, 0, 3, 0, 0, 1, 0, 0], nodes_falsenodeids=[2, 0, 4, 0, 0, 2, 0, 0], nodes_featureids=[0, 0, 1, 0, 0, 2, 0, 0],
                     nodes_values=[0.5, 0.0, 0.25, 0.0, 0.0, 1.0, 0.0, 0.0], target_treeids=[0, 0, 0, 1, 1], target_nodeids=[1, 3, 4, 1, 2],

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import onnxruntime
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import make
 from make import case, i64, weight
@@ -29,9 +29,9 @@ def n(op, inputs, outputs="y", **attributes):
     return make.n(op, inputs, outputs, **attributes)
 
 
-def runtime(name, nodes, shapes, kinds, consts=None, words=NAMES, low=-1.0, high=1.0, opset=17, version=3):
+def runtime(name, nodes, shapes, kinds, consts=None, words=NAMES, low=-1.0, high=1.0, opset=17, version=3, decimals=3):
     """A case whose truth is the runtime's; `kinds` are the types of its outputs: f, i or s."""
-    from onnx import TensorProto, numpy_helper
+    from onnx import TensorProto
     nodes = nodes if isinstance(nodes, list) else [nodes]
     shapes = shapes if isinstance(shapes, list) else [shapes]
     types = dict(f=TensorProto.FLOAT, i=TensorProto.INT64, s=TensorProto.STRING)
@@ -51,7 +51,7 @@ def runtime(name, nodes, shapes, kinds, consts=None, words=NAMES, low=-1.0, high
     path = os.path.join(make.HERE, name + ".onnx")
     with open(path, "wb") as file:
         file.write(model.SerializeToString())
-    feeds = {v: make.rng.uniform(low, high, s).round(3).astype(np.float32) for v, s in zip(names, shapes)}
+    feeds = {v: make.rng.uniform(low, high, s).round(decimals).astype(np.float32) for v, s in zip(names, shapes)}
     results = onnxruntime.InferenceSession(path).run(None, feeds)
     for v in names:
         make.expected[f"{name}.{'x0' if v == 'x' else v}"] = feeds[v].astype(np.float64)
@@ -144,11 +144,112 @@ def labels():
     zipped = ml("LinearClassifier", "x", "y,y1", coefficients=[float(v) for v in weight(2, 4).ravel()], intercepts=[0.1, -0.2], classlabels_ints=[4, 2], multi_class=1,
                 post_transform="SOFTMAX")
     runtime("classifier_softmax_two", zipped, (5, 4), "if")
+    keys, values = [numpy_helper.from_array(np.array(v), k) for k, v in [("k", [3, 0, 1]), ("v", [50, -25, 7])]]
+    other = numpy_helper.from_array(np.array([9]), "d")
+    runtime("encoder_tensors", [scores, place, ml("LabelEncoder", "place", keys_tensor=keys, values_tensor=values, default_tensor=other)],
+            (6, 5), "i", weights, version=4, opset=18)
+
+
+MODES = ["LEQ", "LT", "GTE", "GT", "EQ", "NEQ"]
+
+
+def grown(depth, features, modes):
+    """A random tree as nested lists: [feature, mode, threshold, yes, no], or None for a leaf. Thresholds are tenths, as the data is."""
+    if depth == 0 or make.rng.random() < 0.15:
+        return None
+    pick = lambda n: int(make.rng.integers(n))
+    threshold = round(float(make.rng.uniform(-0.8, 0.8)), 1)
+    return [pick(features), modes[pick(len(modes))], threshold, grown(depth - 1, features, modes), grown(depth - 1, features, modes)]
+
+
+def numbered(trees, prefix, leaf):
+    """Attributes of opsets 1 to 4; `leaf()` gives the targets and weights of a leaf."""
+    a = {f"nodes_{k}": [] for k in ["treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids"]}
+    b = {f"{prefix}_{k}": [] for k in ["treeids", "nodeids", "ids", "weights"]}
+
+    def add(number, node):
+        at = sum(1 for t in a["nodes_treeids"] if t == number)
+        row = dict(treeids=number, nodeids=at, featureids=0, modes="LEAF", values=0.0, truenodeids=0, falsenodeids=0)
+        if node:
+            row |= dict(featureids=node[0], modes="BRANCH_" + node[1], values=node[2])
+        for k, v in row.items():
+            a["nodes_" + k].append(v)
+        place = len(a["nodes_nodeids"]) - 1
+        if node:
+            a["nodes_truenodeids"][place] = add(number, node[3])
+            a["nodes_falsenodeids"][place] = add(number, node[4])
+        else:
+            for target, w in leaf():
+                for k, v in dict(treeids=number, nodeids=at, ids=target, weights=w).items():
+                    b[f"{prefix}_{k}"].append(v)
+        return at
+
+    for number, tree in enumerate(trees):
+        add(number, tree)
+    return a | b | (dict(n_targets=1 + max(b["target_ids"])) if prefix == "target" else {})
+
+
+def rooted(trees, targets, leaf, **more):
+    """Attributes of opset 5, with a set of members for every test EQ; thresholds are whole."""
+    a = {k: [] for k in ["featureids", "modes", "splits", "truenodeids", "trueleafs", "falsenodeids", "falseleafs"]}
+    ids, weights, roots, members = [], [], [], []
+
+    def add(node):
+        if node is None:
+            target, w = leaf()[0]
+            ids.append(target)
+            weights.append(w)
+            return len(ids) - 1, 1
+        feature, mode, split, yes, no = node
+        place, split = len(a["modes"]), round(5 * split)
+        if mode == "EQ":
+            members.extend([abs(split) + 1, abs(split) + 3, 2, float("nan")])
+        for k, v in dict(featureids=feature, modes=6 if mode == "EQ" else MODES.index(mode), splits=split, truenodeids=0, trueleafs=0, falsenodeids=0, falseleafs=0).items():
+            a[k].append(v)
+        for side, child in [("true", yes), ("false", no)]:
+            a[side + "nodeids"][place], a[side + "leafs"][place] = add(child)
+        return place, 0
+
+    for tree in trees:
+        roots.append(add(tree or [0, "LEQ", 0.0, None, None])[0])
+    f = lambda v, name: numpy_helper.from_array(np.array(v, np.float32), name)
+    out = {"nodes_" + k: v for k, v in a.items()}
+    out |= dict(nodes_modes=numpy_helper.from_array(np.array(a["modes"], np.uint8), "m"), nodes_splits=f(a["splits"], "s"), leaf_targetids=ids, leaf_weights=f(weights, "w"),
+                tree_roots=roots, n_targets=targets)
+    return out | (dict(membership_values=f(members, "v")) if members else {}) | more
+
+
+def trees():
+    w = lambda low=-1.0: round(float(make.rng.uniform(low, 1.0)), 4)
+    forest = lambda count, depth, modes=MODES: [grown(depth, 5, modes) for _ in range(count)]
+    sizes = dict(decimals=1)
+    for name, mode in [("leq", "LEQ"), ("lt", "LT"), ("gte", "GTE"), ("gt", "GT"), ("eq", "EQ"), ("neq", "NEQ")]:
+        runtime("tree_" + name, ml("TreeEnsembleRegressor", "x", **numbered(forest(2, 4, [mode]), "target", lambda: [(0, w())])), (40, 5), "f", **sizes)
+    runtime("trees_sum", ml("TreeEnsembleRegressor", "x", base_values=[0.5, 0.0, -1.0], **numbered(forest(4, 5), "target", lambda: [(2, w()), (0, w())])),
+            (40, 5), "f", **sizes)
+    runtime("trees_mean", ml("TreeEnsembleRegressor", "x", aggregate_function="AVERAGE", **numbered(forest(5, 3), "target", lambda: [(0, w())])), (40, 5), "f", **sizes)
+    each = lambda: [(c, w()) for c in range(3)]
+    for post in ["NONE", "SOFTMAX", "LOGISTIC"]:
+        attributes = numbered(forest(3, 3), "class", each)
+        runtime(f"forest_{post.lower()}", ml("TreeEnsembleClassifier", "x", "y,y1", classlabels_strings=NAMES[:3], base_values=[0.1, 0.2, -0.3], post_transform=post, **attributes),
+                (40, 5), "sf", **sizes)
+    runtime("forest_one_chance", ml("TreeEnsembleClassifier", "x", "y,y1", classlabels_int64s=[4, 9], base_values=[0.03], **numbered(forest(1, 4), "class", lambda: [(0, w(0.0))])),
+            (40, 5), "if", **sizes)
+    for post in ["NONE", "LOGISTIC"]:
+        attributes = numbered(forest(3, 3), "class", lambda: [(0, w())])
+        runtime(f"boosted_{post.lower()}", ml("TreeEnsembleClassifier", "x", "y,y1", classlabels_int64s=[4, 9], base_values=[-0.07], post_transform=post, **attributes),
+                (40, 5), "if", **sizes)
+    # Scores that something else reads stay encrypted.
+    inside = ml("TreeEnsembleClassifier", "x", "y,s", classlabels_int64s=[4, 9, 2], **numbered(forest(2, 2), "class", each))
+    runtime("forest_inside", [inside, n("Mul", "s,s", "y1")], (10, 5), "if", **sizes)
+    for name, modes, more in [("sets", ["EQ", "LEQ"], {}), ("all", MODES, dict(aggregate_function=0)), ("plain", ["LEQ"], {})]:
+        runtime("ensemble_" + name, ml("TreeEnsemble", "x", **rooted(forest(3, 4, modes), 2, lambda: [(int(make.rng.integers(2)), w())], **more)), (40, 5), "f",
+                version=5, opset=21, low=-2.0, high=8.0, decimals=0)
 
 
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (machines, linear, features, labels):
+    for group in (machines, linear, features, labels, trees):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)

@@ -2,6 +2,7 @@
 
 use heplan_ir::diagnostic::Code;
 use heplan_ir::tail::Step;
+use heplan_onnx::Tensor;
 
 use super::super::array::{Array, Data};
 use super::super::context::{Emitted, Fault, NodeCx, Operand, fault, fault_help, one};
@@ -164,14 +165,39 @@ impl Encoding {
             let other = Other::Number(cx.attr_int("default_int64", -1)? as f64);
             return Ok((Labels::Numbers(whole.into_iter().map(|v| v as f64).collect()), other));
         }
+        if let Some(tensor) = tensor(cx, &format!("{name}_tensor"))? {
+            return Self::tensors(cx, tensor);
+        }
         let floats = cx.attr_floats(&format!("{name}_floats"))?;
         if floats.is_empty() {
             return Err(fault_help(
                 Code::UnsupportedMode,
-                format!("{name} is neither of strings, int64s nor floats"),
-                "export with ai.onnx.ml opset 2 or 3, where keys and values are lists",
+                format!("{name} are neither strings, int64s, floats nor a tensor"),
+                "export with ai.onnx.ml opset 2 or later, with keys and values",
             ));
         }
         Ok((Labels::Numbers(floats), Other::Number(cx.attr_float("default_float", 0.0)?)))
     }
+    /// A list that is a tensor (opset 4), and the default that is one.
+    fn tensors(cx: &NodeCx<'_>, list: &Tensor) -> Result<(Labels, Other), Fault> {
+        let default = tensor(cx, "default_tensor")?;
+        if let Some(words) = Array::words(list) {
+            let word = default.and_then(Array::words).and_then(|w| w.into_iter().next());
+            let word = word.map_or_else(|| cx.attr_text("default_string", "_Unused"), Ok)?;
+            return Ok((Labels::Words(words), Other::Word(word)));
+        }
+        let list = Array::from_tensor(list)?;
+        let other = match (default, &list.data) {
+            (Some(default), _) => Array::from_tensor(default)?.floats().first().copied(),
+            (None, Data::Int(_)) => Some(cx.attr_int("default_int64", -1)? as f64),
+            (None, _) => Some(cx.attr_float("default_float", 0.0)?),
+        };
+        let other = other.ok_or_else(|| fault(Code::BadNode, "default_tensor is empty"))?;
+        Ok((Labels::Numbers(numbers(&list)?), Other::Number(other)))
+    }
+}
+
+/// An attribute that is a tensor.
+fn tensor<'n>(cx: &NodeCx<'n>, name: &str) -> Result<Option<&'n Tensor>, Fault> {
+    cx.node.attributes.tensor(name).map_err(|e| fault(Code::BadNode, e.to_string()))
 }
