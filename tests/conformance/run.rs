@@ -16,7 +16,7 @@ use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, compile};
 use heplan_compiler::reference::Executor;
 use heplan_compiler::report::spans;
-use heplan_ir::diagnostic::Diagnostic;
+use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::entity::ValueId;
 use heplan_ir::plan::Plan;
 use heplan_ir::slots::Port;
@@ -138,6 +138,11 @@ fn attempt_with(case: &Case, encrypted_tail: bool) -> Result<Plan, Verdict> {
         return Err(Verdict::Refused(String::new(), "the client computes nothing".to_owned()));
     }
     let samples = samples(case);
+    // As the readers of calibration data and of inputs do, which are passed by here.
+    if samples.inputs.iter().flatten().flatten().any(|x| !x.is_finite()) {
+        let why = "encrypted data that is NaN or infinite".to_owned();
+        return Err(Verdict::Refused(Code::Calibration.as_str().to_owned(), why));
+    }
     let executor = Executor::new(&imported.graph);
     let float = executor.run_samples(&samples);
     let answers = &answers(&imported.graph, &imported.answers);
