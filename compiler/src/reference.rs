@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::data::Samples;
 
 /// Samples that run side by side.
-pub const LANES: usize = 8;
+pub const LANES: usize = 16;
 
 /// Something that stands in for the function of a `Function` node: from the element's index and
 /// the operand's values, lane by lane, to the results.

@@ -4,7 +4,9 @@
 /// carries a modular product.
 pub const MAX_PRIME_BITS: u32 = 50;
 
-/// Whether `n` is prime (Miller and Rabin with the twelve bases that are exact below 2^64).
+/// Whether `n` is prime: Miller and Rabin's test, exact with the twelve smallest prime bases below
+/// 2^64, with seven below 341,550,071,728,321 and with 2, 7 and 61 below 4,759,123,141 (Jaeschke,
+/// Mathematics of Computation 61, 1993).
 pub fn is_prime(n: u64) -> bool {
     const BASES: [u64; 12] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37];
     if n < 2 {
@@ -15,9 +17,14 @@ pub fn is_prime(n: u64) -> bool {
     }
     let twos = (n - 1).trailing_zeros();
     let odd = (n - 1) >> twos;
-    BASES.iter().all(|&a| {
+    let bases: &[u64] = match n {
+        ..4_759_123_141 => &[2, 7, 61],
+        ..341_550_071_728_321 => &BASES[..7],
+        _ => &BASES,
+    };
+    bases.iter().all(|&a| {
         let mut x = pow_mod(a, odd, n);
-        if x == 1 || x == n - 1 {
+        if x == 0 || x == 1 || x == n - 1 {
             return true;
         }
         (1..twos).any(|_| {
@@ -72,7 +79,9 @@ mod tests {
         let naive =
             |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
         assert!((0..5000).all(|n| is_prime(n) == naive(n)));
-        assert!(is_prime(0xffff_ffff_ffff_ffc5) && !is_prime(3_215_031_751));
+        assert!(is_prime(61) && is_prime(0xffff_ffff_ffff_ffc5) && !is_prime(3_215_031_751));
+        // The least numbers that fewer bases take for primes.
+        assert!(!is_prime(4_759_123_141) && !is_prime(341_550_071_728_321));
     }
 
     #[test]

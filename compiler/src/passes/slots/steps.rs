@@ -42,6 +42,14 @@ pub(super) struct Choice {
     pub(super) cost: f64,
 }
 
+impl Choice {
+    /// Whether this is the better one: the cheaper, or the first in the order of ties.
+    fn before(&self, other: &Self) -> bool {
+        let tie = |c: &Self| (c.division.modulus, c.division.shift, c.hops.is_some());
+        self.cost.total_cmp(&other.cost).then_with(|| tie(self).cmp(&tie(other))).is_lt()
+    }
+}
+
 /// The giant step of every offset: with the offset `d` read as a signed number, it is number
 /// `(d + shift) div modulus - first`, and the rest of `d` is a baby step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,20 +150,24 @@ pub(super) fn choose(
     candidates: &BTreeSet<u32>,
 ) -> Choice {
     let mut steps = Steps::new(offsets, width, arity, weights, keys);
+    // Best bound first, so that most moduli are never divided by.
+    let mut bounds: Vec<(f64, u32)> =
+        candidates.iter().map(|&modulus| (steps.at_least(modulus), modulus)).collect();
+    bounds.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut best: Option<Choice> = None;
-    for &modulus in candidates {
+    for (bound, modulus) in bounds {
+        if best.is_some_and(|b| b.cost < bound) {
+            break;
+        }
         let shifts: &[u32] = if modulus > 2 { &[0, modulus / 2] } else { &[0] };
         for &shift in shifts {
-            if best.is_some_and(|b| b.cost <= steps.at_least(modulus)) {
-                continue;
-            }
             steps.divide(modulus, shift);
-            if best.is_some_and(|b| b.cost <= steps.at_least_divided()) {
+            if best.is_some_and(|b| b.cost < steps.at_least_divided()) {
                 continue;
             }
             steps.find_remainders(modulus, shift);
             for choice in [steps.with_keys(modulus, shift), steps.horner(modulus, shift)] {
-                if best.is_none_or(|b| choice.cost < b.cost) {
+                if best.is_none_or(|b| choice.before(&b)) {
                     best = Some(choice);
                 }
             }
@@ -238,10 +250,22 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// No choice with this modulus costs less: a giant step reaches `modulus` offsets at most.
+    /// No choice with this modulus costs less: a giant step reaches `modulus` offsets at most, and
+    /// a baby step one offset per giant step, of which there are no more than the offsets span.
     fn at_least(&self, modulus: u32) -> f64 {
-        let giants = self.offsets.len().div_ceil(modulus as usize) - 1;
-        self.weights.fold * (giants * self.arity.outputs) as f64
+        let (count, modulus) = (self.offsets.len(), modulus as usize);
+        let span = match (self.offsets.first(), self.offsets.last()) {
+            (Some(&first), Some(&last)) => (last - first) as usize,
+            _ => 0,
+        };
+        self.bound(count.div_ceil(modulus), count.div_ceil(span / modulus + 2))
+    }
+
+    /// What so many giant and baby steps cost without keys, if one of each is no rotation.
+    fn bound(&self, giants: usize, babies: usize) -> f64 {
+        let (w, beyond_one) = (self.weights, |steps: usize| steps.max(1) - 1);
+        w.fold * (beyond_one(giants) * self.arity.outputs) as f64
+            + w.baby * (beyond_one(babies) * self.arity.inputs) as f64
     }
 
     /// Divides the offsets, with a shift, by a modulus: their distinct quotients, and all remainders.
@@ -269,10 +293,8 @@ impl<'a> Steps<'a> {
     /// No choice with these quotients costs less: each takes a giant step but one, and as many
     /// offsets as there are quotients share a baby step at most.
     fn at_least_divided(&self) -> f64 {
-        let (w, giants) = (self.weights, self.quotients.len());
-        let babies = self.offsets.len().div_ceil(giants.max(1)).max(1) - 1;
-        w.fold * ((giants.max(1) - 1) * self.arity.outputs) as f64
-            + w.baby * (babies * self.arity.inputs) as f64
+        let giants = self.quotients.len();
+        self.bound(giants, self.offsets.len().div_ceil(giants.max(1)))
     }
 
     /// The distinct remainders of the last division.
