@@ -209,8 +209,9 @@ struct Steps<'a> {
     free: Vec<bool>,
     mark: Vec<u32>,
     stamp: u32,
-    /// What a division leaves of every offset, shifted.
-    rest: Vec<u32>,
+    /// The quotient of every offset by the modulus, and what the division leaves of it, shifted.
+    all: Vec<i32>,
+    rest: Vec<i32>,
     /// Distinct quotients of the offsets by the modulus, increasing, and distinct remainders less
     /// the shift.
     quotients: Vec<i32>,
@@ -244,7 +245,8 @@ impl<'a> Steps<'a> {
             free: steps.map(|s| keys.have(s, weights.level)).collect(),
             mark: vec![0; width],
             stamp: 0,
-            rest: Vec::new(),
+            all: vec![0; offsets.len()],
+            rest: vec![0; offsets.len()],
             quotients: Vec::new(),
             remainders: Vec::new(),
         }
@@ -270,24 +272,21 @@ impl<'a> Steps<'a> {
 
     /// Divides the offsets, with a shift, by a modulus: their distinct quotients, and all remainders.
     fn divide(&mut self, modulus: u32, shift: u32) {
-        // Numbers are made positive by a multiple of the modulus, and divided by its reciprocal,
-        // which is exact for numbers and moduli whose product is below 2^40.
-        let m = i64::from(modulus);
-        let turns = i64::from(self.width) / m + 1;
-        let (bias, reciprocal) = (i64::from(shift) + turns * m, (1u64 << 40) / m as u64 + 1);
-        self.quotients.clear();
-        self.rest.clear();
-        let mut last = i32::MIN;
-        for &d in &self.offsets {
-            let x = (i64::from(d) + bias) as u64;
-            let quotient = (x * reciprocal) >> 40;
-            self.rest.push((x - quotient * m as u64) as u32);
-            let quotient = (quotient as i64 - turns) as i32;
-            if quotient != last {
-                self.quotients.push(quotient);
-                last = quotient;
-            }
+        // Numbers are made positive by a multiple of the modulus, and stay below 2^18. The quotient
+        // of one and a half unit is half a modulus-th away from any integer, which is more than
+        // what f32 rounds off it in two steps of 2^-24.
+        let m = modulus as i32;
+        let turns = self.width / m + 1;
+        let (bias, reciprocal) = (shift as i32 + turns * m, 1.0 / m as f32);
+        let parts = self.all.iter_mut().zip(&mut self.rest);
+        for (&d, (quotient, rest)) in self.offsets.iter().zip(parts) {
+            let x = d + bias;
+            let whole = ((x as f32 + 0.5) * reciprocal) as i32;
+            (*quotient, *rest) = (whole - turns, x - whole * m);
         }
+        self.quotients.clear();
+        self.quotients.extend(&self.all);
+        self.quotients.dedup();
     }
 
     /// No choice with these quotients costs less: each takes a giant step but one, and as many
@@ -303,8 +302,8 @@ impl<'a> Steps<'a> {
         self.stamp += 1;
         let stamp = self.stamp;
         let mark = &mut self.mark[..modulus as usize];
-        let new = |&&r: &&u32| std::mem::replace(&mut mark[r as usize], stamp) != stamp;
-        self.remainders.extend(self.rest.iter().filter(new).map(|&r| r as i32 - shift as i32));
+        let new = |&&r: &&i32| std::mem::replace(&mut mark[r as usize], stamp) != stamp;
+        self.remainders.extend(self.rest.iter().filter(new).map(|&r| r - shift as i32));
     }
 
     /// Giant steps with a key for each.
@@ -371,5 +370,32 @@ impl<'a> Steps<'a> {
     fn distinct(&self, steps: impl Iterator<Item = i32>) -> (usize, usize) {
         let steps = steps.map(|s| s.rem_euclid(self.width) as usize).filter(|&s| s != 0);
         steps.fold((0, 0), |(found, new), s| (found + 1, new + usize::from(!self.free[s])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::Costs;
+    use crate::passes::slots::tests::prices;
+
+    #[test]
+    fn division_by_a_reciprocal_is_exact() {
+        let (prices, keys) = (prices(&Costs::default(), 0.0), Keys::default());
+        let arity = Arity { inputs: 1, outputs: 1 };
+        let width = 1 << 16;
+        let offsets: Vec<u32> = (0..width).collect();
+        let mut steps = Steps::new(&offsets, width as usize, arity, prices.at(3), &keys);
+        for modulus in [1, 2, 3, 7, 10, 127, 1000, 1023, 4099, 32_767, 65_535, 65_536] {
+            for shift in [0, modulus / 2] {
+                steps.divide(modulus, shift);
+                let (m, shift) = (modulus as i32, shift as i32);
+                for (i, &d) in steps.offsets.iter().enumerate() {
+                    let exact = ((d + shift).div_euclid(m), (d + shift).rem_euclid(m));
+                    assert_eq!((steps.all[i], steps.rest[i]), exact, "{d} by {modulus}");
+                }
+                assert!(steps.quotients.is_sorted());
+            }
+        }
     }
 }

@@ -58,7 +58,7 @@ fn matrix(rows: usize, cols: usize) -> impl Strategy<Value = SparseMatrix> {
     )
 }
 
-fn prices(costs: &Costs, key_price: f64) -> Prices {
+pub(super) fn prices(costs: &Costs, key_price: f64) -> Prices {
     let set = select(13, 3, 24, HEADROOM_BITS).expect("a shallow set is secure");
     Prices::new(&set, costs, key_price)
 }
