@@ -61,7 +61,12 @@ pub(super) fn settle(
         }
     }
     let slowest = MEMORY_SLOWDOWN * trades[0].seconds;
+    let mut best: Option<(usize, Lowered)> = None;
     for at in wished(&trades, slowest, options) {
+        // A plan as carried out has no smaller keys than its estimate.
+        if best.as_ref().is_some_and(|(_, l)| l.cost.key_bytes <= trades[at].key_bytes) {
+            break;
+        }
         let lowered = match &kept[at] {
             None => Some(usual.clone()),
             Some(ring) => carried(ring, precision_bits, observer)?,
@@ -71,14 +76,21 @@ pub(super) fn settle(
         let fits = |l: &Lowered| {
             options.max_key_bytes.is_none_or(|most| l.cost.key_bytes <= most)
                 && (at == 0 || l.cost.key_bytes < usual.cost.key_bytes)
+                && best.as_ref().is_none_or(|(_, b)| l.cost.key_bytes < b.cost.key_bytes)
                 && (untimed || Trade::of(&l.cost).seconds <= slowest)
         };
         if let Some(lowered) = lowered.filter(fits) {
-            trades[at] = Trade { chosen: true, ..Trade::of(&lowered.cost) };
-            return Ok((lowered, trades));
+            best = Some((at, lowered));
+            if options.objective != Objective::Memory {
+                break;
+            }
         }
     }
-    Err(too_large(&trades, options).into())
+    let Some((at, lowered)) = best else {
+        return Err(too_large(&trades, options).into());
+    };
+    trades[at] = Trade { chosen: true, ..Trade::of(&lowered.cost) };
+    Ok((lowered, trades))
 }
 
 /// The plan of a ring; or of the next one, where fewer keys take levels that the ring has no room
