@@ -17,10 +17,16 @@ use super::routing::Placed;
 use super::steps::Keys;
 use super::{Prices, Problem, candidates};
 
-/// States kept after every class.
-const BEAM: usize = 16;
-/// States kept that agree on the newest layout.
-const ALIKE: usize = 2;
+/// How many states are kept after every class.
+#[derive(Clone, Copy)]
+struct Beam {
+    /// In all.
+    width: usize,
+    /// Of those that agree on the newest layout.
+    alike: usize,
+}
+
+const BEAM: Beam = Beam { width: 16, alike: 2 };
 
 /// The layouts chosen, one per class, and what the search thinks they cost (in seconds).
 pub(super) struct Assignment {
@@ -44,13 +50,12 @@ struct State {
 /// An input with an uneven period has no route into some layouts. Where several inputs meet late, the
 /// beam may hold such states alone; then inputs keep to even periods, from which everything has one.
 pub(super) fn assign(problem: &Problem<'_>, prices: &Prices) -> Assignment {
-    let free = search(problem, prices, Inputs::Any);
-    if free.cost.is_finite() { free } else { search(problem, prices, Inputs::Even) }
+    let free = search(problem, prices, Inputs::Any, BEAM);
+    if free.cost.is_finite() { free } else { search(problem, prices, Inputs::Even, BEAM) }
 }
 
-fn search(problem: &Problem<'_>, prices: &Prices, inputs: Inputs) -> Assignment {
-    let (met, placed, memo) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-    let mut search = Search { problem, prices, inputs, met, placed, memo };
+fn search(problem: &Problem<'_>, prices: &Prices, inputs: Inputs, beam: Beam) -> Assignment {
+    let mut search = Search::new(problem, prices, inputs);
     let mut states = vec![State { layouts: Vec::new(), cost: 0.0 }];
     for class in 0..problem.classes.all.len() {
         let mut next: Vec<State> = Vec::new();
@@ -67,26 +72,26 @@ fn search(problem: &Problem<'_>, prices: &Prices, inputs: Inputs) -> Assignment 
             let keys = ready.iter().map(|&a| search.key(a, &state.layouts));
             state.cost += keys.map(|k| search.memo[&k]).sum::<f64>();
         }
-        states = prune(next);
+        states = prune(next, beam);
     }
     let best = states.into_iter().next().expect("every class has a candidate");
     let layouts = best.layouts.iter().map(|&l| search.placed[l].layout.clone()).collect();
     Assignment { layouts, cost: best.cost }
 }
 
-/// Keeps the cheapest states, at most [`ALIKE`] for each newest layout.
-fn prune(mut states: Vec<State>) -> Vec<State> {
+/// Keeps the cheapest states.
+fn prune(mut states: Vec<State>, beam: Beam) -> Vec<State> {
     states.sort_by(|a, b| a.cost.total_cmp(&b.cost).then_with(|| a.layouts.cmp(&b.layouts)));
     let mut alike: BTreeMap<Met, usize> = BTreeMap::new();
     states.retain(|s| {
         let Some(&newest) = s.layouts.last() else { return true };
         let n = alike.entry(newest).or_default();
         *n += 1;
-        *n <= ALIKE
+        *n <= beam.alike
     });
     // What has cost nothing yet is not worse than the rest.
     let free = states.iter().take_while(|s| s.cost == 0.0).count();
-    states.truncate(free.max(BEAM));
+    states.truncate(free.max(beam.width));
     states
 }
 
@@ -111,7 +116,12 @@ struct Search<'a> {
     memo: BTreeMap<Key, f64>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(problem: &'a Problem<'a>, prices: &'a Prices, inputs: Inputs) -> Self {
+        let (met, placed, memo) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Self { problem, prices, inputs, met, placed, memo }
+    }
+
     fn meet(&mut self, layout: Layout) -> Met {
         let new = self.placed.len();
         *self.met.entry(layout).or_insert_with_key(|layout| {
@@ -181,5 +191,97 @@ impl Search<'_> {
         let ways = self.problem.survey(*affine, &placed);
         let costs = ways.iter().flatten().map(|way| way.cost(weights, &Keys::default()));
         costs.fold(f64::INFINITY, f64::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heplan_ir::entity::OriginId;
+    use heplan_ir::matrix::SparseMatrix;
+    use heplan_ir::tensor::Graph;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cost::Costs;
+    use crate::passes::slots::tests::{convolutional_net, prices};
+
+    /// What the search has to pay for layouts, one per class.
+    fn cost_of(problem: &Problem<'_>, prices: &Prices, layouts: &[Layout]) -> f64 {
+        let mut search = Search::new(problem, prices, Inputs::Any);
+        let met: Vec<Met> = layouts.iter().map(|l| search.meet(l.clone())).collect();
+        let classes = 0..problem.classes.all.len();
+        let affines = classes.flat_map(|class| search.ready_after(class));
+        affines.map(|affine| search.cost(&search.key(affine, &met))).sum()
+    }
+
+    /// Every tensor in consecutive slots with the smallest period.
+    fn plain(problem: &Problem<'_>) -> Vec<Layout> {
+        let elements = |class: &super::super::classes::Class| {
+            problem.graph.value(class.members[0]).shape.iter().product()
+        };
+        let row_major = |class| Layout::row_major(elements(class), problem.width);
+        problem.classes.all.iter().map(row_major).collect()
+    }
+
+    /// About this share of its entries is not zero, spread by a hash of their places.
+    fn matrix(rows: usize, cols: usize, density: f64, seed: u64) -> SparseMatrix {
+        SparseMatrix::from_rows(rows, cols, |r, row| {
+            let hash = |c: u64| {
+                let mixed = (seed ^ (r as u64) << 32 ^ c).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
+            };
+            let kept = |&c: &u64| (hash(c) as f64) < density * f64::from(1 << 24);
+            row.extend((0..cols as u64).filter(kept).map(|c| (c as u32, 0.5)));
+        })
+    }
+
+    /// Maps of these sizes one after the other, dense or sparse.
+    fn chain(sizes: &[usize], density: f64, seed: u64) -> Graph {
+        let mut g = Graph::default();
+        let none = OriginId::new(0);
+        let mut x = g.push(Op::Input { name: "x".into() }, vec![1, sizes[0]], none);
+        for (i, pair) in sizes.windows(2).enumerate() {
+            let m = g.consts.add_matrix(matrix(pair[1], pair[0], density, seed + i as u64));
+            let terms = vec![(x, m)];
+            x = g.push(Op::Affine { terms, bias: None }, vec![1, pair[1]], none);
+            x = g.push(Op::Product { a: x, b: x }, vec![1, pair[1]], none);
+        }
+        g.outputs.push(("y".into(), x));
+        g
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+        #[test]
+        fn no_layouts_are_costlier_than_plain_ones(
+            sizes in prop::collection::vec(1usize..100, 2..5),
+            density in prop::sample::select(vec![0.05, 0.3, 1.0]),
+            key_price in prop::sample::select(vec![0.0, 1e-9, 1e-7]),
+            (log_width, seed) in (5u32..11, any::<u32>()),
+        ) {
+            let graph = chain(&sizes, density, u64::from(seed));
+            let prices = prices(&Costs::default(), key_price);
+            let problem = Problem::new(&graph, 1 << log_width);
+            let found = assign(&problem, &prices);
+            let simple = cost_of(&problem, &prices, &plain(&problem));
+            prop_assert!(found.cost <= simple, "{} for {simple}", found.cost);
+            let again = cost_of(&problem, &prices, &found.layouts);
+            prop_assert!((again - found.cost).abs() <= 1e-9 * again, "{again} is not {}", found.cost);
+        }
+    }
+
+    #[test]
+    fn the_beam_loses_nothing_where_everything_can_be_tried() {
+        let all = Beam { width: usize::MAX, alike: usize::MAX };
+        let graphs = [convolutional_net(), chain(&[40, 24, 10], 1.0, 7), chain(&[64, 16], 0.2, 9)];
+        for (graph, width) in graphs.iter().zip([64, 128, 256]) {
+            for key_price in [0.0, 1e-9, 1e-7] {
+                let prices = prices(&Costs::default(), key_price);
+                let problem = Problem::new(graph, width);
+                let best = search(&problem, &prices, Inputs::Any, all).cost;
+                let found = search(&problem, &prices, Inputs::Any, BEAM).cost;
+                assert!(found <= best * (1.0 + 1e-12), "{found} where {best} is possible");
+            }
+        }
     }
 }

@@ -179,7 +179,7 @@ fn conv(channels: (usize, usize), size: usize, stride: usize) -> SparseMatrix {
     })
 }
 
-fn convolutional_net() -> Graph {
+pub(super) fn convolutional_net() -> Graph {
     let mut g = Graph::default();
     let none = OriginId::new(0);
     let x = g.push(Op::Input { name: "x".into() }, vec![1, 1, 8, 8], none);
