@@ -1,6 +1,6 @@
 //! The report of a compilation, for people and for machines.
 
-use heplan_compiler::report::{FunctionReport, Quality, Report, Trade};
+use heplan_compiler::report::{FunctionReport, Quality, Report, Standing, Trade};
 use serde_json::{Value, json};
 
 use crate::format::{self, Table};
@@ -74,7 +74,12 @@ fn trades(trades: &[Trade]) -> String {
         table.row([
             format::bytes(trade.key_bytes),
             seconds(trade.seconds),
-            if trade.chosen { "this plan" } else { "" }.to_owned(),
+            match trade.standing {
+                Standing::Estimated => "",
+                Standing::Chosen => "this plan",
+                Standing::TooNoisy => "too noisy for --precision-bits",
+            }
+            .to_owned(),
         ]);
     }
     table.render()
@@ -122,7 +127,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
             "undecided": f.undecided,
         })
     };
-    let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "chosen": t.chosen });
+    let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "chosen": t.standing == Standing::Chosen });
     let value = json!({
         "name": report.name,
         "log_n": report.log_n,

@@ -153,15 +153,26 @@ pub struct Trade {
     pub seconds: f64,
     /// Predicted size of the evaluation keys in bytes.
     pub key_bytes: u64,
-    /// Whether this is the plan that the report is about.
-    pub chosen: bool,
+    /// What became of it.
+    pub standing: Standing,
+}
+
+/// What became of a plan that was weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was only estimated.
+    Estimated,
+    /// It is the plan that the report is about.
+    Chosen,
+    /// Carried out, its noise left too few bits, or asked for parameters that save no keys.
+    TooNoisy,
 }
 
 impl Trade {
     /// A plan of this cost, not chosen.
     pub(crate) fn of(cost: &Cost) -> Self {
         let seconds = cost.seconds + cost.encode_seconds + cost.expand_seconds;
-        Self { seconds, key_bytes: cost.key_bytes, chosen: false }
+        Self { seconds, key_bytes: cost.key_bytes, standing: Standing::Estimated }
     }
 }
 

@@ -17,10 +17,12 @@ pub fn is_prime(n: u64) -> bool {
     }
     let twos = (n - 1).trailing_zeros();
     let odd = (n - 1) >> twos;
-    let bases: &[u64] = match n {
-        ..4_759_123_141 => &[2, 7, 61],
-        ..341_550_071_728_321 => &BASES[..7],
-        _ => &BASES,
+    let bases: &[u64] = if n < 4_759_123_141 {
+        &[2, 7, 61]
+    } else if n < 341_550_071_728_321 {
+        &BASES[..7]
+    } else {
+        &BASES
     };
     bases.iter().all(|&a| {
         let mut x = pow_mod(a, odd, n);

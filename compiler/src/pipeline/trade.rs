@@ -12,7 +12,7 @@ use super::CompileError;
 use super::observer::Observer;
 use super::search::{Lowered, Ring};
 use crate::options::{Objective, Options};
-use crate::report::Trade;
+use crate::report::{Standing, Trade};
 
 /// The prices that are tried, as multiples of the usual one: every power of [`STEP`] up to 3000.
 const RUNGS: i32 = 24;
@@ -32,7 +32,7 @@ pub(super) fn settle(
 ) -> Result<(Lowered, Vec<Trade>), CompileError> {
     if ring.width() == 1 {
         // One slot for each sample: there are no rotations to save keys on.
-        let trade = Trade { chosen: true, ..Trade::of(&usual.cost) };
+        let trade = Trade { standing: Standing::Chosen, ..Trade::of(&usual.cost) };
         let fits = options.max_key_bytes.is_none_or(|most| usual.cost.key_bytes <= most);
         return if fits {
             Ok((usual, vec![trade]))
@@ -79,17 +79,21 @@ pub(super) fn settle(
                 && best.as_ref().is_none_or(|(_, b)| l.cost.key_bytes < b.cost.key_bytes)
                 && (untimed || Trade::of(&l.cost).seconds <= slowest)
         };
-        if let Some(lowered) = lowered.filter(fits) {
-            best = Some((at, lowered));
-            if options.objective != Objective::Memory {
-                break;
+        let Some(lowered) = lowered.filter(fits) else {
+            if options.max_key_bytes.is_none_or(|most| trades[at].key_bytes <= most) {
+                trades[at].standing = Standing::TooNoisy;
             }
+            continue;
+        };
+        best = Some((at, lowered));
+        if options.objective != Objective::Memory {
+            break;
         }
     }
     let Some((at, lowered)) = best else {
         return Err(too_large(&trades, options).into());
     };
-    trades[at] = Trade { chosen: true, ..Trade::of(&lowered.cost) };
+    trades[at] = Trade { standing: Standing::Chosen, ..Trade::of(&lowered.cost) };
     Ok((lowered, trades))
 }
 
