@@ -3,6 +3,9 @@
 //! In evaluation form an automorphism only moves values: a permutation, the same for every prime.
 //! In coefficient form it moves coefficients and flips signs, since `X^N = -1`.
 
+use std::array::from_fn;
+
+use crate::kernels::{self, Isa, Lanes};
 use crate::modulus::Modulus;
 use crate::ntt::bit_reverse;
 use crate::poly::{Form, Poly};
@@ -49,33 +52,38 @@ pub const fn inverse_element(g: usize, log_n: u32) -> usize {
     inverse & ((2usize << log_n) - 1)
 }
 
-/// An automorphism in evaluation form: slot `j` of the image is slot `sources()[j]` of the original.
+/// An automorphism in evaluation form: it moves whole runs of eight slots, and permutes them within.
+///
+/// Slots that differ in their last three bits only hold values at points that differ by eighth roots of unity, and an
+/// automorphism maps such a coset to another.
 #[derive(Debug)]
 pub struct Permutation {
+    /// For every run of the image: the run of the original, times eight, and the row of `lanes`.
     sources: Vec<u32>,
+    lanes: Lanes,
 }
 
 impl Permutation {
     pub(crate) fn new(g: usize, log_n: u32) -> Self {
         let mask = (2usize << log_n) - 1;
+        let eighth = log_n - 3;
         // Slot j is the value at psi^(2 brv(j) + 1); the image takes there the value of the original at that point to the g.
-        let source = |j: usize| {
-            let exponent = (g.wrapping_mul(2 * bit_reverse(j, log_n) + 1)) & mask;
-            bit_reverse(exponent >> 1, log_n) as u32
+        // Slot 8 b + i: 2 brv(j) + 1 = 2 brv(b) + 1 + 2N/8 brv(i), whose multiple by g has its high bits from both.
+        let source = |b: usize| {
+            let exponent = g.wrapping_mul(2 * bit_reverse(b, eighth) + 1) & mask;
+            let (coset, shift) = ((exponent >> 1) & ((1 << eighth) - 1), exponent >> (eighth + 1));
+            (8 * bit_reverse(coset, eighth) + shift) as u32
         };
-        Self { sources: (0..1usize << log_n).map(source).collect() }
-    }
-
-    /// For every slot of the image, the slot of the original.
-    pub fn sources(&self) -> &[u32] {
-        &self.sources
+        let lane = |shift: usize, i: usize| {
+            bit_reverse((shift + g.wrapping_mul(bit_reverse(i, 3))) % 8, 3) as u64
+        };
+        let lanes = from_fn(|shift| from_fn(|i| lane(shift, i)));
+        Self { sources: (0..1usize << eighth).map(source).collect(), lanes }
     }
 
     /// Applies the permutation to one limb.
-    pub fn apply(&self, out: &mut [u64], limb: &[u64]) {
-        for (o, &source) in out.iter_mut().zip(&self.sources) {
-            *o = limb[source as usize];
-        }
+    pub fn apply(&self, isa: Isa, out: &mut [u64], limb: &[u64]) {
+        kernels::permute(isa, out, limb, &self.sources, &self.lanes);
     }
 }
 
@@ -113,8 +121,9 @@ impl Poly {
         match original.form() {
             Form::Evaluation => {
                 let permutation = self.ring().permutation(g);
+                let isa = self.ring().isa();
                 self.for_each_limb_pointwise(|_, prime, out| {
-                    permutation.apply(out, original.limb_of(prime));
+                    permutation.apply(isa, out, original.limb_of(prime));
                 });
             }
             Form::Coefficient => {

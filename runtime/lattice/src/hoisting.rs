@@ -4,6 +4,7 @@
 //! Hubaux: ePrint 2020/1203). Prime by prime: at one prime every digit is raised, every rotation made and every weight
 //! evaluated once, and all sums are taken there. Rotations thus never exist at more primes than threads are at work on.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -13,12 +14,18 @@ use crate::digits::Digits;
 use crate::galois::Permutation;
 use crate::kernels;
 use crate::keyswitch::{Addend, KeyLimbs, Switched, Workspace, by_prime};
-use crate::packed::{Limbs, Sum};
+use crate::packed::{Limbs, PADDING_WORDS, Sum};
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
 
-/// Weights that are evaluated before they are multiplied: few enough to stay in a near cache.
-const TERMS: usize = 8;
+/// Bytes of the weights that are evaluated before they are multiplied: few enough to stay in a near cache.
+const NEAR_BYTES: usize = 1 << 19;
+
+/// Words of all rotations that every sum passes by before the next words are read: a part of a near cache.
+const BLOCK_WORDS: usize = 1 << 15;
+
+/// The fewest residues of a limb that are summed at a time.
+const LEAST_BLOCK: usize = 1 << 8;
 
 /// A pair of polynomials over ciphertext primes that is rotated, and the digits of the second, if any rotation needs them.
 pub struct Source<'a> {
@@ -45,13 +52,19 @@ pub struct Weighted {
     pub weight: usize,
 }
 
-/// Writes weight number `i` modulo a prime, in evaluation form.
-pub type Evaluate<'a> = dyn Fn(usize, Prime, &mut [u64]) + Sync + 'a;
+/// How weights are evaluated.
+#[derive(Clone, Copy)]
+pub struct Evaluate<'a> {
+    /// Coefficients of the smallest subring that has all of them, a power of two.
+    pub size: usize,
+    /// Writes weight number `i` modulo a prime, in evaluation form, as an element of that subring.
+    pub write: &'a (dyn Fn(usize, Prime, &mut [u64]) + Sync),
+}
 
 /// Where the weights of a sum come from.
 pub enum Weights<'a> {
     /// Evaluated where they are multiplied.
-    Evaluated(&'a Evaluate<'a>),
+    Evaluated(Evaluate<'a>),
     /// Evaluated before.
     Kept(&'a KeptWeights),
 }
@@ -65,13 +78,13 @@ pub struct KeptWeights {
 
 impl KeptWeights {
     /// Evaluates `count` weights.
-    pub fn new(ring: &Ring, basis: Basis, count: usize, evaluate: &Evaluate<'_>) -> Self {
+    pub fn new(ring: &Ring, basis: Basis, count: usize, evaluate: Evaluate<'_>) -> Self {
         let at = |i| {
             let prime = basis.prime(i);
-            let mut limbs = Limbs::new(ring, prime, count);
+            let mut limbs = Limbs::of_subring(ring, prime, count, evaluate.size);
             let mut spare = ring.pool().take(ring.degree());
             for i in 0..count {
-                limbs.put(i, spare.as_mut_slice(), |out| evaluate(i, prime, out));
+                limbs.put(i, spare.as_mut_slice(), |out| (evaluate.write)(i, prime, out));
             }
             limbs
         };
@@ -88,10 +101,10 @@ impl KeptWeights {
         self.limbs.iter().map(Limbs::bytes).sum()
     }
 
-    /// The bytes that `count` weights take over a basis.
-    pub fn bytes_of(ring: &Ring, basis: Basis, count: usize) -> usize {
+    /// The bytes that `count` weights of the subring of `size` coefficients take over a basis.
+    pub fn bytes_of(ring: &Ring, basis: Basis, count: usize, size: usize) -> usize {
         let moduli = ring.moduli(basis);
-        moduli.map(|q| Limbs::bytes_of(ring.degree(), q.value(), count)).sum()
+        moduli.map(|q| Limbs::bytes_of(ring, q.value(), count, size)).sum()
     }
 }
 
@@ -122,28 +135,112 @@ pub fn weighted_sums<K: KeyLimbs>(
         let prime = basis.prime(i);
         let mut rotated = Limbs::new(ring, prime, 2 * rotations.len());
         rotate_all(ring, prime, special[i], sources, rotations, &mut rotated);
-        let mut near = Limbs::new(ring, prime, TERMS);
-        let mut spare = ring.pool().take(ring.degree());
-        for (terms, pair) in sums.iter().zip(pairs) {
-            let mut sum = Sum::new(ring, prime, pair);
-            for terms in terms.chunks(TERMS) {
-                if let Weights::Evaluated(evaluate) = weights {
-                    for (i, term) in terms.iter().enumerate() {
-                        near.put(i, spare.as_mut_slice(), |out| evaluate(term.weight, prime, out));
-                    }
-                }
-                let weight = |(k, term): (usize, &Weighted)| match weights {
-                    Weights::Evaluated(_) => near.at(k),
-                    Weights::Kept(kept) => kept.limbs[i].at(term.weight),
-                };
-                let halves = |t: &Weighted| [0, 1].map(|h| rotated.at(2 * t.rotated + h));
-                let triple = |(k, t)| (weight((k, t)), halves(t));
-                sum.add(&terms.iter().enumerate().map(triple).collect::<Vec<_>>());
+        let mut at = AtPrime { ring, prime, rotated: &rotated, pairs };
+        match weights {
+            Weights::Kept(kept) => {
+                let all = parts(sums, usize::MAX).concat();
+                at.add(sums, &all, &kept.limbs[i], |_, term| term.weight);
             }
-            sum.finish();
+            Weights::Evaluated(Evaluate { size, write }) => {
+                let bytes = Limbs::bytes_of(ring, ring.modulus(prime).value(), 1, *size);
+                let capacity = (NEAR_BYTES / bytes).max(1);
+                let mut near = Limbs::of_subring(ring, prime, capacity, *size);
+                let mut spare = ring.pool().take(ring.degree());
+                for batch in parts(sums, capacity) {
+                    let terms = batch.iter().flat_map(|part| &sums[part.sum][part.terms.clone()]);
+                    for (k, term) in terms.enumerate() {
+                        near.put(k, spare.as_mut_slice(), |out| write(term.weight, prime, out));
+                    }
+                    at.add(sums, &batch, &near, |k, _| k);
+                }
+            }
         }
     });
     out
+}
+
+/// Some terms of a sum.
+#[derive(Clone)]
+struct Part {
+    sum: usize,
+    terms: Range<usize>,
+}
+
+/// All sums, cut into batches of at most `capacity` terms.
+fn parts(sums: &[&[Weighted]], capacity: usize) -> Vec<Vec<Part>> {
+    let (mut batches, mut room) = (vec![Vec::new()], capacity);
+    for (sum, terms) in sums.iter().enumerate() {
+        let mut start = 0usize;
+        // A sum without terms is a part as well: somebody must write its zeros.
+        loop {
+            if room == 0 {
+                batches.push(Vec::new());
+                room = capacity;
+            }
+            let end = terms.len().min(start.saturating_add(room));
+            batches.last_mut().expect("there is a batch").push(Part { sum, terms: start..end });
+            room -= end - start;
+            start = end;
+            if start == terms.len() {
+                break;
+            }
+        }
+    }
+    batches
+}
+
+/// The rotations at one prime, and where their sums go.
+struct AtPrime<'a> {
+    ring: &'a Ring,
+    prime: Prime,
+    rotated: &'a Limbs,
+    pairs: Vec<[&'a mut [u64]; 2]>,
+}
+
+impl AtPrime<'_> {
+    /// Adds the parts, block by block, so that every sum finds the rotations in a near cache;
+    /// `index` is where the weight of term number `k` of all the parts is among the weights.
+    fn add(
+        &mut self,
+        sums: &[&[Weighted]],
+        parts: &[Part],
+        weights: &Limbs,
+        index: impl Fn(usize, &Weighted) -> usize,
+    ) {
+        let n = self.ring.degree();
+        let block = (BLOCK_WORDS / self.rotated.count().max(1)).clamp(LEAST_BLOCK, n);
+        let block = 1 << block.ilog2();
+        let most = parts.iter().map(|part| part.terms.len()).max().unwrap_or(0);
+        let spread = if weights.is_spread() { 0 } else { most * (block + PADDING_WORDS) };
+        let mut spread = self.ring.pool().take(spread);
+        for start in (0..n).step_by(block) {
+            let range = start..start + block;
+            let kept = self.rotated.range(&range);
+            let mut k = 0;
+            for part in parts {
+                let terms = &sums[part.sum][part.terms.clone()];
+                let rows = spread.as_mut_slice().chunks_exact_mut(block + PADDING_WORDS);
+                for (i, (term, row)) in terms.iter().zip(rows).enumerate() {
+                    weights.spread(index(k + i, term), &kept, &mut row[..kept.len()]);
+                }
+                let mut rows = spread.as_slice().chunks_exact(block + PADDING_WORDS);
+                let weight = |(i, term): (usize, &Weighted)| match rows.next() {
+                    Some(row) => &row[..kept.len()],
+                    None => &weights.at(index(k + i, term))[kept.clone()],
+                };
+                let halves = |term: &Weighted| {
+                    [0, 1].map(|h| &self.rotated.at(2 * term.rotated + h)[kept.clone()])
+                };
+                let triples: Vec<(&[u64], [&[u64]; 2])> =
+                    terms.iter().enumerate().map(weight).zip(terms.iter().map(halves)).collect();
+                let pair = self.pairs[part.sum].each_mut().map(|half| &mut half[range.clone()]);
+                let mut sum = Sum::new(self.ring, self.prime, pair, part.terms.start == 0);
+                sum.add(&triples);
+                sum.finish();
+                k += terms.len();
+            }
+        }
+    }
 }
 
 /// Every rotation at one prime, two limbs each.

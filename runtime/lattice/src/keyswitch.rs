@@ -153,7 +153,7 @@ pub fn extended_switch<K: KeyLimbs>(
         let prime = basis.prime(i);
         for [first, second] in pairs {
             if prime == last {
-                permutation.apply(first, add.limb_of(prime));
+                permutation.apply(ring.isa(), first, add.limb_of(prime));
                 second.fill(0);
                 continue;
             }
@@ -302,7 +302,7 @@ impl<'a> Workspace<'a> {
             [first, second] if straight => (&mut **first, &mut **second),
             _ => product.split_at_mut(n),
         };
-        let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second]);
+        let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second], true);
         sum.add(&triples);
         sum.finish();
         if let Some(times) = switched.times {
@@ -328,9 +328,9 @@ impl<'a> Workspace<'a> {
         for (half, out) in product.chunks_exact(n).zip(out) {
             match &switched.permutation {
                 None => kernels::add_assign(isa, q, out, half),
-                Some(permutation) if fresh => permutation.apply(out, half),
+                Some(permutation) if fresh => permutation.apply(isa, out, half),
                 Some(permutation) => {
-                    permutation.apply(permuted, half);
+                    permutation.apply(isa, permuted, half);
                     kernels::add_assign(isa, q, out, permuted);
                 }
             }

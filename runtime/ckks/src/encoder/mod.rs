@@ -174,22 +174,26 @@ impl Plaintext {
         poly
     }
 
-    /// The polynomial modulo one prime, in evaluation form: a transform of the size of its subring.
+    /// The polynomial modulo one prime, in evaluation form, as an element of the subring that has as many coefficients as
+    /// `limb` (a power of two): in the whole ring every value stands `N / limb.len()` times in a row.
     ///
     /// # Panics
-    /// As [`Self::to_coefficients`], or if the limb is none of the ring.
+    /// If the subring does not hold the polynomial, or is none of the ring.
     pub fn evaluate(&self, ring: &Ring, prime: Prime, limb: &mut [u64]) {
-        assert_eq!(limb.len(), ring.degree(), "a limb has N residues");
-        let (size, q) = (self.len().max(1 << MIN_LOG_N), ring.modulus(prime));
-        if size >= limb.len() {
-            self.residues(q, limb);
-            ring.table(prime).forward(limb);
+        assert!(limb.len() <= ring.degree(), "a subring is no larger than its ring");
+        let size = self.len().max(1 << MIN_LOG_N).min(limb.len());
+        let own = &mut limb[..size];
+        self.residues(ring.modulus(prime), own);
+        if size == ring.degree() {
+            ring.table(prime).forward(own);
+        } else {
+            ring.subring_table(prime, size.trailing_zeros()).forward(own);
+        }
+        // From the last value on, so that none is overwritten before it is spread.
+        let gap = limb.len() / size;
+        if gap == 1 {
             return;
         }
-        self.residues(q, &mut limb[..size]);
-        ring.subring_table(prime, size.trailing_zeros()).forward(&mut limb[..size]);
-        // From the last value on, so that none is overwritten before it is spread.
-        let gap = ring.degree() / size;
         for i in (0..size).rev() {
             let value = limb[i];
             limb[i * gap..(i + 1) * gap].fill(value);

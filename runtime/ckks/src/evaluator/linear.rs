@@ -14,7 +14,10 @@ use std::sync::Arc;
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::{Diagonal, LinearTransform};
-use heplan_lattice::hoisting::{KeptWeights, Rotated, Source, Weighted, Weights, weighted_sums};
+use heplan_lattice::hoisting::{
+    Evaluate, KeptWeights, Rotated, Source, Weighted, Weights, weighted_sums,
+};
+use heplan_lattice::ntt::MIN_LOG_N;
 use heplan_lattice::weighted::{Term, scalar_sums};
 use heplan_lattice::{Basis, Poly};
 use rayon::prelude::*;
@@ -90,11 +93,12 @@ impl PreparedTransform {
         let encoded = out.encode_all(context)?;
         out.diagonals = match keep {
             Keep::Evaluated(level) => {
-                let evaluate = |i: usize, prime, out: &mut [u64]| {
+                let write = |i: usize, prime, out: &mut [u64]| {
                     encoded[i].evaluate(context.ring(), prime, out)
                 };
                 let basis = out.basis(context, level);
-                let kept = KeptWeights::new(context.ring(), basis, encoded.len(), &evaluate);
+                let evaluate = Evaluate { size: subring(context, transform), write: &write };
+                let kept = KeptWeights::new(context.ring(), basis, encoded.len(), evaluate);
                 Diagonals::Evaluated(kept)
             }
             _ => Diagonals::Encoded(encoded),
@@ -112,7 +116,8 @@ impl PreparedTransform {
                 count.saturating_mul(transform.period.saturating_mul(batch * 2 * size_of::<u64>()))
             }
             Keep::Evaluated(level) => {
-                KeptWeights::bytes_of(context.ring(), context.basis_qp(level), count)
+                let size = subring(context, transform);
+                KeptWeights::bytes_of(context.ring(), context.basis_qp(level), count, size)
             }
         }
     }
@@ -212,10 +217,12 @@ impl Evaluator {
             Diagonals::Evaluated(kept) if kept.basis() == basis => Cow::Owned(Vec::new()),
             _ => Cow::Owned(prepared.encode_all(&self.context)?),
         };
-        let evaluate = |i: usize, prime, out: &mut [u64]| encoded[i].evaluate(ring, prime, out);
+        let write = |i: usize, prime, out: &mut [u64]| encoded[i].evaluate(ring, prime, out);
+        let evaluate =
+            Evaluate { size: subring(&self.context, &prepared.transform), write: &write };
         let weights = match &prepared.diagonals {
             Diagonals::Evaluated(kept) if kept.basis() == basis => Weights::Kept(kept),
-            _ => Weights::Evaluated(&evaluate),
+            _ => Weights::Evaluated(evaluate),
         };
         let key = |by| Ok((by, self.keys.get(KeyKind::Rotate(by), level)?));
         let keys: Keys =
@@ -244,6 +251,12 @@ impl Evaluator {
         };
         xs.iter().enumerate().map(source).collect()
     }
+}
+
+/// Coefficients of the subring in which the diagonals of a transform lie.
+fn subring(context: &Context, transform: &LinearTransform) -> usize {
+    let slots = transform.period * context.parameters().batch();
+    (2 * slots).clamp(1 << MIN_LOG_N, context.ring().degree())
 }
 
 /// Whatever could index out of bounds later is refused here.

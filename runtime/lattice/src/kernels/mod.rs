@@ -114,6 +114,12 @@ macro_rules! dispatch {
     )*};
 }
 
+/// The largest modulus whose residues [`pack`] takes and [`packed_sums`] adds: four products and a carry fit a word.
+pub(crate) const LARGEST_PACKED: u64 = (1 << 31) - 1;
+
+/// Eight permutations of eight words.
+pub(crate) type Lanes = [[u64; 8]; 8];
+
 dispatch! {
     /// `a += b`.
     fn add_assign(q: Modulus, a: &mut [u64], b: &[u64]);
@@ -161,34 +167,20 @@ dispatch! {
     /// `out = src mod q`, where `src` holds residues modulo `from`, read as their centred representatives.
     fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
 
+    /// `out[8 b + i] = src[8 (sources[b] / 8) + lanes[sources[b] % 8][i]]`.
+    ///
+    /// In every row of `lanes` either the first four or the last four are below four, and the others are not.
+    fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes);
+
+    /// Every word of `src` as often, in a row, as `out` is longer: a power of two times.
+    fn spread(out: &mut [u64], src: &[u64]);
+
     /// `out = floor(sum of src * weight + 1/2)` over the terms, in f64, added in the order of the terms
     /// without fusing, for words below 2^50 and sums in `[0, 2^50)`.
     ///
     /// The order is part of the specification: every instruction set rounds alike.
     fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
-}
 
-/// Declares kernels for which AVX2 is enough on any processor that has more, and dispatches to them.
-macro_rules! dispatch_narrow {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
-        $(#[$doc])*
-        pub(crate) fn $name(isa: Isa, $($arg: $type),*) {
-            match isa.kind() {
-                Kind::Scalar => scalar::$name($($arg),*),
-                // SAFETY: either `Isa` exists only if the processor has AVX2 and FMA.
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 | Kind::Avx512Ifma => unsafe { avx2::$name($($arg),*) },
-                #[cfg(all(test, target_arch = "x86_64"))]
-                Kind::Modelled => scalar::$name($($arg),*),
-            }
-        }
-    )*};
-}
-
-/// The largest modulus whose residues [`pack`] takes and [`packed_sums`] adds: four products and a carry fit a word.
-pub(crate) const LARGEST_PACKED: u64 = (1 << 31) - 1;
-
-dispatch_narrow! {
     /// Two residues of at most 32 bits to a word: word `4 i + k` is `a[8 i + k] + 2^32 a[8 i + 4 + k]` for `k < 4`.
     /// `out` has half the words of `a`.
     fn pack(out: &mut [u64], a: &[u64]);

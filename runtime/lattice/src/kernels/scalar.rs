@@ -1,5 +1,6 @@
 //! The specification: portable code that every other instruction set agrees with bit for bit.
 
+use super::Lanes;
 use crate::modulus::Modulus;
 
 /// Twiddle factors with their Shoup companions.
@@ -200,6 +201,22 @@ pub(crate) fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], 
 pub(crate) fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]) {
     for (o, &x) in out.iter_mut().zip(src) {
         *o = q.reduce_i64(from.centred(x));
+    }
+}
+
+pub(crate) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes) {
+    for (run, &source) in out.chunks_exact_mut(8).zip(sources) {
+        let original = &src[source as usize & !7..][..8];
+        for (o, &lane) in run.iter_mut().zip(&lanes[source as usize % 8]) {
+            *o = original[lane as usize];
+        }
+    }
+}
+
+pub(crate) fn spread(out: &mut [u64], src: &[u64]) {
+    let times = out.len() / src.len();
+    for (run, &word) in out.chunks_exact_mut(times).zip(src) {
+        run.fill(word);
     }
 }
 

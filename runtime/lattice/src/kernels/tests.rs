@@ -163,8 +163,18 @@ fn every_length_agrees() {
         let word = |k: u64| -> Vec<u64> { (0..len as u64).map(|i| u64::MAX - i * k).collect() };
         let (full, half) = (word(1), word(3)[..len / 2].to_vec());
         let packed = [(&half[..], [&half[..], &full[..len / 2]]); 3];
+        let sources: Vec<u32> =
+            (0..len as u32 / 8).map(|i| i * 5 % (len as u32 / 8) * 8 + i % 8).collect();
+        let lanes = std::array::from_fn(|row| {
+            std::array::from_fn(|i| (3 * i as u64 + row as u64) % 4 + (i / 4 + row) as u64 % 2 * 4)
+        });
         let short = moduli().into_iter().find(|q| q.value() <= super::LARGEST_PACKED).unwrap();
-        let kernels: [Kernel<'_>; 20] = [
+        let kernels: [Kernel<'_>; 25] = [
+            &|isa, out| super::spread(isa, out, &full),
+            &|isa, out| super::spread(isa, out, &full[..len / 2]),
+            &|isa, out| super::spread(isa, out, &full[..len / 4]),
+            &|isa, out| super::spread(isa, out, &full[..len / 16]),
+            &|isa, out| super::permute(isa, out, &full, &sources, &lanes),
             &|isa, out| super::pack(isa, &mut out[..len / 2], &full),
             &|isa, out| super::packed_sums(isa, [out, &mut full.clone()], &packed),
             &|isa, out| {

@@ -3,10 +3,11 @@
 use std::arch::x86_64::{
     __m256i, _CMP_GT_OQ, _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_si256,
     _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64,
-    _mm256_floor_pd, _mm256_mul_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_si256,
-    _mm256_sub_epi64, _mm256_sub_pd,
+    _mm256_floor_pd, _mm256_mul_pd, _mm256_permutevar8x32_epi32, _mm256_set1_epi64x,
+    _mm256_set1_pd, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
 };
 
+use super::super::Lanes;
 use super::arithmetic::{
     Field, Words, centred_f64, load, load_bits, load_integers, quads, quads_mut, store, store_bits,
     store_integers,
@@ -253,5 +254,44 @@ pub(in super::super) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
         for o in out {
             store_integers(o, _mm256_floor_pd(_mm256_add_pd(load_bits(o), half)));
         }
+    }
+}
+
+/// Both halves of a run come whole from a half of its original each.
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes) {
+    // Per row and half: the words of 32 bits to take, and whether they are in the upper half.
+    let halves = lanes.map(|row| {
+        let (halves, _) = row.as_chunks::<4>();
+        [halves[0], halves[1]].map(|half: Words| {
+            let word = |lane: u64| 2 * (lane % 4) | (2 * (lane % 4) + 1) << 32;
+            (half.map(word), half[0] as usize / 4)
+        })
+    });
+    let (src, (runs, _)) = (quads(src), quads_mut(out).as_chunks_mut::<2>());
+    for (run, &source) in runs.iter_mut().zip(sources) {
+        let (source, row) = (source as usize / 8, &halves[source as usize % 8]);
+        for (o, (words, upper)) in run.iter_mut().zip(row) {
+            let half = load(&src[2 * source + upper]);
+            store(o, _mm256_permutevar8x32_epi32(half, load(words)));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn spread(out: &mut [u64], src: &[u64]) {
+    let times = out.len() / src.len();
+    if times >= 4 {
+        for (run, &word) in out.chunks_exact_mut(times).zip(src) {
+            let word = _mm256_set1_epi64x(word as i64);
+            quads_mut(run).iter_mut().for_each(|o| store(o, word));
+        }
+    } else if times == 2 {
+        let (pairs, _) = src.as_chunks::<2>();
+        for (o, &[a, b]) in quads_mut(out).iter_mut().zip(pairs) {
+            *o = [a, a, b, b];
+        }
+    } else {
+        out.copy_from_slice(src);
     }
 }

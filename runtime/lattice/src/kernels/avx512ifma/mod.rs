@@ -16,6 +16,7 @@ mod inverse;
 #[cfg(test)]
 mod model;
 mod pointwise;
+mod short;
 mod sums;
 mod twiddles;
 mod vector;
@@ -27,7 +28,8 @@ pub(super) use twiddles::Twiddles;
 macro_rules! entry_points {
     ($module:ident, $vector:path $(, #[$feature:meta])?) => {
         pub(in super::super) mod $module {
-            use super::{Twiddles, forward, inverse, pointwise, sums};
+            use super::super::Lanes;
+            use super::{Twiddles, forward, inverse, pointwise, short, sums};
             use crate::modulus::Modulus;
 
             entry_points! { $vector $(, #[$feature])?;
@@ -52,6 +54,8 @@ macro_rules! entry_points {
                 pointwise::mul_scalar_add_assign(q: Modulus, acc: &mut [u64], b: &[u64], s: u64);
                 pointwise::sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64);
                 pointwise::reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
+                pointwise::permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes);
+                pointwise::spread(out: &mut [u64], src: &[u64]);
                 sums::inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_products(
@@ -61,6 +65,9 @@ macro_rules! entry_points {
                 );
                 sums::linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]);
                 sums::rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
+                short::pack(out: &mut [u64], a: &[u64]);
+                short::packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
+                short::reduce_words(q: Modulus, a: &mut [u64]);
             }
         }
     };

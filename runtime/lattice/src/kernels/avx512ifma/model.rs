@@ -63,8 +63,34 @@ impl Vector for Model {
         self.lanes(other, |a, b| a & b)
     }
 
+    fn or(self, other: Self) -> Self {
+        self.lanes(other, |a, b| a | b)
+    }
+
     fn above_52(self) -> Self {
         Self(self.0.map(|a| a >> 52))
+    }
+
+    fn above_32(self) -> Self {
+        Self(self.0.map(|a| a >> 32))
+    }
+
+    fn raise_32(self) -> Self {
+        Self(self.0.map(|a| a << 32))
+    }
+
+    fn mul_32(self, other: Self) -> Self {
+        let mask = u64::from(u32::MAX);
+        self.lanes(other, |a, b| (a & mask) * (b & mask))
+    }
+
+    fn permute(self, lanes: Self) -> Self {
+        Self(lanes.0.map(|lane| self.0[lane as usize]))
+    }
+
+    fn exchange(a: Self, b: Self) -> (Self, Self) {
+        let half = |i: usize| [a, b][i % 8 / 4].0[i / 8 * 4 + i % 4];
+        (Self(from_fn(half)), Self(from_fn(|i| half(i + 8))))
     }
 
     fn madd_low(self, a: Self, b: Self) -> Self {

@@ -1,5 +1,6 @@
 //! Element-wise kernels with at most two operands.
 
+use super::super::Lanes;
 use super::field::{Factor, Field, factor_words};
 use super::vector::{Vector, octets, octets_mut};
 use crate::modulus::Modulus;
@@ -118,5 +119,40 @@ pub(super) fn reduce_centred<V: Vector>(from: Modulus, q: Modulus, out: &mut [u6
     let minus_from = V::splat(q.neg(q.reduce_u64(from.value())));
     for (o, x) in octets_mut(out).iter_mut().zip(octets(src)) {
         f.reduce(V::load(x).add_above(half, minus_from)).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn permute<V: Vector>(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes) {
+    let src = octets(src);
+    for (o, &source) in octets_mut(out).iter_mut().zip(sources) {
+        let run = V::load(&src[source as usize / 8]);
+        run.permute(V::load(&lanes[source as usize % 8])).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn spread<V: Vector>(out: &mut [u64], src: &[u64]) {
+    let times = out.len() / src.len();
+    match times {
+        1 => out.copy_from_slice(src),
+        2 => {
+            let lanes = V::load(&[0, 0, 1, 1, 2, 2, 3, 3]);
+            for (o, words) in octets_mut(out).iter_mut().zip(src.as_chunks().0) {
+                V::repeat_4(words).permute(lanes).store(o);
+            }
+        }
+        4 => {
+            let lanes = V::load(&[0, 0, 0, 0, 1, 1, 1, 1]);
+            for (o, words) in octets_mut(out).iter_mut().zip(src.as_chunks().0) {
+                V::repeat_2(words).permute(lanes).store(o);
+            }
+        }
+        _ => {
+            for (run, &word) in octets_mut(out).chunks_exact_mut(times / 8).zip(src) {
+                let word = V::splat(word);
+                run.iter_mut().for_each(|o| word.store(o));
+            }
+        }
     }
 }

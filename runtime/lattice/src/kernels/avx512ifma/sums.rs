@@ -1,22 +1,21 @@
 //! Sums over any number of limbs: the two halves of all products are added up apart and reduced once.
 //!
-//! A product of two numbers below `2^50` has an upper half below `2^48` and a lower one below `2^52`.
+//! All terms pass by the same few registers of every sum, so that sums are neither loaded nor stored on the way.
 
 use std::ops::Range;
 
 use super::field::{Factor, Field, factor_words};
-use super::vector::{LANES, Vector, Words, octets, octets_mut};
+use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
 
-/// Registers of a limb whose sums stay in the nearest cache while the terms pass by.
+/// Registers of a limb whose sums are in registers at the same time: enough independent sums to hide the time of a product.
+const WIDE: usize = 4;
+
+/// Registers of a limb that [`rounded_sum`] keeps near while its terms pass by.
 const BLOCK: usize = 64;
 
-/// Terms that pass by at a time: twice as many streams are read.
-const GROUP: usize = 6;
-
-/// Groups of terms that add up before the sums must be reduced:
-/// 12 upper halves, and the carry of a reduced value and 12 lower ones, stay below `2^52`.
-const LAZY_GROUPS: usize = 2;
+/// Bits of a word that [`linear_combination`] takes.
+const WORD_BITS: u32 = 50;
 
 /// A run of registers to be multiplied by M others, register by register.
 trait Term<V, const M: usize>: Copy {
@@ -46,13 +45,6 @@ impl<V: Vector> Term<V, 1> for Scaled<'_, V> {
     }
 }
 
-/// Upper and lower halves of a block of sums.
-#[derive(Clone, Copy)]
-struct Halves {
-    high: [Words; BLOCK],
-    low: [Words; BLOCK],
-}
-
 /// What a sum begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
@@ -63,21 +55,74 @@ enum Start {
 
 /// A modulus and how to reduce sums by it.
 #[derive(Clone, Copy)]
-struct Sums<V> {
+pub(super) struct Sums<V> {
     f: Field<V>,
     two_52: Factor<V>,
 }
 
 impl<V: Vector> Sums<V> {
     #[inline(always)]
-    fn new(q: Modulus) -> Self {
+    pub(super) fn new(q: Modulus) -> Self {
         let two_52 = factor_words(q, q.reduce_u64(1 << 52));
         Self { f: Field::new(q), two_52: Factor::splat(&two_52) }
     }
 
-    /// M sums of the terms, which fit into one group.
+    /// Any word modulo q.
     #[inline(always)]
-    fn direct<T: Term<V, M>, const M: usize, const K: usize>(
+    pub(super) fn reduce_word(self, x: V) -> V {
+        self.f.reduce_wide(self.f.zero, x, self.two_52)
+    }
+
+    /// W registers of M sums from number `i` on, of any number of terms, of which `lazy` add up before they must be reduced.
+    #[inline(always)]
+    fn sum<T: Term<V, M>, const M: usize, const W: usize>(
+        self,
+        outs: &mut [&mut [Words]; M],
+        i: usize,
+        start: Start,
+        terms: impl Iterator<Item = T>,
+        lazy: usize,
+    ) {
+        let mut high = [[self.f.zero; W]; M];
+        let mut low = high;
+        if start == Start::There {
+            for (low, out) in low.iter_mut().zip(&*outs) {
+                for w in 0..W {
+                    low[w] = V::load(&out[i + w]);
+                }
+            }
+        }
+        let mut room = lazy;
+        for term in terms {
+            if room == 0 {
+                for m in 0..M {
+                    for w in 0..W {
+                        low[m][w] = self.f.reduce_wide(high[m][w], low[m][w], self.two_52);
+                        high[m][w] = self.f.zero;
+                    }
+                }
+                room = lazy;
+            }
+            room -= 1;
+            for w in 0..W {
+                let (a, b) = term.factors(w);
+                for m in 0..M {
+                    high[m][w] = high[m][w].madd_high(a, b[m]);
+                    low[m][w] = low[m][w].madd_low(a, b[m]);
+                }
+            }
+        }
+        for (m, out) in outs.iter_mut().enumerate() {
+            for w in 0..W {
+                let sum = self.f.reduce_wide(high[m][w], low[m][w], self.two_52);
+                sum.store(&mut out[i + w]);
+            }
+        }
+    }
+
+    /// M sums of few terms.
+    #[inline(always)]
+    fn few<T: Term<V, M>, const M: usize, const K: usize>(
         self,
         outs: &mut [&mut [Words]; M],
         start: Start,
@@ -102,128 +147,74 @@ impl<V: Vector> Sums<V> {
             }
         }
     }
-
-    /// Adds the terms of one group to `sums`.
-    #[inline(always)]
-    fn accumulate<T: Term<V, M>, const M: usize, const K: usize>(
-        self,
-        sums: &mut [Halves; M],
-        len: usize,
-        terms: [T; K],
-    ) {
-        for i in 0..len.min(BLOCK) {
-            let (mut high, mut low) = ([self.f.zero; M], [self.f.zero; M]);
-            for (m, sum) in sums.iter().enumerate() {
-                (high[m], low[m]) = (V::load(&sum.high[i]), V::load(&sum.low[i]));
-            }
-            for term in &terms {
-                let (a, b) = term.factors(i);
-                for m in 0..M {
-                    (high[m], low[m]) = (high[m].madd_high(a, b[m]), low[m].madd_low(a, b[m]));
-                }
-            }
-            for (m, sum) in sums.iter_mut().enumerate() {
-                high[m].store(&mut sum.high[i]);
-                low[m].store(&mut sum.low[i]);
-            }
-        }
-    }
-
-    /// Reduces sums where they stand.
-    #[inline(always)]
-    fn reduce(self, sums: &mut [Halves], len: usize) {
-        for sum in sums {
-            for (high, low) in sum.high[..len].iter_mut().zip(&mut sum.low[..len]) {
-                self.f.reduce_wide(V::load(high), V::load(low), self.two_52).store(low);
-                self.f.zero.store(high);
-            }
-        }
-    }
 }
 
-/// Calls a function of an array of at most [`GROUP`] terms.
-macro_rules! of_group {
-    ($group:expr, $term:expr, |$terms:ident| $call:expr) => {
-        match $group {
-            [a] => {
-                let $terms = [$term(a)];
-                $call
-            }
-            [a, b] => {
-                let $terms = [$term(a), $term(b)];
-                $call
-            }
-            [a, b, c] => {
-                let $terms = [$term(a), $term(b), $term(c)];
-                $call
-            }
-            [a, b, c, d] => {
-                let $terms = [$term(a), $term(b), $term(c), $term(d)];
-                $call
-            }
-            [a, b, c, d, e] => {
-                let $terms = [$term(a), $term(b), $term(c), $term(d), $term(e)];
-                $call
-            }
-            [a, b, c, d, e, f] => {
-                let $terms = [$term(a), $term(b), $term(c), $term(d), $term(e), $term(f)];
-                $call
-            }
-            // No terms: nothing is added. More than a group has never come here.
-            _ => {}
-        }
-    };
+/// How many products of numbers of so many bits add up, beside a residue, before they must be reduced:
+/// upper halves and what the lower ones carry stay below `2^52`, lower halves below `2^64`.
+const fn lazy_terms(bits: u32) -> usize {
+    let upper = 1 << bits.saturating_sub(52);
+    let terms = (1usize << 52) / upper - 1;
+    if terms < 4000 { terms } else { 4000 }
 }
 
-/// Adds up terms block by block, where `$term` makes a [`Term`] of one of `$terms` and a range of words.
+/// As [`lazy_terms`], of products of two residues.
+const fn lazy_products(q: Modulus) -> usize {
+    lazy_terms(2 * (u64::BITS - q.value().leading_zeros()))
+}
+
+/// Sums of `$terms`, each of which `$term` makes a [`Term`] on a range of registers.
+///
+/// A few terms are instructions of their own, by whose addresses a processor foresees the next words of every limb;
+/// of more, several registers pass by at a time.
 macro_rules! sum {
-    ($q:expr, $outs:expr, $start:expr, $terms:expr, |$source:ident, $range:ident| $term:expr) => {
+    ($q:expr, $outs:expr, $start:expr, $terms:expr, $lazy:expr, |$of:ident, $range:ident| $term:expr) => {
         let sums = Sums::<V>::new($q);
         let (mut outs, terms) = ($outs.map(octets_mut), $terms);
         let len = outs[0].len();
-        for first in (0..len).step_by(BLOCK) {
-            let count = BLOCK.min(len - first);
-            let $range = first * LANES..(first + count) * LANES;
-            let mut outs = outs.each_mut().map(|out| &mut out[first..first + count]);
-            if terms.len() <= GROUP {
-                if terms.is_empty() && $start == Start::Zero {
-                    outs.iter_mut().for_each(|out| out.fill([0; LANES]));
+        let $range = 0..len;
+        match terms {
+            [] if $start == Start::Zero => outs.iter_mut().for_each(|out| out.fill([0; 8])),
+            [] => {}
+            [a] => sum!(@call sums, outs, $start, |$of| $term, a),
+            [a, b] => sum!(@call sums, outs, $start, |$of| $term, a, b),
+            [a, b, c] => sum!(@call sums, outs, $start, |$of| $term, a, b, c),
+            [a, b, c, d] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d),
+            [a, b, c, d, e] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d, e),
+            [a, b, c, d, e, f] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d, e, f),
+            _ => {
+                let wide = len / WIDE * WIDE;
+                for i in (0..wide).step_by(WIDE) {
+                    let $range = i..i + WIDE;
+                    let terms = terms.iter().map(|$of| $term);
+                    sums.sum::<_, _, WIDE>(&mut outs, i, $start, terms, $lazy);
                 }
-                of_group!(terms, |$source| $term, |group| sums.direct(&mut outs, $start, group));
-                continue;
-            }
-            let mut halves = outs.each_ref().map(|out| {
-                let mut halves = Halves { high: [[0; LANES]; BLOCK], low: [[0; LANES]; BLOCK] };
-                if $start == Start::There {
-                    halves.low[..count].copy_from_slice(out);
+                for i in wide..len {
+                    let $range = i..i + 1;
+                    let terms = terms.iter().map(|$of| $term);
+                    sums.sum::<_, _, 1>(&mut outs, i, $start, terms, $lazy);
                 }
-                halves
-            });
-            for (i, group) in terms.chunks(GROUP).enumerate() {
-                if i > 0 && i.is_multiple_of(LAZY_GROUPS) {
-                    sums.reduce(&mut halves, count);
-                }
-                of_group!(group, |$source| $term, |group| {
-                    sums.accumulate(&mut halves, count, group);
-                });
-            }
-            sums.reduce(&mut halves, count);
-            for (out, halves) in outs.iter_mut().zip(&halves) {
-                out.copy_from_slice(&halves.low[..count]);
             }
         }
     };
+    (@call $sums:ident, $outs:ident, $start:expr, |$of:ident| $term:expr, $($few:ident),*) => {{
+        let terms = [$({
+            let $of = $few;
+            $term
+        }),*];
+        $sums.few(&mut $outs, $start, terms);
+    }};
 }
 
 /// What [`inner_product`] and its relatives make of a pair of limbs.
 #[inline(always)]
 fn pair<'a>(&(a, b): &(&'a [u64], &'a [u64]), range: Range<usize>) -> Shared<'a, 1> {
-    Shared(octets(&a[range.clone()]), [octets(&b[range])])
+    Shared(&octets(a)[range.clone()], [&octets(b)[range]])
 }
 
 #[inline(always)]
 pub(super) fn inner_product<V: Vector>(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    sum!(q, [out], Start::Zero, pairs, |terms, range| pair(terms, range.clone()));
+    let lazy = lazy_products(q);
+    sum!(q, [out], Start::Zero, pairs, lazy, |terms, range| pair(terms, range.clone()));
 }
 
 #[inline(always)]
@@ -232,7 +223,8 @@ pub(super) fn inner_product_add<V: Vector>(
     out: &mut [u64],
     pairs: &[(&[u64], &[u64])],
 ) {
-    sum!(q, [out], Start::There, pairs, |terms, range| pair(terms, range.clone()));
+    let lazy = lazy_products(q);
+    sum!(q, [out], Start::There, pairs, lazy, |terms, range| pair(terms, range.clone()));
 }
 
 #[inline(always)]
@@ -241,17 +233,20 @@ pub(super) fn inner_products<V: Vector>(
     outs: [&mut [u64]; 2],
     triples: &[(&[u64], [&[u64]; 2])],
 ) {
-    sum!(q, outs, Start::Zero, triples, |triple, range| {
-        let &(a, b): &(&[u64], [&[u64]; 2]) = triple;
-        Shared(octets(&a[range.clone()]), b.map(|b| octets(&b[range.clone()])))
+    let lazy = lazy_products(q);
+    sum!(q, outs, Start::Zero, triples, lazy, |triple, range| {
+        let &(a, [b, c]): &(&[u64], [&[u64]; 2]) = triple;
+        let of = range.clone();
+        Shared(&octets(a)[range.clone()], [&octets(b)[range.clone()], &octets(c)[of]])
     });
 }
 
 #[inline(always)]
 pub(super) fn linear_combination<V: Vector>(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
-    sum!(q, [out], Start::Zero, terms, |term, range| {
+    let lazy = lazy_terms(WORD_BITS + u64::BITS - q.value().leading_zeros());
+    sum!(q, [out], Start::Zero, terms, lazy, |term, range| {
         let &(source, s): &(&[u64], u64) = term;
-        Scaled(octets(&source[range.clone()]), V::splat(s))
+        Scaled(&octets(source)[range.clone()], V::splat(s))
     });
 }
 
@@ -259,10 +254,10 @@ pub(super) fn linear_combination<V: Vector>(q: Modulus, out: &mut [u64], terms: 
 pub(super) fn rounded_sum<V: Vector>(out: &mut [u64], terms: &[(&[u64], f64)]) {
     let half = V::splat(0.5f64.to_bits());
     for (block, out) in octets_mut(out).chunks_mut(BLOCK).enumerate() {
-        let start = block * BLOCK * LANES;
-        let range = start..start + out.len() * LANES;
+        let start = 8 * block * BLOCK;
+        let range = start..start + 8 * out.len();
         // The words hold the bits of f64 numbers until the end; zero is zero in both.
-        out.fill([0; LANES]);
+        out.fill([0; 8]);
         for (source, weight) in terms {
             let weight = V::splat(weight.to_bits());
             for (o, x) in out.iter_mut().zip(octets(&source[range.clone()])) {

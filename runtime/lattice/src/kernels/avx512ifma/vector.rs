@@ -8,9 +8,6 @@
 /// Eight words of a limb.
 pub(super) type Words = [u64; 8];
 
-/// Words of a limb in one register.
-pub(super) const LANES: usize = 8;
-
 /// A limb as runs of eight words.
 pub(super) fn octets(limb: &[u64]) -> &[Words] {
     let (octets, rest) = limb.as_chunks();
@@ -50,8 +47,25 @@ pub(super) trait Vector: Copy {
 
     fn and(self, other: Self) -> Self;
 
+    fn or(self, other: Self) -> Self;
+
     /// The bits from 52 on.
     fn above_52(self) -> Self;
+
+    /// The bits from 32 on.
+    fn above_32(self) -> Self;
+
+    /// The lower 32 bits, at the place of the upper ones.
+    fn raise_32(self) -> Self;
+
+    /// The product of the lower 32 bits.
+    fn mul_32(self, other: Self) -> Self;
+
+    /// Lane `i` of the result is lane `lanes[i]`, each of which is below 8.
+    fn permute(self, lanes: Self) -> Self;
+
+    /// The lower halves of both registers, then the upper ones; its own opposite.
+    fn exchange(a: Self, b: Self) -> (Self, Self);
 
     /// `self + (a b mod 2^52)`, of the low 52 bits of `a` and `b`.
     fn madd_low(self, a: Self, b: Self) -> Self;

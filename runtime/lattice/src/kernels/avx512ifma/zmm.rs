@@ -5,8 +5,9 @@ use std::arch::x86_64::{
     _mm512_and_si512, _mm512_broadcast_i64x2, _mm512_broadcast_i64x4, _mm512_castpd_si512,
     _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask, _mm512_cvtepu64_pd, _mm512_cvttpd_epu64,
     _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_add_epi64,
-    _mm512_min_epu64, _mm512_mul_pd, _mm512_permutex2var_epi64, _mm512_set_epi64,
-    _mm512_set1_epi64, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
+    _mm512_min_epu64, _mm512_mul_epu32, _mm512_mul_pd, _mm512_or_si512, _mm512_permutex2var_epi64,
+    _mm512_permutexvar_epi64, _mm512_set_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2,
+    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
 };
 
 use super::vector::{Vector, Words};
@@ -72,8 +73,41 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        Self(instruction!(_mm512_or_si512(self.0, other.0)))
+    }
+
+    #[inline(always)]
     fn above_52(self) -> Self {
         Self(instruction!(_mm512_srli_epi64::<52>(self.0)))
+    }
+
+    #[inline(always)]
+    fn above_32(self) -> Self {
+        Self(instruction!(_mm512_srli_epi64::<32>(self.0)))
+    }
+
+    #[inline(always)]
+    fn raise_32(self) -> Self {
+        Self(instruction!(_mm512_slli_epi64::<32>(self.0)))
+    }
+
+    #[inline(always)]
+    fn mul_32(self, other: Self) -> Self {
+        Self(instruction!(_mm512_mul_epu32(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn permute(self, lanes: Self) -> Self {
+        Self(instruction!(_mm512_permutexvar_epi64(lanes.0, self.0)))
+    }
+
+    #[inline(always)]
+    fn exchange(a: Self, b: Self) -> (Self, Self) {
+        (
+            Self(instruction!(_mm512_shuffle_i64x2::<0x44>(a.0, b.0))),
+            Self(instruction!(_mm512_shuffle_i64x2::<0xee>(a.0, b.0))),
+        )
     }
 
     #[inline(always)]
