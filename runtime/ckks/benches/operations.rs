@@ -51,6 +51,7 @@ fn measured(c: &mut Criterion, shape: &Shape, isa: Isa) {
 fn all(c: &mut Criterion) {
     rayon::ThreadPoolBuilder::new()
         .num_threads(1)
+        .use_current_thread()
         .build_global()
         .expect("no other pool has been started");
     for shape in SHAPES {

@@ -150,6 +150,7 @@ fn all(c: &mut Criterion) {
     // One thread: these are times of kernels, not of the machine.
     rayon::ThreadPoolBuilder::new()
         .num_threads(1)
+        .use_current_thread()
         .build_global()
         .expect("no other pool has been started");
     transforms(c);

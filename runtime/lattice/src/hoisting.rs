@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
+use crate::blocks::{BLOCK, Blocks};
 use crate::digits::Digits;
 use crate::galois::Permutation;
 use crate::kernels;
@@ -20,12 +21,6 @@ use crate::ring::Ring;
 
 /// Bytes of the weights that are evaluated before they are multiplied: few enough to stay in a near cache.
 const NEAR_BYTES: usize = 1 << 19;
-
-/// Words of all rotations that every sum passes by before the next words are read: a part of a near cache.
-const BLOCK_WORDS: usize = 1 << 15;
-
-/// The fewest residues of a limb that are summed at a time.
-const LEAST_BLOCK: usize = 1 << 8;
 
 /// A pair of polynomials over ciphertext primes that is rotated, and the digits of the second, if any rotation needs them.
 pub struct Source<'a> {
@@ -73,7 +68,7 @@ pub enum Weights<'a> {
 pub struct KeptWeights {
     basis: Basis,
     /// Per prime.
-    limbs: Vec<Limbs>,
+    blocks: Vec<Blocks>,
 }
 
 impl KeptWeights {
@@ -81,14 +76,14 @@ impl KeptWeights {
     pub fn new(ring: &Ring, basis: Basis, count: usize, evaluate: Evaluate<'_>) -> Self {
         let at = |i| {
             let prime = basis.prime(i);
-            let mut limbs = Limbs::of_subring(ring, prime, count, evaluate.size);
+            let mut blocks = Blocks::new(ring, prime, count, evaluate.size);
             let mut spare = ring.pool().take(ring.degree());
             for i in 0..count {
-                limbs.put(i, spare.as_mut_slice(), |out| (evaluate.write)(i, prime, out));
+                blocks.put(i, spare.as_mut_slice(), |out| (evaluate.write)(i, prime, out));
             }
-            limbs
+            blocks
         };
-        Self { basis, limbs: (0..basis.len()).into_par_iter().map(at).collect() }
+        Self { basis, blocks: (0..basis.len()).into_par_iter().map(at).collect() }
     }
 
     /// The primes.
@@ -98,13 +93,12 @@ impl KeptWeights {
 
     /// The bytes that they take.
     pub fn bytes(&self) -> usize {
-        self.limbs.iter().map(Limbs::bytes).sum()
+        self.blocks.iter().map(Blocks::bytes).sum()
     }
 
     /// The bytes that `count` weights of the subring of `size` coefficients take over a basis.
     pub fn bytes_of(ring: &Ring, basis: Basis, count: usize, size: usize) -> usize {
-        let moduli = ring.moduli(basis);
-        moduli.map(|q| Limbs::bytes_of(ring, q.value(), count, size)).sum()
+        basis.primes().map(|prime| Blocks::bytes_of(ring, prime, count, size)).sum()
     }
 }
 
@@ -139,12 +133,12 @@ pub fn weighted_sums<K: KeyLimbs>(
         match weights {
             Weights::Kept(kept) => {
                 let all = parts(sums, usize::MAX).concat();
-                at.add(sums, &all, &kept.limbs[i], |_, term| term.weight);
+                at.add(sums, &all, &kept.blocks[i], |_, term| term.weight);
             }
             Weights::Evaluated(Evaluate { size, write }) => {
-                let bytes = Limbs::bytes_of(ring, ring.modulus(prime).value(), 1, *size);
+                let bytes = Blocks::bytes_of(ring, prime, 1, *size);
                 let capacity = (NEAR_BYTES / bytes).max(1);
-                let mut near = Limbs::of_subring(ring, prime, capacity, *size);
+                let mut near = Blocks::new(ring, prime, capacity, *size);
                 let mut spare = ring.pool().take(ring.degree());
                 for batch in parts(sums, capacity) {
                     let terms = batch.iter().flat_map(|part| &sums[part.sum][part.terms.clone()]);
@@ -204,35 +198,31 @@ impl AtPrime<'_> {
         &mut self,
         sums: &[&[Weighted]],
         parts: &[Part],
-        weights: &Limbs,
+        weights: &Blocks,
         index: impl Fn(usize, &Weighted) -> usize,
     ) {
-        let n = self.ring.degree();
-        let block = (BLOCK_WORDS / self.rotated.count().max(1)).clamp(LEAST_BLOCK, n);
-        let block = 1 << block.ilog2();
+        const ROW: usize = BLOCK + PADDING_WORDS;
         let most = parts.iter().map(|part| part.terms.len()).max().unwrap_or(0);
-        let spread = if weights.is_spread() { 0 } else { most * (block + PADDING_WORDS) };
-        let mut spread = self.ring.pool().take(spread);
-        for start in (0..n).step_by(block) {
-            let range = start..start + block;
+        let mut rows = self.ring.pool().take(if weights.are_spread() { 0 } else { most * ROW });
+        for block in 0..self.ring.degree() / BLOCK {
+            let range = block * BLOCK..(block + 1) * BLOCK;
             let kept = self.rotated.range(&range);
             let mut k = 0;
             for part in parts {
                 let terms = &sums[part.sum][part.terms.clone()];
-                let rows = spread.as_mut_slice().chunks_exact_mut(block + PADDING_WORDS);
-                for (i, (term, row)) in terms.iter().zip(rows).enumerate() {
-                    weights.spread(index(k + i, term), &kept, &mut row[..kept.len()]);
+                let weight = |i: usize| index(k + i, &terms[i]);
+                let spread = rows.as_mut_slice().chunks_exact_mut(ROW).enumerate();
+                for (i, row) in spread.take(terms.len()) {
+                    weights.spread(weight(i), block, &mut row[..kept.len()]);
                 }
-                let mut rows = spread.as_slice().chunks_exact(block + PADDING_WORDS);
-                let weight = |(i, term): (usize, &Weighted)| match rows.next() {
-                    Some(row) => &row[..kept.len()],
-                    None => &weights.at(index(k + i, term))[kept.clone()],
-                };
-                let halves = |term: &Weighted| {
-                    [0, 1].map(|h| &self.rotated.at(2 * term.rotated + h)[kept.clone()])
+                let mut rows = rows.as_slice().chunks_exact(ROW);
+                let triple = |(i, term): (usize, &Weighted)| {
+                    let row = rows.next().map(|row| &row[..kept.len()]);
+                    let half = |h| &self.rotated.at(2 * term.rotated + h)[kept.clone()];
+                    (row.unwrap_or_else(|| weights.at(weight(i), block)), [half(0), half(1)])
                 };
                 let triples: Vec<(&[u64], [&[u64]; 2])> =
-                    terms.iter().enumerate().map(weight).zip(terms.iter().map(halves)).collect();
+                    terms.iter().enumerate().map(triple).collect();
                 let pair = self.pairs[part.sum].each_mut().map(|half| &mut half[range.clone()]);
                 let mut sum = Sum::new(self.ring, self.prime, pair, part.terms.start == 0);
                 sum.add(&triples);
@@ -256,18 +246,20 @@ fn rotate_all<K: KeyLimbs>(
     let (isa, q) = (ring.isa(), ring.modulus(prime));
     let most = sources.iter().filter_map(|s| s.digits.as_ref()).map(Digits::count).max();
     let mut workspace = Workspace::with_digits(ring, prime, special, most.unwrap_or(0));
-    let mut pair = ring.pool().take(2 * n);
+    let mut spare = ring.pool().take(2 * n);
     for (i, rotation) in rotations.iter().enumerate() {
+        let kept = out.plain_pair_mut(i);
+        let is_kept = kept.is_some();
+        let [first, second] = kept.unwrap_or_else(|| spare.as_mut_slice().split_at_mut(n).into());
         let source = &sources[rotation.source];
         if let Some((key, permutation)) = &rotation.switch {
             let digits = source.digits.as_ref().expect("a rotated source has digits");
             let add = [Some(Addend::Lifted(source.parts[0])), None];
             let permutation = Some(Arc::clone(permutation));
             let switched = Switched { digits, key: *key, times: None, add, permutation };
-            let (first, second) = pair.as_mut_slice().split_at_mut(n);
             workspace.switch(&switched, [first, second], true);
         } else {
-            for (half, part) in pair.as_mut_slice().chunks_exact_mut(n).zip(source.parts) {
+            for (half, part) in [first, second].into_iter().zip(source.parts) {
                 match prime {
                     Prime::Q(_) => {
                         half.copy_from_slice(part.limb_of(prime));
@@ -279,8 +271,9 @@ fn rotate_all<K: KeyLimbs>(
                 }
             }
         }
-        for (h, half) in pair.as_slice().chunks_exact(n).enumerate() {
-            out.store(2 * i + h, half);
+        if !is_kept {
+            let halves = spare.as_slice().chunks_exact(n).enumerate();
+            halves.for_each(|(h, half)| out.store(2 * i + h, half));
         }
     }
 }

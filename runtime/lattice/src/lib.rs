@@ -33,6 +33,7 @@
 
 pub mod basis;
 pub mod bits;
+mod blocks;
 pub mod convert;
 pub mod crt;
 pub mod digits;

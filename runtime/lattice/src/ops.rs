@@ -8,8 +8,12 @@
 use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
-use crate::kernels;
+use crate::kernels::{self, Isa};
+use crate::modulus::Modulus;
 use crate::poly::{Form, Poly};
+
+/// Words that stay in the nearest cache between two passes.
+const NEAR_WORDS: usize = 1 << 10;
 
 impl Poly {
     /// `self += other`.
@@ -48,9 +52,7 @@ impl Poly {
     /// If `other` does not fit.
     #[must_use]
     pub fn add(&self, other: &Self) -> Self {
-        let mut sum = self.clone();
-        sum.add_assign(other);
-        sum
+        self.combined(other, kernels::add_assign)
     }
 
     /// `self - other`, over the basis of `self`.
@@ -59,9 +61,24 @@ impl Poly {
     /// If `other` does not fit.
     #[must_use]
     pub fn sub(&self, other: &Self) -> Self {
-        let mut difference = self.clone();
-        difference.sub_assign(other);
-        difference
+        self.combined(other, kernels::sub_assign)
+    }
+
+    /// A copy of `self`, changed by `other` part by part while it is near.
+    fn combined(&self, other: &Self, change: fn(Isa, Modulus, &mut [u64], &[u64])) -> Self {
+        self.assert_fits(other);
+        let mut out = Self::scratch(self.ring(), self.basis(), self.form());
+        out.buffer_mut().mark_secret_if(self.is_secret() || other.is_secret());
+        let isa = self.ring().isa();
+        out.for_each_limb_pointwise(|q, prime, out| {
+            let operands =
+                self.limb_of(prime).chunks(NEAR_WORDS).zip(other.limb_of(prime).chunks(NEAR_WORDS));
+            for (out, (a, b)) in out.chunks_mut(NEAR_WORDS).zip(operands) {
+                out.copy_from_slice(a);
+                change(isa, q, out, b);
+            }
+        });
+        out
     }
 
     /// `self *= other` in evaluation form.

@@ -21,15 +21,9 @@ pub(crate) fn is_packed(q: Modulus) -> bool {
 }
 
 /// Limbs at one prime, packed where `is_packed` says so.
-///
-/// Elements of a subring have every residue `times` times in a row; these are kept once ([`Self::spread`]).
 pub struct Limbs {
     isa: Isa,
     packed: bool,
-    /// Residues that are kept of a limb.
-    size: usize,
-    /// How often each stands in a row.
-    times: usize,
     /// Words of a limb.
     words: usize,
     /// Words from one limb to the next: at multiples of a power of two they would share the lines of a cache.
@@ -40,29 +34,18 @@ pub struct Limbs {
 impl Limbs {
     /// Room for `count` limbs, with unspecified contents.
     pub fn new(ring: &Ring, prime: Prime, count: usize) -> Self {
-        Self::of_subring(ring, prime, count, ring.degree())
-    }
-
-    /// Room for `count` limbs of the subring of `size` coefficients, a power of two.
-    pub fn of_subring(ring: &Ring, prime: Prime, count: usize, size: usize) -> Self {
         let packed = is_packed(ring.modulus(prime));
-        let times = ring.degree() / size;
-        let words = Self::words(packed, times, size);
+        let words = if packed { ring.degree() / 2 } else { ring.degree() };
         let stride = words + PADDING_WORDS;
         let buffer = ring.pool().take(count * stride);
-        Self { isa: ring.isa(), packed, size, times, words, stride, buffer }
+        Self { isa: ring.isa(), packed, words, stride, buffer }
     }
 
-    /// Two to a word where they stand next to each other in less than a run of eight.
-    const fn words(packed: bool, times: usize, size: usize) -> usize {
-        if packed && times < 8 { size / 2 } else { size }
-    }
-
-    /// The bytes that `count` limbs of a prime take, of the subring of `size` coefficients.
-    pub fn bytes_of(ring: &Ring, prime: u64, count: usize, size: usize) -> usize {
-        let packed = prime <= kernels::LARGEST_PACKED;
-        let words = Self::words(packed, ring.degree() / size, size);
-        count * (words + PADDING_WORDS) * size_of::<u64>()
+    /// The bytes that `count` limbs of a prime take.
+    pub fn bytes_of(degree: usize, prime: u64, count: usize) -> usize {
+        let width =
+            if prime <= kernels::LARGEST_PACKED { size_of::<u32>() } else { size_of::<u64>() };
+        count * (degree * width + PADDING_WORDS * size_of::<u64>())
     }
 
     /// How many there are.
@@ -80,55 +63,32 @@ impl Limbs {
         &self.buffer.as_slice()[i * self.stride..][..self.words]
     }
 
-    /// Where the residues of a range are in a limb of the whole ring; the range begins and ends at multiples of 16.
+    /// A pair of limbs as residues, if they are kept as such.
+    pub(crate) fn plain_pair_mut(&mut self, i: usize) -> Option<[&mut [u64]; 2]> {
+        let pair = &mut self.buffer.as_mut_slice()[2 * i * self.stride..];
+        let (first, second) = pair.split_at_mut(self.stride);
+        (!self.packed).then(|| [&mut first[..self.words], &mut second[..self.words]])
+    }
+
+    /// Where the residues of a range are that begins and ends at multiples of 16.
     pub(crate) fn range(&self, residues: &Range<usize>) -> Range<usize> {
         let per_word = if self.packed { 2 } else { 1 };
         residues.start / per_word..residues.end / per_word
     }
 
-    /// Whether limbs are kept as in the whole ring.
-    pub(crate) const fn is_spread(&self) -> bool {
-        self.times == 1
-    }
-
-    /// A range of the words that a limb has in the whole ring; it begins and ends at multiples of `times`.
-    pub(crate) fn spread(&self, i: usize, range: &Range<usize>, out: &mut [u64]) {
-        let times = if !self.packed {
-            self.times
-        } else if self.times < 8 {
-            self.times.min(4)
-        } else {
-            self.times / 2
-        };
-        kernels::spread(self.isa, out, &self.at(i)[range.start / times..range.end / times]);
-    }
-
-    /// Keeps the residues of a limb, those of a subring once each.
+    /// Keeps N residues.
     pub fn store(&mut self, i: usize, limb: &[u64]) {
         let out = &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words];
-        match self.times {
-            _ if !self.packed => out.copy_from_slice(limb),
-            1 => kernels::pack(self.isa, out, limb),
-            // In a row of eight residues, the fifth is the third, the second, or the first of those kept.
-            2 => {
-                for (words, v) in out.as_chunks_mut::<2>().0.iter_mut().zip(limb.as_chunks().0) {
-                    let &[a, b, c, d]: &[u64; 4] = v;
-                    *words = [a | c << 32, b | d << 32];
-                }
-            }
-            4 => {
-                for (word, &[a, b]) in out.iter_mut().zip(limb.as_chunks().0) {
-                    *word = a | b << 32;
-                }
-            }
-            _ => out.iter_mut().zip(limb).for_each(|(word, a)| *word = a | a << 32),
+        if self.packed {
+            kernels::pack(self.isa, out, limb);
+        } else {
+            out.copy_from_slice(limb);
         }
     }
 
     /// Keeps what `write` writes; `spare` is room for a limb.
     pub fn put(&mut self, i: usize, spare: &mut [u64], write: impl FnOnce(&mut [u64])) {
         if self.packed {
-            let spare = &mut spare[..self.size];
             write(spare);
             self.store(i, spare);
         } else {

@@ -218,7 +218,7 @@ impl SwitchingKey {
     pub fn expanded_bytes(context: &Context, level: usize) -> usize {
         let (ring, digits) = (context.ring(), context.parameters().digits(level));
         let moduli = ring.moduli(context.basis_qp(level));
-        moduli.map(|q| Limbs::bytes_of(ring, q.value(), 2 * digits, ring.degree())).sum()
+        moduli.map(|q| Limbs::bytes_of(ring.degree(), q.value(), 2 * digits)).sum()
     }
 
     /// Bytes that it takes in memory.
