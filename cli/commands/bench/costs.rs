@@ -85,12 +85,13 @@ fn work(operation: Operation, at: &Place) -> Option<Work> {
         Operation::Rotate => Work::rotate(at),
         Operation::RotateHoisted8 => Work::rotate_many(at, 8),
         Operation::Linear(matrix) => {
+            let matrix = matrix.placed(width);
             let linear = LinearShape {
                 inputs: 1,
                 outputs: matrix.giants() + 1,
                 babies: matrix.babies(),
                 diagonals: matrix.diagonals(),
-                period: matrix.period(),
+                period: matrix.period,
                 scalar: false,
             };
             let turn = Work::rotate_extended(below, at) + Work::additions(at, 2 * at.wide());

@@ -95,6 +95,11 @@ impl Blocks {
         &self.buffer.as_slice()[(block * self.count + i) * self.stride..][..self.words]
     }
 
+    /// Asks for an element in a block, to be read soon.
+    pub(crate) fn prefetch(&self, i: usize, block: usize) {
+        kernels::prefetch(self.isa, self.at(i, block));
+    }
+
     /// An element in a block, with every word as often as in a limb.
     pub(crate) fn spread(&self, i: usize, block: usize, out: &mut [u64]) {
         kernels::spread(self.isa, out, self.at(i, block));

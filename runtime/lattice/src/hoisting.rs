@@ -208,7 +208,13 @@ impl AtPrime<'_> {
             let range = block * BLOCK..(block + 1) * BLOCK;
             let kept = self.rotated.range(&range);
             let mut k = 0;
-            for part in parts {
+            for (number, part) in parts.iter().enumerate() {
+                if let Some(next) = parts.get(number + 1) {
+                    let terms = &sums[next.sum][next.terms.clone()];
+                    for (i, term) in terms.iter().enumerate() {
+                        weights.prefetch(index(k + part.terms.len() + i, term), block);
+                    }
+                }
                 let terms = &sums[part.sum][part.terms.clone()];
                 let weight = |i: usize| index(k + i, &terms[i]);
                 let spread = rows.as_mut_slice().chunks_exact_mut(ROW).enumerate();

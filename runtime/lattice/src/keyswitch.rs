@@ -19,6 +19,9 @@ use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
 
+/// Words of the sums at one prime that are still near when they are divided.
+const NEAR_WORDS: usize = 1 << 18;
+
 /// The halves of a switching key, limb by limb, one pair per digit.
 pub trait KeyLimbs: Sync {
     /// The limbs `(b, a)` of a digit at a prime in the form that [`Limbs`] keep, if they lie in memory.
@@ -84,9 +87,10 @@ pub fn divided_sums<K: KeyLimbs>(
     let dropped = Basis::run(to.len()..from.q_limbs(), from.p_limbs());
     let converter = ring.converter(dropped, to);
     let mut remainders = ring.pool().take(dropped.len() * halves * n);
-    // One thread sums where it divides, while the sums are near. Several would wait for the one at
-    // the special prime: they sum at all primes first.
-    let ahead = if rayon::current_num_threads() > 1 { to.len() } else { 0 };
+    // One thread sums where it divides, while the sums are near. Several threads would wait for the one at the special
+    // prime, and many sums are not near: all primes come first.
+    let near = rayon::current_num_threads() == 1 && halves * n <= NEAR_WORDS;
+    let ahead = if near { 0 } else { to.len() };
     let mut values = ring.pool().take(ahead * halves * n);
     // Special primes come last and take longest: they are begun first.
     let rows = remainders.as_mut_slice().chunks_exact_mut(halves * n).enumerate().rev();
@@ -106,18 +110,27 @@ pub fn divided_sums<K: KeyLimbs>(
     let remainders = Remainders::new(ring, &converter, remainders, halves);
     let scratch = || Poly::scratch(ring, to, Form::Evaluation);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    by_prime(&mut out).into_par_iter().enumerate().with_max_len(1).for_each(|(i, pairs)| {
-        let prime = to.prime(i);
-        let mut near = None;
-        let row = values.as_slice().chunks_exact(halves * n).nth(i).unwrap_or_else(|| {
-            let near = near.insert(ring.pool().take(halves * n));
-            sum_all(prime, near.as_mut_slice());
-            near.as_slice()
+    let values = values.as_slice();
+    // Half by half, whose remainders are read again at every prime.
+    let polys: Vec<&mut Poly> = out.iter_mut().flatten().filter(|_| !near).collect();
+    polys.into_par_iter().enumerate().with_max_len(1).for_each(|(half, poly)| {
+        let limbs: Vec<&mut [u64]> = poly.limbs_mut().map(|(_, limb)| limb).collect();
+        limbs.into_par_iter().enumerate().for_each(|(i, limb)| {
+            let at = (i * halves + half) * n;
+            remainders.divide(half, to.prime(i), &values[at..at + n], limb);
         });
-        let limbs: Vec<&mut [u64]> = pairs.into_iter().flatten().collect();
-        let tasks = limbs.into_par_iter().zip(row.par_chunks_exact(n)).enumerate();
-        tasks.for_each(|(half, (out, values))| remainders.divide(half, prime, values, out));
     });
+    if near {
+        for (i, pairs) in by_prime(&mut out).into_iter().enumerate() {
+            let prime = to.prime(i);
+            let mut near = ring.pool().take(halves * n);
+            sum_all(prime, near.as_mut_slice());
+            let limbs = pairs.into_iter().flatten().zip(near.as_slice().chunks_exact(n));
+            for (half, (out, values)) in limbs.enumerate() {
+                remainders.divide(half, prime, values, out);
+            }
+        }
+    }
     out
 }
 

@@ -224,14 +224,15 @@ impl Bench {
     /// A matrix, evaluated, with its keys, which live as long as the run.
     fn linear(&self, matrix: &Matrix) -> Result<Run<'_>, EvalError> {
         let (width, x) = (self.shape.width(), &self.ciphertext);
-        let kinds = matrix.rotations().into_iter().map(KeyKind::Rotate);
+        let placed = matrix.placed(width);
+        let kinds = placed.rotations().into_iter().map(KeyKind::Rotate);
         let keyed = evaluator(&self.secret, x.level(), kinds);
         let entry = |i: usize, j: usize| ((i * 31 + j * 17) as f32 * 0.01).sin() / 32.0;
-        let transform = Arc::new(matrix.transform(width, entry));
+        let transform = Arc::new(placed.transform(entry));
         let scales = std::slice::from_ref(&self.scale);
         let keep = Keep::Evaluated(x.level());
         let prepared = PreparedTransform::new(&self.context, &transform, scales, keep)?;
-        let (giant, folds) = (matrix.giant(), matrix.folds());
+        let (giant, folds) = (placed.giant(), placed.folds());
         Ok(done(move || {
             let mut results = keyed.linear(&[x], &prepared)?;
             let mut sum = results.pop().expect("a matrix has results");

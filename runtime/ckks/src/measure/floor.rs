@@ -149,6 +149,7 @@ impl Level<'_> {
     }
 
     fn linear(&self, matrix: &Matrix) -> Work {
+        let matrix = matrix.placed(self.shape.width());
         let below = Level { shape: self.shape, limbs: self.limbs - 1 };
         let sums = Work { additions: 2.0 * self.wide() as f64, ..Work::default() };
         let rotation = self.divide() + below.decompose() + below.inner_product() + sums;
@@ -225,6 +226,7 @@ mod tests {
             let rotate = Work::of(Operation::Rotate, &shape);
             for matrix in [Matrix::WIDE, Matrix::SQUARE] {
                 let work = Work::of(Operation::Linear(matrix), &shape);
+                let matrix = matrix.placed(shape.width());
                 let rotations = (matrix.babies() + matrix.giants() + matrix.folds().len()) as f64;
                 assert!(
                     work.forward + work.inverse < rotations * (rotate.forward + rotate.inverse)

@@ -175,6 +175,9 @@ dispatch! {
     /// Every word of `src` as often, in a row, as `out` is longer: a power of two times.
     fn spread(out: &mut [u64], src: &[u64]);
 
+    /// Asks for words that are soon to be read.
+    fn prefetch(words: &[u64]);
+
     /// `out = floor(sum of src * weight + 1/2)` over the terms, in f64, added in the order of the terms
     /// without fusing, for words below 2^50 and sums in `[0, 2^50)`.
     ///

@@ -220,6 +220,9 @@ pub(crate) fn spread(out: &mut [u64], src: &[u64]) {
     }
 }
 
+/// There is no portable way to ask.
+pub(crate) fn prefetch(_: &[u64]) {}
+
 pub(crate) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
     for (i, o) in out.iter_mut().enumerate() {
         let sum = terms.iter().fold(0.0, |sum, &(src, weight)| sum + src[i] as f64 * weight);

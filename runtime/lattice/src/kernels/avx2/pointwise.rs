@@ -1,10 +1,10 @@
 //! Element-wise kernels.
 
 use std::arch::x86_64::{
-    __m256i, _CMP_GT_OQ, _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd, _mm256_andnot_si256,
-    _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64,
-    _mm256_floor_pd, _mm256_mul_pd, _mm256_permutevar8x32_epi32, _mm256_set1_epi64x,
-    _mm256_set1_pd, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
+    __m256i, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd,
+    _mm256_andnot_si256, _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd,
+    _mm256_cmpeq_epi64, _mm256_floor_pd, _mm256_mul_pd, _mm256_permutevar8x32_epi32,
+    _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
 };
 
 use super::super::Lanes;
@@ -18,6 +18,9 @@ use crate::modulus::Modulus;
 /// Reduced products of two residues that add up before the sum must be reduced:
 /// each is at most `7/8 q`, what is carried over at most `0.51 q`, and `0.51 + 8 * 7/8 < 8` keeps the sum below `2^53`.
 const LAZY_TERMS: usize = 8;
+
+/// Words of a line of the caches.
+const LINE_WORDS: usize = 8;
 
 /// Words of a limb whose sums stay in the nearest cache while the terms pass by.
 pub(super) const BLOCK_WORDS: usize = 1 << 10;
@@ -293,5 +296,13 @@ pub(in super::super) fn spread(out: &mut [u64], src: &[u64]) {
         }
     } else {
         out.copy_from_slice(src);
+    }
+}
+
+/// The nearest cache is too small for what comes that long before it is read.
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn prefetch(words: &[u64]) {
+    for line in words.chunks(LINE_WORDS) {
+        _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
     }
 }

@@ -56,6 +56,7 @@ macro_rules! entry_points {
                 pointwise::reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
                 pointwise::permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes);
                 pointwise::spread(out: &mut [u64], src: &[u64]);
+                pointwise::prefetch(words: &[u64]);
                 sums::inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_products(

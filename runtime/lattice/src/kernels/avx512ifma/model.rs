@@ -35,6 +35,8 @@ impl Vector for Model {
         *words = self.0;
     }
 
+    fn prefetch(_: &Words) {}
+
     fn splat(word: u64) -> Self {
         Self([word; 8])
     }

@@ -156,3 +156,9 @@ pub(super) fn spread<V: Vector>(out: &mut [u64], src: &[u64]) {
         }
     }
 }
+
+/// The nearest cache is too small for what comes that long before it is read.
+#[inline(always)]
+pub(super) fn prefetch<V: Vector>(words: &[u64]) {
+    octets(words).iter().for_each(V::prefetch);
+}

@@ -30,6 +30,9 @@ pub(super) trait Vector: Copy {
     /// The words as they are.
     fn store(self, words: &mut Words);
 
+    /// Asks for words that are soon to be loaded.
+    fn prefetch(words: &Words);
+
     /// The same word in every lane.
     fn splat(word: u64) -> Self;
 
