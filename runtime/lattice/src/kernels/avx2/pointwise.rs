@@ -267,7 +267,7 @@ pub(in super::super) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], l
     let halves = lanes.map(|row| {
         let (halves, _) = row.as_chunks::<4>();
         [halves[0], halves[1]].map(|half: Words| {
-            let word = |lane: u64| 2 * (lane % 4) | (2 * (lane % 4) + 1) << 32;
+            let word = |lane: u64| (2 * (lane % 4)) | ((2 * (lane % 4) + 1) << 32);
             (half.map(word), half[0] as usize / 4)
         })
     });
