@@ -4,9 +4,12 @@
 //! orbit of 5, and the inverse takes them back (Cheon, Han, Kim, Kim, Song: ePrint 2018/1043).
 //! One table of roots serves every power of two up to the largest size, since the roots of a stage depend on its length only.
 //! Real and imaginary parts lie in separate arrays, so that the loops vectorise.
+//! They are compiled for the vector instructions of several processors; no product and sum are fused, so that all round alike.
 //! Roots come from `libm`, so the same input gives the same bits on every machine.
 
 use std::f64::consts::TAU;
+
+use pulp::Arch;
 
 /// Roots for all transforms up to one size.
 pub(crate) struct SpecialFft {
@@ -37,6 +40,11 @@ impl SpecialFft {
 
     /// `w` to `z`, in place. Both arrays have the same power of two as length, at most the largest size.
     pub(crate) fn forward(&self, re: &mut [f64], im: &mut [f64]) {
+        Arch::new().dispatch(|| self.forward_stages(re, im));
+    }
+
+    #[inline(always)]
+    fn forward_stages(&self, re: &mut [f64], im: &mut [f64]) {
         bit_reverse(re);
         bit_reverse(im);
         let n = re.len();
@@ -56,6 +64,19 @@ impl SpecialFft {
 
     /// `z` to `w`, times a factor: first all real parts, then all imaginary ones. What is left of `z` does not matter.
     pub(crate) fn inverse(&self, re: &mut [f64], im: &mut [f64], factor: f64) -> Vec<f64> {
+        Arch::new().dispatch(|| self.inverse_stages(re, im));
+        let n = re.len();
+        let factor = factor / n as f64;
+        let reversed =
+            |i: usize| if n > 1 { i.reverse_bits() >> (usize::BITS - n.ilog2()) } else { i };
+        let part = |part: &[f64]| (0..n).map(|i| part[reversed(i)] * factor).collect::<Vec<f64>>();
+        let mut out = part(re);
+        out.append(&mut part(im));
+        out
+    }
+
+    #[inline(always)]
+    fn inverse_stages(&self, re: &mut [f64], im: &mut [f64]) {
         let n = re.len();
         let mut half = n / 2;
         while half >= BLOCK {
@@ -71,16 +92,10 @@ impl SpecialFft {
         } else {
             self.inverse_small(re, im);
         }
-        let factor = factor / n as f64;
-        let reversed =
-            |i: usize| if n > 1 { i.reverse_bits() >> (usize::BITS - n.ilog2()) } else { i };
-        let part = |part: &[f64]| (0..n).map(|i| part[reversed(i)] * factor).collect::<Vec<f64>>();
-        let mut out = part(re);
-        out.append(&mut part(im));
-        out
     }
 
     /// The last stages, on a block that stays in registers.
+    #[inline(always)]
     fn inverse_block(&self, re: &mut [f64; BLOCK], im: &mut [f64; BLOCK]) {
         // At a constant length the stages unroll.
         self.inverse_small(re.as_mut_slice(), im.as_mut_slice());
