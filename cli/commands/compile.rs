@@ -85,7 +85,8 @@ pub(crate) struct Wishes {
     #[arg(default_value = "min-max")]
     pub(crate) domain_mode: DomainMode,
 
-    /// Bits of the outputs that noise must leave, relative to their range [default: 11]
+    /// Bits of the outputs that noise must leave, relative to their range
+    /// [default: 11, or 9 with --optimize memory]
     #[arg(long, value_name = "BITS", env = "HEPLAN_PRECISION_BITS", hide_env_values = true)]
     #[arg(visible_alias = "n-bits-fractional-precision")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=35))]
@@ -178,7 +179,7 @@ impl Wishes {
         Ok(CompilerOptions {
             min_agreement: self.min_agreement.unwrap_or(default.min_agreement),
             max_error: self.max_error,
-            precision_bits: self.precision_bits.map_or(default.precision_bits, f64::from),
+            precision_bits: self.precision_bits.map(f64::from),
             degree: self.relu_mode.0,
             domain: match self.domain_mode {
                 DomainMode::MinMax => Domain::MinMax,
@@ -338,7 +339,10 @@ fn share(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
-    use heplan_compiler::options::{MAX_ERROR, MAX_ERROR_OF_COMPARISONS, MAX_ERROR_OF_SCORES};
+    use heplan_compiler::options::{
+        MAX_ERROR, MAX_ERROR_OF_COMPARISONS, MAX_ERROR_OF_SCORES, PRECISION_BITS,
+        PRECISION_BITS_OF_SMALL_KEYS,
+    };
 
     use super::*;
 
@@ -355,8 +359,10 @@ mod tests {
             "{MAX_ERROR}, or {MAX_ERROR_OF_SCORES} for class scores, or \
              {MAX_ERROR_OF_COMPARISONS} for trees"
         );
+        let precision_bits =
+            format!("{PRECISION_BITS}, or {PRECISION_BITS_OF_SMALL_KEYS} with --optimize memory");
         for (flag, value) in [
-            ("precision_bits", default.precision_bits.to_string()),
+            ("precision_bits", precision_bits),
             ("max_error", max_error),
             ("min_agreement", default.min_agreement.to_string()),
             ("margin", default.margin.to_string()),

@@ -10,6 +10,11 @@ pub const MAX_ERROR_OF_SCORES: f64 = 0.02;
 /// The same where trees compare: whatever the degree, data at a threshold is answered between both
 /// sides.
 pub const MAX_ERROR_OF_COMPARISONS: f64 = 0.05;
+/// The bits that noise must leave of an output unless others are asked for.
+pub const PRECISION_BITS: f64 = 11.0;
+/// The same for [`Objective::Memory`]: fewer keys are more rotations, which are more noise. Its
+/// largest error is then a fifth of a per cent of the output's range.
+pub const PRECISION_BITS_OF_SMALL_KEYS: f64 = 9.0;
 
 /// Options of [`compile`](crate::pipeline::compile).
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +26,9 @@ pub struct Options {
     /// range of the outputs; [`MAX_ERROR`], [`MAX_ERROR_OF_SCORES`] or
     /// [`MAX_ERROR_OF_COMPARISONS`] when absent.
     pub max_error: Option<f64>,
-    /// Bits that noise must leave of an output, relative to the output's range.
-    pub precision_bits: f64,
+    /// Bits that noise must leave of an output, relative to the output's range; [`PRECISION_BITS`]
+    /// or [`PRECISION_BITS_OF_SMALL_KEYS`] when absent.
+    pub precision_bits: Option<f64>,
     /// Forces this degree on every approximated function.
     pub degree: Option<usize>,
     /// How the range of a function is taken from calibration.
@@ -82,7 +88,7 @@ impl Options {
         Self {
             min_agreement: 0.99,
             max_error: None,
-            precision_bits: 11.0,
+            precision_bits: None,
             degree: None,
             domain: Domain::MinMax,
             margin: 0.1,
@@ -94,5 +100,14 @@ impl Options {
             max_key_bytes: None,
             costs: Costs::default(),
         }
+    }
+
+    /// Bits that noise must leave of an output: those asked for, or those that suit the objective.
+    pub fn precision(&self) -> f64 {
+        let usual = match self.objective {
+            Objective::Latency | Objective::Throughput => PRECISION_BITS,
+            Objective::Memory => PRECISION_BITS_OF_SMALL_KEYS,
+        };
+        self.precision_bits.unwrap_or(usual)
     }
 }

@@ -297,7 +297,7 @@ fn meaning(wanted: &[f64], found: &[f64], bits: u32) -> Option<String> {
 /// below the bits asked for. The wish is about the calibration set; the test's own input lies at
 /// its edge and may have twice the error. `span` is the output's range over that set.
 fn promise(wanted: &[f64], found: &[f64], span: f64) -> Option<String> {
-    let bound = 2.0 * MAX_ERROR + 2.0_f64.powf(-options().precision_bits);
+    let bound = 2.0 * MAX_ERROR + 2.0_f64.powf(-options().precision());
     let error = |(w, f): (&f64, &f64)| ((w - f) / span).powi(2);
     let square: f64 = wanted.iter().zip(found).map(error).sum();
     let rms = (square / wanted.len().max(1) as f64).sqrt();

@@ -27,8 +27,6 @@ use tensors::Real;
 /// Samples that the finished plan is simulated on: what approximation does is known from more, and
 /// noise is the same for all.
 const FINAL_SAMPLES: usize = 64;
-/// How far below the error of approximation the largest error of noise has to stay.
-const NOISE_BELOW_BITS: f64 = 1.5;
 /// Bits that the next round asks for beyond those that a finished plan was short of.
 const SHORT_BITS: f64 = 0.25;
 /// How often approximation may be made stricter before the compiler gives up.
@@ -105,7 +103,7 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     watch("import", Stage::Tensor(imported), observer)?;
     let mut options = options.clone();
-    let mut precision_bits = options.precision_bits;
+    let mut precision_bits = options.precision();
     for round in 1..=ROUNDS {
         observer.progress("approximating the functions");
         let real = tensors::lower(imported, samples, &options, observer)?;
@@ -117,7 +115,7 @@ pub fn compile(
         let agreement = report.simulation.agreement.unwrap_or(1.0);
         // The search measured few samples; these are all, and no approximation is to blame.
         let exact = real.functions.is_empty();
-        let short = options.precision_bits - report.simulation.precision_bits;
+        let short = options.precision() - report.simulation.precision_bits;
         if exact && short > 0.0 && round < ROUNDS {
             precision_bits += short + SHORT_BITS;
             continue;
@@ -127,8 +125,7 @@ pub fn compile(
             plan.precision_bits = report.simulation.precision_bits;
             return Ok(Compiled { plan, report });
         }
-        if round == ROUNDS || (options.degree.is_some() && precision_bits > options.precision_bits)
-        {
+        if round == ROUNDS || (options.degree.is_some() && precision_bits > options.precision()) {
             return Err(disagreement(&report, &options).into());
         }
         // Whichever of the two errors is to blame, the next round allows less of it.
@@ -138,15 +135,17 @@ pub fn compile(
     unreachable!("the last round returns")
 }
 
-/// The bits that noise must leave: those asked for, but no more than [`NOISE_BELOW_BITS`] beyond
-/// the error that approximation makes anyway. Every bit costs one bit per level of the modulus,
-/// which is better spent on larger key-switching digits.
+/// The bits that noise must leave: those asked for, but no more than keep its largest error at the
+/// root mean square error that approximation makes anyway. The largest error of noise is about four
+/// standard deviations, so that both together are a few per cent more than approximation alone.
+/// Every bit costs one bit per level of the modulus, which is better spent on larger key-switching
+/// digits.
 fn bearable(real: &Real, asked: f64) -> f64 {
     if real.functions.is_empty() {
         return asked;
     }
     let error = Quality::within(&real.approximated, &real.float, &real.spans).rms_error;
-    asked.min(NOISE_BELOW_BITS - error.max(2f64.powi(-40)).log2())
+    asked.min(-error.max(2f64.powi(-40)).log2())
 }
 
 /// Simulates the finished plan and gathers what there is to tell.
