@@ -56,14 +56,15 @@ fn one(folder: &Path, model: &Path, kind: Kind, encrypted: usize, options: &[&st
     let lab = Lab::new();
     let test = folder.join("test.npz");
     let wanted = leading(read_npz(&test, "out"), SAMPLES);
+    let range = range(&wanted);
     let inputs = leading(read_npz(&test, "x"), SAMPLES);
     let paths = [model, &folder.join("calibration.npz")].map(|p| p.display().to_string());
     let compile = ["compile", "--json", "-m", &paths[0], "-c", &paths[1], "-o", "model.plan"];
     lab.heplan([&compile[..], options].concat()).fine();
     let (limit, test_path) = (SAMPLES.to_string(), test.display().to_string());
     let check = ["check", "--json", "-p", "model.plan", "-c", &test_path, "-n", &limit];
-    simulated(&lab.heplan(check).fine().json(), kind, &model.display().to_string());
-    let name = model.display();
+    let name = model.display().to_string();
+    simulated(&lab.heplan(check).fine().json(), kind, &name);
     if encrypted == 0 {
         return;
     }
@@ -75,7 +76,8 @@ fn one(folder: &Path, model: &Path, kind: Kind, encrypted: usize, options: &[&st
     lab.sh("run -p model.plan -i input.enc").fine();
     lab.sh("decrypt -i output.enc").fine();
     let found = read_npy(&lab.path("output.npy"));
-    compare(&found, &leading(wanted, count), &labels(&test), kind, &name.to_string());
+    let (wanted, labels) = (leading(wanted, count), labels(&test));
+    compare(&found, &Answers { wanted, labels, range }, kind, &name);
 }
 
 /// Holds what `check` says about a plan in simulation.
@@ -99,14 +101,27 @@ fn leading(array: ArrayD<f32>, count: usize) -> ArrayD<f32> {
     array.slice_axis(Axis(0), Slice::from(..count)).as_standard_layout().into_owned()
 }
 
-fn compare(found: &ArrayD<f32>, wanted: &ArrayD<f32>, labels: &[i64], kind: Kind, name: &str) {
+/// What a model answers.
+struct Answers {
+    wanted: ArrayD<f32>,
+    labels: Vec<i64>,
+    /// Of the outputs over the whole test set.
+    range: f64,
+}
+
+/// The largest number less the smallest.
+fn range(array: &ArrayD<f32>) -> f64 {
+    let all = || array.iter().map(|&v| f64::from(v));
+    all().fold(f64::MIN, f64::max) - all().fold(f64::MAX, f64::min)
+}
+
+fn compare(found: &ArrayD<f32>, answers: &Answers, kind: Kind, name: &str) {
+    let Answers { wanted, labels, range } = answers;
     assert_eq!(found.len(), wanted.len(), "{name}");
     let rows = |a: &ArrayD<f32>| -> Vec<Vec<f64>> {
         a.axis_iter(Axis(0)).map(|r| r.iter().map(|&v| f64::from(v)).collect()).collect()
     };
     let (found, wanted) = (rows(found), rows(wanted));
-    let all = || wanted.iter().flatten().copied();
-    let range = all().fold(f64::MIN, f64::max) - all().fold(f64::MAX, f64::min);
     let pairs = || found.iter().flatten().zip(wanted.iter().flatten());
     let error = pairs().map(|(f, w)| (f - w).abs()).fold(0.0, f64::max);
     assert!(error.is_finite(), "{name}");

@@ -110,4 +110,15 @@ impl Options {
         };
         self.precision_bits.unwrap_or(usual)
     }
+
+    /// How many bits below the error of approximation the largest error of noise stays. The noise of
+    /// a sample near the ends of its windows, where polynomials are steep, is several times that of
+    /// the others: it is kept from view, unless keys are to be as small as may be. There it may be
+    /// as loud.
+    pub(crate) fn noise_below_bits(&self) -> f64 {
+        match self.objective {
+            Objective::Latency | Objective::Throughput => 1.5,
+            Objective::Memory => 0.0,
+        }
+    }
 }

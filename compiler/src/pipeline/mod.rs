@@ -107,7 +107,7 @@ pub fn compile(
     for round in 1..=ROUNDS {
         observer.progress("approximating the functions");
         let real = tensors::lower(imported, samples, &options, observer)?;
-        let bits = bearable(&real, precision_bits);
+        let bits = bearable(&real, precision_bits, &options);
         let (ring, usual) = throughput::search(&real, bits, &options, judge, observer)?;
         let (lowered, trades) = trade::settle(&ring, usual, bits, &options, observer)?;
         observer.progress("checking the plan on the calibration set");
@@ -135,17 +135,16 @@ pub fn compile(
     unreachable!("the last round returns")
 }
 
-/// The bits that noise must leave: those asked for, but no more than keep its largest error at the
-/// root mean square error that approximation makes anyway. The largest error of noise is about four
-/// standard deviations, so that both together are a few per cent more than approximation alone.
+/// The bits that noise must leave: those asked for, but no more than keep its largest error
+/// [`Options::noise_below_bits`] below the root mean square error that approximation makes anyway.
 /// Every bit costs one bit per level of the modulus, which is better spent on larger key-switching
 /// digits.
-fn bearable(real: &Real, asked: f64) -> f64 {
+fn bearable(real: &Real, asked: f64, options: &Options) -> f64 {
     if real.functions.is_empty() {
         return asked;
     }
     let error = Quality::within(&real.approximated, &real.float, &real.spans).rms_error;
-    asked.min(-error.max(2f64.powi(-40)).log2())
+    asked.min(options.noise_below_bits() - error.max(2f64.powi(-40)).log2())
 }
 
 /// Simulates the finished plan and gathers what there is to tell.
