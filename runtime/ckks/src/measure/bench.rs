@@ -27,6 +27,8 @@ use crate::keys::store::EvaluationKeys;
 
 /// Rotations that [`Operation::RotateHoisted8`] makes.
 const HOISTED: std::ops::RangeInclusive<u32> = 1..=8;
+/// Bytes of expanded keys that stay at hand, so that no operation expands one.
+const KEY_BYTES: usize = 10 << 30;
 /// The plan that the keys are made for: none.
 const PLAN: [u8; 32] = [0; 32];
 
@@ -255,7 +257,9 @@ fn evaluator(
 ) -> Evaluator {
     let key = |kind| secret.evaluation_key(KeySpec { kind, level }, &PLAN);
     let keys = kinds.into_iter().map(key).collect();
-    Evaluator::new(Arc::new(EvaluationKeys::from_keys(secret.context(), keys)))
+    let keys = EvaluationKeys::from_keys(secret.context(), keys);
+    keys.set_budget(KEY_BYTES);
+    Evaluator::new(Arc::new(keys))
 }
 
 /// Keeps a result alive, so that it is computed.
