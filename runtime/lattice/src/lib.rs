@@ -51,6 +51,7 @@ pub mod poly;
 pub mod pool;
 pub mod primes;
 pub mod ring;
+pub mod rlwe;
 pub mod sampling;
 pub mod switch;
 pub mod weighted;

@@ -10,6 +10,7 @@
 use std::f64::consts::TAU;
 
 use pulp::Arch;
+use rayon::prelude::*;
 
 /// Roots for all transforms up to one size.
 pub(crate) struct SpecialFft {
@@ -38,25 +39,34 @@ impl SpecialFft {
         Self { cos, sin }
     }
 
-    /// `w` to `z`, in place. Both arrays have the same power of two as length, at most the largest size.
-    pub(crate) fn forward(&self, re: &mut [f64], im: &mut [f64]) {
-        Arch::new().dispatch(|| self.forward_stages(re, im));
+    /// `w` times a factor to `z`. Both arrays have the same power of two as length, at most the largest size.
+    pub(crate) fn forward(&self, re: &[f64], im: &[f64], factor: f64) -> [Vec<f64>; 2] {
+        let gather =
+            |part: &[f64]| gathered(part.len(), |i| part[reversed(i, part.len())] * factor);
+        let (mut re, mut im) = rayon::join(|| gather(re), || gather(im));
+        self.forward_halves(&mut re, &mut im);
+        [re, im]
+    }
+
+    /// The stages on bit-reversed input; large sizes are two of half the size, side by side, and a last stage.
+    fn forward_halves(&self, re: &mut [f64], im: &mut [f64]) {
+        let half = re.len() / 2;
+        if re.len() <= ALONE {
+            Arch::new().dispatch(|| self.forward_stages(re, im));
+            return;
+        }
+        let ((ra, rb), (ia, ib)) = (re.split_at_mut(half), im.split_at_mut(half));
+        rayon::join(|| self.forward_halves(ra, ia), || self.forward_halves(rb, ib));
+        stage_in_parts([ra, ia], [rb, ib], self.roots(half), forward_butterfly);
     }
 
     #[inline(always)]
     fn forward_stages(&self, re: &mut [f64], im: &mut [f64]) {
-        bit_reverse(re);
-        bit_reverse(im);
         let n = re.len();
         let mut half = 1;
         while half < n {
-            let roots = self.roots(half);
             for (re, im) in re.chunks_exact_mut(2 * half).zip(im.chunks_exact_mut(2 * half)) {
-                butterflies(half, re, im, roots, |[ar, ai], [br, bi], cos, sin| {
-                    let vr = br * cos - bi * sin;
-                    let vi = br * sin + bi * cos;
-                    [[ar + vr, ai + vi], [ar - vr, ai - vi]]
-                });
+                butterflies(half, re, im, self.roots(half), forward_butterfly);
             }
             half *= 2;
         }
@@ -64,15 +74,28 @@ impl SpecialFft {
 
     /// `z` to `w`, times a factor: first all real parts, then all imaginary ones. What is left of `z` does not matter.
     pub(crate) fn inverse(&self, re: &mut [f64], im: &mut [f64], factor: f64) -> Vec<f64> {
-        Arch::new().dispatch(|| self.inverse_stages(re, im));
+        self.inverse_halves(re, im);
         let n = re.len();
         let factor = factor / n as f64;
-        let reversed =
-            |i: usize| if n > 1 { i.reverse_bits() >> (usize::BITS - n.ilog2()) } else { i };
-        let part = |part: &[f64]| (0..n).map(|i| part[reversed(i)] * factor).collect::<Vec<f64>>();
-        let mut out = part(re);
-        out.append(&mut part(im));
-        out
+        let (re, im) = (&*re, &*im);
+        gathered(2 * n, |i| if i < n { re } else { im }[reversed(i % n, n)] * factor)
+    }
+
+    /// The stages; large sizes are a first stage, and two of half the size, side by side.
+    fn inverse_halves(&self, re: &mut [f64], im: &mut [f64]) {
+        let half = re.len() / 2;
+        if re.len() <= ALONE {
+            Arch::new().dispatch(|| self.inverse_stages(re, im));
+            return;
+        }
+        let ((ra, rb), (ia, ib)) = (re.split_at_mut(half), im.split_at_mut(half));
+        stage_in_parts(
+            [&mut *ra, &mut *ia],
+            [&mut *rb, &mut *ib],
+            self.roots(half),
+            inverse_butterfly,
+        );
+        rayon::join(|| self.inverse_halves(ra, ia), || self.inverse_halves(rb, ib));
     }
 
     #[inline(always)]
@@ -122,6 +145,19 @@ impl SpecialFft {
 /// Length of the blocks on which the last stages are done together.
 const BLOCK: usize = 8;
 
+/// Sizes up to this are transformed on one thread.
+const ALONE: usize = 1 << 11;
+
+/// Numbers that one task gathers.
+const GATHERED: usize = 1 << 12;
+
+/// `(a + b ω, a - b ω)`.
+#[inline(always)]
+fn forward_butterfly([ar, ai]: [f64; 2], [br, bi]: [f64; 2], cos: f64, sin: f64) -> [[f64; 2]; 2] {
+    let (vr, vi) = (br * cos - bi * sin, br * sin + bi * cos);
+    [[ar + vr, ai + vi], [ar - vr, ai - vi]]
+}
+
 /// `(a + b, (a - b) / ω)`.
 #[inline(always)]
 fn inverse_butterfly([ar, ai]: [f64; 2], [br, bi]: [f64; 2], cos: f64, sin: f64) -> [[f64; 2]; 2] {
@@ -129,17 +165,33 @@ fn inverse_butterfly([ar, ai]: [f64; 2], [br, bi]: [f64; 2], cos: f64, sin: f64)
     [[ar + br, ai + bi], [dr * cos + di * sin, di * cos - dr * sin]]
 }
 
-/// A butterfly on every pair of elements that lie `half` apart; slices of equal length let the loop vectorise.
+/// A butterfly on every pair of elements that lie `half` apart.
 #[inline(always)]
 fn butterflies(
     half: usize,
     re: &mut [f64],
     im: &mut [f64],
-    (cos, sin): (&[f64], &[f64]),
-    f: impl Fn([f64; 2], [f64; 2], f64, f64) -> [[f64; 2]; 2],
+    roots: (&[f64], &[f64]),
+    f: impl Butterfly,
 ) {
     let (ar, br) = re.split_at_mut(half);
     let (ai, bi) = im.split_at_mut(half);
+    stage([ar, ai], [br, bi], roots, f);
+}
+
+trait Butterfly: Fn([f64; 2], [f64; 2], f64, f64) -> [[f64; 2]; 2] + Sync {}
+
+impl<F: Fn([f64; 2], [f64; 2], f64, f64) -> [[f64; 2]; 2] + Sync> Butterfly for F {}
+
+/// A butterfly on every element of `a` and its partner in `b`; slices of equal length let the loop vectorise.
+#[inline(always)]
+fn stage(
+    [ar, ai]: [&mut [f64]; 2],
+    [br, bi]: [&mut [f64]; 2],
+    (cos, sin): (&[f64], &[f64]),
+    f: impl Butterfly,
+) {
+    let half = ar.len();
     let (ai, br, bi) = (&mut ai[..half], &mut br[..half], &mut bi[..half]);
     let (cos, sin) = (&cos[..half], &sin[..half]);
     for j in 0..half {
@@ -149,18 +201,37 @@ fn butterflies(
     }
 }
 
-fn bit_reverse(a: &mut [f64]) {
-    let n = a.len();
-    if n < 2 {
-        return;
-    }
-    let shift = usize::BITS - n.trailing_zeros();
-    for i in 0..n {
-        let j = i.reverse_bits() >> shift;
-        if i < j {
-            a.swap(i, j);
-        }
-    }
+/// [`stage`] on two threads.
+fn stage_in_parts(
+    a: [&mut [f64]; 2],
+    b: [&mut [f64]; 2],
+    (cos, sin): (&[f64], &[f64]),
+    f: impl Butterfly,
+) {
+    let middle = cos.len() / 2;
+    let [[ar, ar2], [ai, ai2]] = a.map(|part| part.split_at_mut(middle).into());
+    let [[br, br2], [bi, bi2]] = b.map(|part| part.split_at_mut(middle).into());
+    let ((cos, cos2), (sin, sin2)) = (cos.split_at(middle), sin.split_at(middle));
+    rayon::join(
+        || {
+            Arch::new()
+                .dispatch(|| stage([&mut *ar, &mut *ai], [&mut *br, &mut *bi], (cos, sin), &f))
+        },
+        || {
+            Arch::new().dispatch(|| {
+                stage([&mut *ar2, &mut *ai2], [&mut *br2, &mut *bi2], (cos2, sin2), &f)
+            })
+        },
+    );
+}
+
+/// The place of a number in bit-reversed order.
+fn reversed(i: usize, n: usize) -> usize {
+    if n > 1 { i.reverse_bits() >> (usize::BITS - n.ilog2()) } else { i }
+}
+
+fn gathered(n: usize, f: impl Fn(usize) -> f64 + Sync + Send) -> Vec<f64> {
+    (0..n).into_par_iter().with_min_len(GATHERED).map(f).collect()
 }
 
 #[cfg(test)]
@@ -187,12 +258,11 @@ mod tests {
 
     #[test]
     fn forward_is_the_definition_and_inverse_undoes_it() {
-        let fft = SpecialFft::new(512);
-        for n in [1, 2, 4, 64, 512] {
+        let fft = SpecialFft::new(2 * ALONE);
+        for n in [1, 2, 4, 64, 512, 2 * ALONE] {
             let re: Vec<f64> = (0..n).map(|i| ((i * 37 + 11) % 101) as f64 / 50.0 - 1.0).collect();
             let im: Vec<f64> = (0..n).map(|i| ((i * 53 + 7) % 97) as f64 / 48.0 - 1.0).collect();
-            let (mut a, mut b) = (re.clone(), im.clone());
-            fft.forward(&mut a, &mut b);
+            let [mut a, mut b] = fft.forward(&re, &im, 1.0);
             for (j, (r, i)) in naive(&re, &im).into_iter().enumerate() {
                 assert!((a[j] - r).abs() < 1e-11 && (b[j] - i).abs() < 1e-11, "{n} {j}");
             }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use heplan_ir::scale::Scale;
 use heplan_lattice::ntt::MIN_LOG_N;
 use heplan_lattice::{Basis, Form, Modulus, Poly, Prime, Ring};
+use rayon::prelude::*;
 use thiserror::Error;
 
 use fft::SpecialFft;
@@ -25,6 +26,9 @@ const SHORT_BOUND: f64 = (1u64 << 51) as f64;
 
 /// Coefficients below this magnitude round to 32 bits.
 const TINY_BOUND: f64 = (1u64 << 31) as f64 - 1.0;
+
+/// Coefficients that one task looks at or rounds.
+const RUN: usize = 1 << 12;
 
 /// `3·2^51`: the spacing of `f64` around it is one.
 const ROUNDING: f64 = (3u64 << 51) as f64;
@@ -101,17 +105,15 @@ impl Encoder {
         let mut re = shortest_period(values).to_vec();
         let mut im = vec![0.0; re.len()];
         let re = self.fft.inverse(&mut re, &mut im, scale);
-        // Not the maximum alone, which would pass over what is not a number.
-        let largest = re.iter().fold(0.0f64, |m, c| m.max(c.abs()));
-        if re.iter().any(|c| !c.is_finite()) || largest >= COEFFICIENT_BOUND {
+        let Some(largest) = largest(&re).filter(|&largest| largest < COEFFICIENT_BOUND) else {
             return Err(EncodeError::Range { log_scale: scale.log2() });
-        }
+        };
         let coefficients = if largest < TINY_BOUND {
-            Coefficients::Tiny(re.iter().map(|c| round_short(*c) as i32).collect())
+            Coefficients::Tiny(rounded(&re, |c| round_short(c) as i32))
         } else if largest < SHORT_BOUND {
-            Coefficients::Short(re.iter().map(|c| round_short(*c)).collect())
+            Coefficients::Short(rounded(&re, round_short))
         } else {
-            Coefficients::Long(re.iter().map(|c| c.round_ties_even()).collect())
+            Coefficients::Long(rounded(&re, f64::round_ties_even))
         };
         Ok(Plaintext { coefficients, largest })
     }
@@ -124,9 +126,7 @@ impl Encoder {
         assert_eq!(coefficients.len(), 2 * self.width, "one number per coefficient");
         let factor = 1.0 / scale.to_f64();
         let (low, high) = coefficients.split_at(self.width);
-        let mut re: Vec<f64> = low.iter().map(|c| c * factor).collect();
-        let mut im: Vec<f64> = high.iter().map(|c| c * factor).collect();
-        self.fft.forward(&mut re, &mut im);
+        let [re, _] = self.fft.forward(low, high, factor);
         re
     }
 }
@@ -154,20 +154,10 @@ impl Plaintext {
         }
     }
 
-    /// The polynomial modulo the primes of a basis, in coefficient form.
-    ///
-    /// # Panics
-    /// If the ring has fewer coefficients than the plaintext, or lacks a prime.
-    pub fn to_coefficients(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
-        let mut poly = Poly::scratch(ring, basis, Form::Coefficient);
-        poly.for_each_limb_mut(|q, _, limb| self.residues(q, limb));
-        poly
-    }
-
     /// The polynomial modulo the primes of a basis, in evaluation form.
     ///
     /// # Panics
-    /// As [`Self::to_coefficients`].
+    /// If the ring has fewer coefficients than the plaintext, or lacks a prime.
     pub fn to_evaluations(&self, ring: &Arc<Ring>, basis: Basis) -> Poly {
         let mut poly = Poly::scratch(ring, basis, Form::Evaluation);
         poly.for_each_limb_mut(|_, prime, limb| self.evaluate(ring, prime, limb));
@@ -201,7 +191,7 @@ impl Plaintext {
     }
 
     /// The coefficients modulo `q`, spread over a ring or subring of `limb.len()` coefficients.
-    fn residues(&self, q: Modulus, limb: &mut [u64]) {
+    pub(crate) fn residues(&self, q: Modulus, limb: &mut [u64]) {
         let gap = limb.len() / self.len();
         if gap > 1 {
             limb.fill(0);
@@ -222,6 +212,22 @@ impl Plaintext {
             Coefficients::Long(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i128(c as i128)),
         }
     }
+}
+
+/// The largest magnitude, if all are numbers.
+fn largest(coefficients: &[f64]) -> Option<f64> {
+    let of_run = |run: &[f64]| {
+        // Not the maximum alone, which would pass over what is not a number.
+        let finite = run.iter().fold(true, |all, c| all & c.is_finite());
+        finite.then(|| run.iter().fold(0.0f64, |m, c| m.max(c.abs())))
+    };
+    let both = |a: Option<f64>, b: Option<f64>| Some(a?.max(b?));
+    coefficients.par_chunks(RUN).map(of_run).reduce(|| Some(0.0), both)
+}
+
+/// Every number rounded.
+fn rounded<T: Send>(coefficients: &[f64], round: impl Fn(f64) -> T + Sync + Send) -> Vec<T> {
+    coefficients.par_iter().with_min_len(RUN).map(|&c| round(c)).collect()
 }
 
 /// The nearest integer, ties to even, of a number below [`SHORT_BOUND`] in magnitude.
@@ -309,7 +315,9 @@ mod tests {
                 let plain = encoder.encode(&pattern(period), &scale).unwrap();
                 let integers = spread(&plain, 4096);
                 let mut whole = Poly::from_f64(&ring, Basis::q(2), &integers).unwrap();
-                assert!(plain.to_coefficients(&ring, Basis::q(2)) == whole);
+                let mut written = Poly::scratch(&ring, Basis::q(2), Form::Coefficient);
+                written.for_each_limb_mut(|q, _, limb| plain.residues(q, limb));
+                assert!(written == whole);
                 whole.to_evaluation();
                 assert!(plain.to_evaluations(&ring, Basis::q(2)) == whole);
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use heplan_ir::plan::{KeyKind, KeySpec, PlanId};
 use heplan_ir::scale::Scale;
 use heplan_lattice::galois::inverse_element;
+use heplan_lattice::rlwe::{Sample, phase};
 use heplan_lattice::{Poly, Prime, Seed, sampling};
 use rayon::prelude::*;
 
@@ -63,26 +64,15 @@ impl SecretKey {
         let ring = self.context.ring();
         let basis = self.context.basis_q(level);
         let mask = randomness.derive("ciphertext mask", &[]);
-        let mut c0 = sampling::gaussian(ring, basis, &randomness.derive("ciphertext error", &[]));
-        c0.add_assign(&plaintext.to_coefficients(ring, basis).into_secret());
-        c0.to_evaluation();
-        let mut product = sampling::uniform(ring, basis, &mask).into_secret();
-        product.mul_assign(&self.s);
-        c0.sub_assign(&product);
-        // Masked now: what stands in it is a ciphertext.
+        let error = randomness.derive("ciphertext error", &[]);
+        let sample = Sample { secret: &self.s, error: &error, mask: &mask };
+        let c0 = sample.draw(ring, basis, Some(&|q, out| plaintext.residues(q, out)));
         FreshCiphertext { c0, mask, scale: scale.clone() }
     }
 
     /// The centred coefficients of `Σ c_i s^i`.
     pub fn decrypt_coefficients(&self, ct: &Ciphertext) -> Vec<f64> {
-        let (last, rest) = ct.parts.split_last().expect("a ciphertext has parts");
-        let mut phase = last.clone().into_secret();
-        for part in rest.iter().rev() {
-            phase.mul_assign(&self.s);
-            phase.add_assign(part);
-        }
-        phase.to_coefficient();
-        phase.centred_f64()
+        phase(&ct.parts, &self.s).centred_f64()
     }
 
     /// The slots of a ciphertext. Whoever learns them exactly learns something about the key: see
@@ -148,11 +138,9 @@ impl SecretKey {
     ) -> Poly {
         let ring = self.context.ring();
         let basis = self.context.basis_qp(level);
-        let mut b = sampling::gaussian(ring, basis, &seed.derive("error", &[digit as u64]));
-        b.to_evaluation();
-        let mut product = SeededKey::mask_of(&self.context, mask, digit, level).into_secret();
-        product.mul_assign(target);
-        b.sub_assign(&product);
+        let error = seed.derive("error", &[digit as u64]);
+        let mask = SeededKey::digit_seed(mask, digit);
+        let mut b = Sample { secret: target, error: &error, mask: &mask }.draw(ring, basis, None);
         let size = self.context.parameters().digit_size();
         b.for_each_limb_mut(|q, prime, limb| {
             if matches!(prime, Prime::Q(i) if i / size == digit) {

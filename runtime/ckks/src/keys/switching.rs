@@ -36,12 +36,12 @@ pub struct SeededKey {
 
 impl SeededKey {
     /// The seed of the uniform half of one digit.
-    fn digit_seed(mask: &Seed, digit: usize) -> Seed {
+    pub(crate) fn digit_seed(mask: &Seed, digit: usize) -> Seed {
         mask.derive("digit", &[digit as u64])
     }
 
     /// The uniform half of one digit.
-    pub(crate) fn mask_of(context: &Context, mask: &Seed, digit: usize, level: usize) -> Poly {
+    fn mask_of(context: &Context, mask: &Seed, digit: usize, level: usize) -> Poly {
         let seed = Self::digit_seed(mask, digit);
         sampling::uniform(context.ring(), context.basis_qp(level), &seed)
     }
