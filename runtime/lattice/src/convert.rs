@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
-use crate::kernels;
+use crate::kernels::{self, Origin};
 use crate::modulus::Modulus;
 use crate::pool::Buffer;
 use crate::ring::Ring;
@@ -172,31 +172,47 @@ impl BasisConverter {
         target: Prime,
         out: &mut [u64],
     ) {
-        match prepared {
-            Prepared::Single(source) => self.convert_scaled(ring, &[source], target, out),
-            Prepared::Many(buffer) => {
-                let limbs: Vec<&[u64]> = buffer.as_slice().chunks_exact(ring.degree()).collect();
-                self.convert_scaled(ring, &limbs, target, out);
-            }
-        }
+        let isa = ring.isa();
+        self.with_origin(&prepared.scaled(ring), target, |q, origin| match origin {
+            Origin::Centred(from, src) => kernels::reduce_centred(isa, from, q, out, src),
+            Origin::Combined(terms) => kernels::linear_combination(isa, q, out, terms),
+        });
     }
 
-    /// One target limb, in coefficient form, from the `y_i` and, where the conversion [`Self::overflows`], `u` after them.
-    pub(crate) fn convert_scaled(
+    /// One target limb, in evaluation form, from the `y_i` and, where the conversion [`Self::overflows`], `u` after them;
+    /// with a minuend `(b, s)`, `(b - limb) s` instead.
+    pub(crate) fn transform_limb(
         &self,
         ring: &Ring,
         scaled: &[&[u64]],
         target: Prime,
         out: &mut [u64],
+        minuend: Option<(&[u64], u64)>,
     ) {
+        self.with_origin(scaled, target, |_, origin| {
+            ring.table(target).forward_from(ring.isa(), out, origin, minuend);
+        });
+    }
+
+    /// Calls `f` with a target prime and the sum that gives its limb.
+    fn with_origin(&self, scaled: &[&[u64]], target: Prime, f: impl FnOnce(Modulus, Origin<'_>)) {
         let j = self.to.position(target).expect("the target basis has the prime");
-        let (isa, q) = (ring.isa(), self.to_moduli[j]);
         if let [single] = scaled {
-            kernels::reduce_centred(isa, self.from_moduli[0], q, out, single);
+            f(self.to_moduli[j], Origin::Centred(self.from_moduli[0], single));
         } else {
             let factors = self.factors[j].iter().copied();
             let terms: Vec<(&[u64], u64)> = scaled.iter().copied().zip(factors).collect();
-            kernels::linear_combination(isa, q, out, &terms);
+            f(self.to_moduli[j], Origin::Combined(&terms));
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// The limbs of the sum that gives a target limb.
+    pub(crate) fn scaled(&self, ring: &Ring) -> Vec<&[u64]> {
+        match self {
+            Prepared::Single(source) => vec![source],
+            Prepared::Many(buffer) => buffer.as_slice().chunks_exact(ring.degree()).collect(),
         }
     }
 }

@@ -86,8 +86,7 @@ impl<'a> Digits<'a> {
         let converter = &self.converters[digit];
         let overflow = converter.overflows().then(|| limb(limbs + digit));
         let terms: Vec<&[u64]> = own.map(limb).chain(overflow).collect();
-        converter.convert_scaled(ring, &terms, prime, out);
-        ring.table(prime).forward(out);
+        converter.transform_limb(ring, &terms, prime, out, None);
     }
 
     /// A digit at a prime of its own.

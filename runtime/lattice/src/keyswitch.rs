@@ -5,6 +5,7 @@
 //! those at the primes that are divided by come first, and then every other prime is finished at once.
 //! Several results that share digits raise them once (hoisting: Halevi and Shoup, ePrint 2018/244).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -18,6 +19,10 @@ use crate::packed::{self, Limbs};
 use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
+
+/// Digits whose products are added up at a time: a processor fetches ahead for a limb of each and for the two of its key,
+/// and for few more streams of words.
+const GROUP: usize = 4;
 
 /// Words of the sums at one prime that are still near when they are divided.
 const NEAR_WORDS: usize = 1 << 18;
@@ -215,9 +220,8 @@ impl<'a> Remainders<'a> {
         let n = self.ring.degree();
         let overflow = self.overflows.as_ref().map(|o| &o.as_slice()[half * n..(half + 1) * n]);
         let scaled: Vec<&[u64]> = self.of(half).chain(overflow).collect();
-        self.converter.convert_scaled(self.ring, &scaled, prime, out);
-        let inverse = self.converter.inverse_product(prime);
-        self.ring.table(prime).forward_sub_from_mul_scalar(out, values, inverse);
+        let minuend = Some((values, self.converter.inverse_product(prime)));
+        self.converter.transform_limb(self.ring, &scaled, prime, out, minuend);
     }
 }
 
@@ -301,23 +305,31 @@ impl<'a> Workspace<'a> {
         mut out: [&mut [u64]; 2],
         fresh: bool,
     ) {
-        self.raise(switched.digits);
-        let Self { ring, prime, special, raised, spare, key, .. } = self;
+        let Self { ring, prime, special, digits, raised, spare, key } = self;
         let (prime, n, spare) = (*prime, ring.degree(), spare.as_mut_slice());
         let (isa, q) = (ring.isa(), ring.modulus(prime));
         let count = switched.digits.count();
         let key = key_limbs(ring, switched.key, prime, count, (key, &mut spare[..2 * n]));
-        let triples: Vec<(&[u64], [&[u64]; 2])> =
-            (0..count).map(|i| raised.at(i)).zip(key).collect();
         let (product, permuted) = spare.split_at_mut(2 * n);
         let straight = fresh && switched.permutation.is_none();
         let (first, second) = match &mut out {
             [first, second] if straight => (&mut **first, &mut **second),
             _ => product.split_at_mut(n),
         };
+        let there = digits.is_some_and(|d| std::ptr::eq(d, switched.digits));
         let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second], true);
-        sum.add(&triples);
+        for start in (0..count).step_by(GROUP) {
+            let group = start..count.min(start + GROUP);
+            if !there {
+                // Just before they are multiplied, while they are near.
+                raise(switched.digits, group.clone(), prime, raised, permuted);
+            }
+            let triples: Vec<(&[u64], [&[u64]; 2])> =
+                group.map(|i| (raised.at(i), key[i])).collect();
+            sum.add(&triples);
+        }
         sum.finish();
+        *digits = Some(switched.digits);
         if let Some(times) = switched.times {
             let times = q.reduce_u64(ring.modulus(times).value());
             for half in [&mut *first, &mut *second] {
@@ -349,20 +361,21 @@ impl<'a> Workspace<'a> {
             }
         }
     }
+}
 
-    /// Has the digits at this prime ready.
-    fn raise(&mut self, digits: &'a Digits<'a>) {
-        if self.digits.is_some_and(|d| std::ptr::eq(d, digits)) {
-            return;
+/// Writes some digits at a prime; `spare` is room for a limb.
+fn raise(
+    digits: &Digits<'_>,
+    group: Range<usize>,
+    prime: Prime,
+    raised: &mut Limbs,
+    spare: &mut [u64],
+) {
+    for i in group {
+        match digits.own(i, prime) {
+            Some(limb) => raised.store(i, limb),
+            None => raised.put(i, spare, |out| digits.raise(i, prime, out)),
         }
-        let spare = &mut self.spare.as_mut_slice()[..self.ring.degree()];
-        for i in 0..digits.count() {
-            match digits.own(i, self.prime) {
-                Some(limb) => self.raised.store(i, limb),
-                None => self.raised.put(i, spare, |out| digits.raise(i, self.prime, out)),
-            }
-        }
-        self.digits = Some(digits);
     }
 }
 

@@ -50,8 +50,7 @@ impl Poly {
             if from.position(prime).is_some() {
                 out.copy_from_slice(values.limb_of(prime));
             } else {
-                converter.convert_limb(&ring, &prepared, prime, out);
-                ring.table(prime).forward(out);
+                converter.transform_limb(&ring, &prepared.scaled(&ring), prime, out, None);
             }
         });
     }
@@ -132,11 +131,12 @@ impl Poly {
         let mut out = Self::scratch(ring, to, self.form());
         out.buffer_mut().mark_secret_if(secret);
         out.for_each_limb_mut(|q, prime, limb| {
-            converter.convert_limb(ring, &prepared, prime, limb);
             let (minuend, inverse) = (self.limb_of(prime), converter.inverse_product(prime));
             if evaluation {
-                ring.table(prime).forward_sub_from_mul_scalar(limb, minuend, inverse);
+                let minuend = Some((minuend, inverse));
+                converter.transform_limb(ring, &prepared.scaled(ring), prime, limb, minuend);
             } else {
+                converter.convert_limb(ring, &prepared, prime, limb);
                 kernels::sub_from_mul_scalar(isa, q, limb, minuend, inverse);
             }
         });

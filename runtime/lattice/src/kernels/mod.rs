@@ -83,6 +83,38 @@ impl Twiddles {
         transform!(self, forward_sub_from_mul_scalar(q, a, b, s));
     }
 
+    /// `a = forward(origin)`, or with a minuend `(b, s)` `(b - forward(origin)) * s`.
+    ///
+    /// AVX-512 reads the origin in its first pass; elsewhere it is written first.
+    pub(crate) fn forward_from(
+        &self,
+        isa: Isa,
+        q: Modulus,
+        a: &mut [u64],
+        origin: Origin<'_>,
+        minuend: Option<(&[u64], u64)>,
+    ) {
+        match self {
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Ifma(t) => unsafe {
+                avx512ifma::native::forward_from(q, t, a, origin, minuend);
+            },
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Self::Modelled(t) => avx512ifma::modelled::forward_from(q, t, a, origin, minuend),
+            _ => {
+                match origin {
+                    Origin::Centred(from, src) => reduce_centred(isa, from, q, a, src),
+                    Origin::Combined(terms) => linear_combination(isa, q, a, terms),
+                }
+                match minuend {
+                    Some((b, s)) => self.forward_sub_from_mul_scalar(q, a, b, s),
+                    None => self.forward(q, a),
+                }
+            }
+        }
+    }
+
     /// The inverse of [`Self::forward`].
     pub(crate) fn inverse(&self, q: Modulus, a: &mut [u64]) {
         transform!(self, inverse(q, a));
@@ -92,6 +124,15 @@ impl Twiddles {
     pub(crate) fn inverse_scaled(&self, q: Modulus, a: &mut [u64], s: u64) {
         transform!(self, inverse_scaled(q, a, s));
     }
+}
+
+/// Where a transform finds its coefficients if they do not stand in place.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// What [`reduce_centred`] makes of residues modulo another prime.
+    Centred(Modulus, &'a [u64]),
+    /// The [`linear_combination`] of terms.
+    Combined(&'a [(&'a [u64], u64)]),
 }
 
 /// Declares kernels that every instruction set has under the same name, and dispatches to them.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Isa, scalar};
+use super::{Isa, Origin, scalar};
 use crate::modulus::Modulus;
 use crate::ntt::NttTable;
 use crate::primes::{ntt_primes_below, ntt_primes_from};
@@ -214,6 +214,37 @@ fn every_length_agrees() {
 type Kernel<'a> = &'a dyn Fn(Isa, &mut [u64]);
 type Transform<'a> = &'a dyn Fn(&NttTable, &mut [u64]);
 
+/// Transforms of what does not stand in place: on the scalar set what their names say, one after the other.
+fn transforms_from_elsewhere_agree(tables: &[NttTable], sources: [&[u64]; 2]) {
+    let [first, second] = sources;
+    let q = tables[0].modulus();
+    let from = ntt_primes_below(q.value(), tables[0].log_n()).next().unwrap_or(q.value());
+    let centred: Vec<u64> = first.iter().map(|x| x % from).collect();
+    let all = [first, second, first, second, first];
+    let terms = all.map(|source| (source, source[7]));
+    let origins = (2..=5)
+        .map(|count| Origin::Combined(&terms[..count]))
+        .chain([Origin::Centred(Modulus::new(from).unwrap(), &centred)]);
+    for (i, origin) in origins.enumerate() {
+        for minuend in [None, Some((second, first[3]))] {
+            let mut specified = vec![0; first.len()];
+            match origin {
+                Origin::Centred(from, src) => scalar::reduce_centred(from, q, &mut specified, src),
+                Origin::Combined(terms) => scalar::linear_combination(q, &mut specified, terms),
+            }
+            match minuend {
+                None => tables[0].forward(&mut specified),
+                Some((b, s)) => tables[0].forward_sub_from_mul_scalar(&mut specified, b, s),
+            }
+            for (isa, table) in Isa::with_models().into_iter().zip(tables) {
+                let mut out = vec![1; first.len()];
+                table.forward_from(isa, &mut out, origin, minuend);
+                assert!(out == specified, "origin {i} of 2^{} modulo {q:?}", table.log_n());
+            }
+        }
+    }
+}
+
 #[test]
 fn transforms_agree_for_every_size_and_worst_inputs() {
     for log_n in 10..=17 {
@@ -251,6 +282,9 @@ fn transforms_agree_for_every_size_and_worst_inputs() {
                         transform(table, &mut out);
                         assert!(out == specified, "transform {i} of 2^{log_n} modulo {q}");
                     }
+                }
+                if log_n <= 15 {
+                    transforms_from_elsewhere_agree(&tables, [&input, &other]);
                 }
             }
         }

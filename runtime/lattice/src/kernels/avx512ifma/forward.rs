@@ -4,7 +4,10 @@
 //! [`Ranges`] lifts the values far enough above zero, and folds them back before they reach `2^52`.
 //! A pass works on blocks; blocks too large for the nearest cache are finished one after another, depth first.
 
+use super::super::Origin;
 use super::field::{Factor, Field, factor_words};
+use super::pointwise::Centred;
+use super::sums::{Sums, linear_combination};
 use super::twiddles::{Half, Inner, Laziness, Twiddles};
 use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
@@ -64,7 +67,7 @@ impl<V: Vector> Ranges<V> {
 /// In-place transform; the specification is `scalar::forward`.
 #[inline(always)]
 pub(super) fn forward<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
-    transform::<V>(q, t, a, None);
+    transform::<V>(q, t, a, None, None);
 }
 
 /// `a = (b - transform of a) s`, without another pass over the limb.
@@ -76,8 +79,86 @@ pub(super) fn forward_sub_from_mul_scalar<V: Vector>(
     b: &[u64],
     s: u64,
 ) {
-    let s = Factor::splat(&factor_words(q, s));
-    transform::<V>(q, t, a, Some(Minuend { b: octets(b), s }));
+    transform::<V>(q, t, a, None, Some((b, s)));
+}
+
+/// `a =` the transform of what the origin stands for, or `(b - transform) s`, without a pass over the limb for either.
+#[inline(always)]
+pub(super) fn forward_from<V: Vector>(
+    q: Modulus,
+    t: &Twiddles,
+    a: &mut [u64],
+    origin: Origin<'_>,
+    minuend: Option<(&[u64], u64)>,
+) {
+    let near = |terms: usize| (terms + 1) * a.len() <= NEAR_WORDS;
+    match origin {
+        Origin::Combined(terms) if !(2..=4).contains(&terms.len()) || !near(terms.len()) => {
+            linear_combination::<V>(q, a, terms);
+            transform::<V>(q, t, a, None, minuend);
+        }
+        _ => transform::<V>(q, t, a, Some(origin), minuend),
+    }
+}
+
+/// Words that lie in a near cache. The first pass reads every term at four places: as many streams of words as a processor
+/// fetches ahead for from there, and too many from further away (of 2^15 words, key switches took 5 % longer).
+const NEAR_WORDS: usize = 1 << 17;
+
+/// Where the first pass finds its values.
+trait Source<V>: Copy {
+    /// The value at a register, in which `here` stands.
+    fn value(self, register: usize, here: &Words) -> V;
+}
+
+/// In place.
+#[derive(Clone, Copy)]
+struct Here;
+
+impl<V: Vector> Source<V> for Here {
+    #[inline(always)]
+    fn value(self, _: usize, here: &Words) -> V {
+        V::load(here)
+    }
+}
+
+impl<V: Vector> Source<V> for (Centred<V>, &[Words]) {
+    #[inline(always)]
+    fn value(self, register: usize, _: &Words) -> V {
+        self.0.reduce(V::load(&self.1[register]))
+    }
+}
+
+/// A sum of K runs of words, each times a residue.
+#[derive(Clone, Copy)]
+struct Combination<'a, V, const K: usize> {
+    sums: Sums<V>,
+    words: [&'a [Words]; K],
+    factors: [V; K],
+}
+
+impl<'a, V: Vector, const K: usize> Combination<'a, V, K> {
+    #[inline(always)]
+    fn new(q: Modulus, terms: [&(&'a [u64], u64); K]) -> Self {
+        let mut words: [&[Words]; K] = [&[]; K];
+        let mut factors = [V::splat(0); K];
+        for k in 0..K {
+            words[k] = octets(terms[k].0);
+            factors[k] = V::splat(terms[k].1);
+        }
+        Self { sums: Sums::new(q), words, factors }
+    }
+}
+
+impl<V: Vector, const K: usize> Source<V> for Combination<'_, V, K> {
+    #[inline(always)]
+    fn value(self, register: usize, _: &Words) -> V {
+        let mut values = self.factors;
+        for (value, words) in values.iter_mut().zip(self.words) {
+            *value = V::load(&words[register]);
+        }
+        self.sums.combine(values, self.factors)
+    }
 }
 
 /// What the transform is subtracted from, and the factor of the difference.
@@ -88,25 +169,35 @@ struct Minuend<'a, V> {
 }
 
 #[inline(always)]
-fn transform<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64], minuend: Option<Minuend<'_, V>>) {
+fn transform<V: Vector>(
+    q: Modulus,
+    t: &Twiddles,
+    a: &mut [u64],
+    origin: Option<Origin<'_>>,
+    minuend: Option<(&[u64], u64)>,
+) {
     use Before::{Fold, Nothing, Raise};
+    let minuend = match minuend {
+        Some((b, s)) => Some(Minuend { b: octets(b), s: Factor::splat(&factor_words(q, s)) }),
+        None => None,
+    };
     let log_n = u64::from(a.len().trailing_zeros());
     let f = Field::<V>::new(q);
     match t.laziness {
         // A stage for each bit of the length: from `[0, q)` within `[0, (2 log N + 1) q)`.
         Laziness::Never => {
             let ranges = Ranges::new(q, 0, log_n, [Raise, Nothing, Nothing]);
-            Transform { f, half: &t.forward, ranges, minuend }.run(a);
+            Transform { f, half: &t.forward, ranges, minuend }.run(q, a, origin);
         }
         // From `[2q, 6q)` two stages lead to `[0, 8q)`.
         Laziness::Pairs => {
             let ranges = Ranges::new(q, 4, 2, [Fold, Fold, Nothing]);
-            Transform { f, half: &t.forward, ranges, minuend }.run(a);
+            Transform { f, half: &t.forward, ranges, minuend }.run(q, a, origin);
         }
         // From `[q, 3q)` one stage leads to `[0, 4q)`.
         Laziness::Each => {
             let ranges = Ranges::new(q, 2, 1, [Fold, Fold, Fold]);
-            Transform { f, half: &t.forward, ranges, minuend }.run(a);
+            Transform { f, half: &t.forward, ranges, minuend }.run(q, a, origin);
         }
     }
 }
@@ -122,8 +213,9 @@ struct Transform<'a, V> {
 
 impl<V: Vector> Transform<'_, V> {
     #[inline(always)]
-    fn run(self, a: &mut [u64]) {
+    fn run(self, q: Modulus, a: &mut [u64], origin: Option<Origin<'_>>) {
         let a = octets_mut(a);
+        self.first(q, a, origin);
         if a.len().trailing_zeros().is_multiple_of(2) {
             self.run_with(a, Tail::Five);
         } else {
@@ -131,6 +223,28 @@ impl<V: Vector> Transform<'_, V> {
         }
     }
 
+    /// The first two stages.
+    #[inline(always)]
+    fn first(self, q: Modulus, a: &mut [Words], origin: Option<Origin<'_>>) {
+        let before = self.ranges.first;
+        match origin {
+            Some(Origin::Centred(from, src)) => {
+                self.pass_from((Centred::new(from, q), octets(src)), a, 1, before);
+            }
+            Some(Origin::Combined([a0, a1])) => {
+                self.pass_from(Combination::new(q, [a0, a1]), a, 1, before);
+            }
+            Some(Origin::Combined([a0, a1, a2])) => {
+                self.pass_from(Combination::new(q, [a0, a1, a2]), a, 1, before);
+            }
+            Some(Origin::Combined([a0, a1, a2, a3])) => {
+                self.pass_from(Combination::new(q, [a0, a1, a2, a3]), a, 1, before);
+            }
+            _ => self.pass(a, 1, before),
+        }
+    }
+
+    /// All other stages.
     #[inline(always)]
     fn run_with(self, a: &mut [Words], tail: Tail) {
         let len = a.len();
@@ -138,7 +252,6 @@ impl<V: Vector> Transform<'_, V> {
         while block > BLOCK {
             block /= 4;
         }
-        self.pass(a, 1, self.ranges.first);
         for start in (0..len).step_by(block) {
             let mut size = len / 4;
             while size > tail as usize {
@@ -159,6 +272,12 @@ impl<V: Vector> Transform<'_, V> {
     /// Two stages over a block with factor number `root`.
     #[inline(always)]
     fn pass(self, block: &mut [Words], root: usize, outer: Before) {
+        self.pass_from(Here, block, root, outer);
+    }
+
+    /// [`Self::pass`] on the values of a source.
+    #[inline(always)]
+    fn pass_from<S: Source<V>>(self, source: S, block: &mut [Words], root: usize, outer: Before) {
         let roots = &self.half.outer;
         let w0 = Factor::splat(&roots[root]);
         let w1 = Factor::splat(&roots[2 * root]);
@@ -168,9 +287,10 @@ impl<V: Vector> Transform<'_, V> {
         let (ab, cd) = block.split_at_mut(2 * quarter);
         let (a, b) = ab.split_at_mut(quarter);
         let (c, d) = cd.split_at_mut(quarter);
-        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-            let (x, z) = self.cross(V::load(a), V::load(c), w0, outer);
-            let (y, t) = self.cross(V::load(b), V::load(d), w0, outer);
+        for (i, (((a, b), c), d)) in a.iter_mut().zip(b).zip(c).zip(d).enumerate() {
+            let [j, k, l] = [i + quarter, i + 2 * quarter, i + 3 * quarter];
+            let (x, z) = self.cross(source.value(i, a), source.value(k, c), w0, outer);
+            let (y, t) = self.cross(source.value(j, b), source.value(l, d), w0, outer);
             let (x, y) = self.cross(x, y, w1, inner);
             let (z, t) = self.cross(z, t, w2, inner);
             x.store(a);

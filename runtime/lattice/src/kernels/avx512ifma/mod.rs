@@ -28,7 +28,7 @@ pub(super) use twiddles::Twiddles;
 macro_rules! entry_points {
     ($module:ident, $vector:path $(, #[$feature:meta])?) => {
         pub(in super::super) mod $module {
-            use super::super::Lanes;
+            use super::super::{Lanes, Origin};
             use super::{Twiddles, forward, inverse, pointwise, short, sums};
             use crate::modulus::Modulus;
 
@@ -40,6 +40,13 @@ macro_rules! entry_points {
                     a: &mut [u64],
                     b: &[u64],
                     s: u64
+                );
+                forward::forward_from(
+                    q: Modulus,
+                    t: &Twiddles,
+                    a: &mut [u64],
+                    origin: Origin<'_>,
+                    minuend: Option<(&[u64], u64)>
                 );
                 inverse::inverse(q: Modulus, t: &Twiddles, a: &mut [u64]);
                 inverse::inverse_scaled(q: Modulus, t: &Twiddles, a: &mut [u64], s: u64);

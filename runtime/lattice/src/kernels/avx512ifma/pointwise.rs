@@ -111,14 +111,34 @@ pub(super) fn sub_from_mul_scalar<V: Vector>(q: Modulus, out: &mut [u64], a: &[u
     }
 }
 
+/// Residues modulo one prime to those modulo another, by their centred representatives.
+#[derive(Clone, Copy)]
+pub(super) struct Centred<V> {
+    f: Field<V>,
+    half: V,
+    /// Residues in the upper half stand for themselves minus the modulus; modulo q that is a number to add.
+    minus_from: V,
+}
+
+impl<V: Vector> Centred<V> {
+    #[inline(always)]
+    pub(super) fn new(from: Modulus, q: Modulus) -> Self {
+        let half = V::splat(from.value() >> 1);
+        let minus_from = V::splat(q.neg(q.reduce_u64(from.value())));
+        Self { f: Field::new(q), half, minus_from }
+    }
+
+    #[inline(always)]
+    pub(super) fn reduce(self, x: V) -> V {
+        self.f.reduce(x.add_above(self.half, self.minus_from))
+    }
+}
+
 #[inline(always)]
 pub(super) fn reduce_centred<V: Vector>(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]) {
-    let f = Field::<V>::new(q);
-    let half = V::splat(from.value() >> 1);
-    // Residues in the upper half stand for themselves minus the modulus; modulo q that is a number to add.
-    let minus_from = V::splat(q.neg(q.reduce_u64(from.value())));
+    let centred = Centred::<V>::new(from, q);
     for (o, x) in octets_mut(out).iter_mut().zip(octets(src)) {
-        f.reduce(V::load(x).add_above(half, minus_from)).store(o);
+        centred.reduce(V::load(x)).store(o);
     }
 }
 

@@ -73,6 +73,17 @@ impl<V: Vector> Sums<V> {
         self.f.reduce_wide(self.f.zero, x, self.two_52)
     }
 
+    /// The sum of a few words below `2^50`, each times a residue.
+    #[inline(always)]
+    pub(super) fn combine<const K: usize>(self, words: [V; K], factors: [V; K]) -> V {
+        let (mut high, mut low) = (self.f.zero, self.f.zero);
+        for k in 0..K {
+            high = high.madd_high(words[k], factors[k]);
+            low = low.madd_low(words[k], factors[k]);
+        }
+        self.f.reduce_wide(high, low, self.two_52)
+    }
+
     /// W registers of M sums from number `i` on, of any number of terms, of which `lazy` add up before they must be reduced.
     #[inline(always)]
     fn sum<T: Term<V, M>, const M: usize, const W: usize>(
