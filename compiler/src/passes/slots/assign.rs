@@ -14,7 +14,6 @@ use heplan_ir::tensor::Op;
 use rayon::prelude::*;
 
 use super::routing::Placed;
-use super::steps::Keys;
 use super::{Prices, Problem, candidates};
 
 /// How many states are kept after every class.
@@ -189,7 +188,7 @@ impl<'a> Search<'a> {
         let placed: Vec<&Placed> = layouts.iter().map(|&l| &self.placed[l]).collect();
         let weights = self.problem.weights(*affine, self.prices);
         let ways = self.problem.survey(*affine, &placed);
-        let costs = ways.iter().flatten().map(|way| way.cost(weights, &Keys::default()));
+        let costs = ways.iter().flatten().map(|way| way.cost(weights));
         costs.fold(f64::INFINITY, f64::min)
     }
 }

@@ -7,6 +7,7 @@ use heplan_ir::matrix::SparseMatrix;
 use super::routing::{Folding, Placed, Route};
 use super::source::Source;
 use super::steps::{Arity, Keys, choose, moduli};
+use super::tallies::Tallies;
 use super::weights::Weights;
 
 /// Entries looked at per matrix.
@@ -19,6 +20,8 @@ pub(super) struct Survey {
     offsets: Vec<u32>,
     /// Moduli worth trying for their steps.
     moduli: BTreeSet<u32>,
+    /// Their steps where every rotation needs a key.
+    tallies: Tallies,
     diagonals: usize,
     arity: Arity,
     width: usize,
@@ -60,12 +63,15 @@ impl Survey {
         let folding = Folding::between(layouts(), &output.layout);
         let narrow = |x: usize| u32::try_from(x).expect("below the width");
         let offsets = found.iter().enumerate().filter(|(_, found)| **found);
+        let offsets: Vec<u32> = offsets.map(|(offset, _)| narrow(offset)).collect();
         let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
+        let (arity, moduli) = (Arity { inputs, outputs }, moduli(width, strides));
         Some(Self {
-            offsets: offsets.map(|(offset, _)| narrow(offset)).collect(),
-            moduli: moduli(width, strides),
+            tallies: Tallies::new(&offsets, width, arity, moduli.clone()),
+            offsets,
+            moduli,
             diagonals,
-            arity: Arity { inputs, outputs },
+            arity,
             width,
             share: folding.unfolded as f64 / width as f64,
             folds: folding.rotations().map(narrow).collect(),
@@ -73,17 +79,26 @@ impl Survey {
         })
     }
 
+    /// What the transform costs with keys of its own.
+    pub(super) fn cost(&self, weights: &Weights) -> f64 {
+        self.tallies.cost(weights) + self.beside_steps(weights, &Keys::default())
+    }
+
     /// What the transform costs when the graph has `keys` anyway.
-    pub(super) fn cost(&self, weights: &Weights, keys: &Keys) -> f64 {
-        let Arity { inputs, outputs } = self.arity;
+    pub(super) fn cost_beside(&self, weights: &Weights, keys: &Keys) -> f64 {
         let steps = choose(&self.offsets, self.width, self.arity, weights, keys, &self.moduli);
+        steps.cost + self.beside_steps(weights, keys)
+    }
+
+    /// What everything but baby and giant steps costs.
+    fn beside_steps(&self, weights: &Weights, keys: &Keys) -> f64 {
+        let Arity { inputs, outputs } = self.arity;
         let low = weights.level.saturating_sub(1);
         let fold = |&by: &u32| weights.fold * outputs as f64 + keys.price(by, low, weights.low_key);
         let sum = |&(by, times): &(u32, usize)| {
             weights.turn * times as f64 + keys.price(by, weights.level, weights.key)
         };
-        steps.cost
-            + self.sums.iter().map(sum).sum::<f64>()
+        self.sums.iter().map(sum).sum::<f64>()
             + weights.diagonal(self.share) * self.diagonals as f64
             + self.folds.iter().map(fold).sum::<f64>()
             + weights.input * inputs as f64

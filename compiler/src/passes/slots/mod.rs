@@ -14,10 +14,12 @@ mod candidates;
 mod classes;
 mod columns;
 mod count;
+mod divider;
 mod emit;
 mod routing;
 mod source;
 mod steps;
+mod tallies;
 mod transform;
 mod weights;
 

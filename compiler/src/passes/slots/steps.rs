@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::divider::{Divider, signed};
 use super::weights::Weights;
 
 /// Rotation keys that the graph has anyway, with the highest level of their use.
@@ -93,7 +94,7 @@ impl Hops {
     }
 
     /// How often the steps of these numbers, increasing, take a hop, and how often a row.
-    fn counts(self, numbers: impl Iterator<Item = u32>) -> (usize, usize) {
+    pub(super) fn counts(self, numbers: impl Iterator<Item = u32>) -> (usize, usize) {
         let (mut hops, mut rows, mut last) = (0, 0, 0);
         for number in numbers {
             let (row, rest) = self.place(i64::from(number));
@@ -149,24 +150,25 @@ pub(super) fn choose(
     keys: &Keys,
     candidates: &BTreeSet<u32>,
 ) -> Choice {
-    let mut steps = Steps::new(offsets, width, arity, weights, keys);
-    // Best bound first, so that most moduli are never divided by.
-    let mut bounds: Vec<(f64, u32)> =
-        candidates.iter().map(|&modulus| (steps.at_least(modulus), modulus)).collect();
-    bounds.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut divider = Divider::new(signed(offsets, width), width);
+    let bounds = Bounds::new(divider.offsets(), arity, weights);
+    let pricing = Pricing::new(width, arity, weights, keys);
     let mut best: Option<Choice> = None;
-    for (bound, modulus) in bounds {
+    for (bound, modulus) in bounds.best_first(candidates.iter().copied()) {
         if best.is_some_and(|b| b.cost < bound) {
             break;
         }
-        let shifts: &[u32] = if modulus > 2 { &[0, modulus / 2] } else { &[0] };
-        for &shift in shifts {
-            steps.divide(modulus, shift);
-            if best.is_some_and(|b| b.cost < steps.at_least_divided()) {
+        for shift in shifts(modulus) {
+            divider.divide(modulus, shift);
+            if best.is_some_and(|b| b.cost < bounds.divided(divider.quotients().len())) {
                 continue;
             }
-            steps.find_remainders(modulus, shift);
-            for choice in [steps.with_keys(modulus, shift), steps.horner(modulus, shift)] {
+            divider.find_remainders(modulus, shift);
+            let choices = [
+                pricing.with_keys(&divider, modulus, shift),
+                pricing.horner(&divider, modulus, shift),
+            ];
+            for choice in choices {
                 if best.is_none_or(|b| choice.before(&b)) {
                     best = Some(choice);
                 }
@@ -174,6 +176,58 @@ pub(super) fn choose(
         }
     }
     best.expect("there is a candidate modulus")
+}
+
+/// The shifts that are tried with a modulus: baby steps to the right only, and to both sides.
+pub(super) fn shifts(modulus: u32) -> impl Iterator<Item = u32> {
+    std::iter::once(0).chain((modulus > 2).then_some(modulus / 2))
+}
+
+/// What steps cost at least, before offsets are divided.
+pub(super) struct Bounds<'a> {
+    count: usize,
+    /// From the first to the last offset.
+    span: usize,
+    arity: Arity,
+    weights: &'a Weights,
+}
+
+impl<'a> Bounds<'a> {
+    /// For increasing offsets.
+    pub(super) fn new(offsets: &[i32], arity: Arity, weights: &'a Weights) -> Self {
+        let span = match (offsets.first(), offsets.last()) {
+            (Some(&first), Some(&last)) => (last - first) as usize,
+            _ => 0,
+        };
+        Self { count: offsets.len(), span, arity, weights }
+    }
+
+    /// The moduli with what each costs at least, the least first, so that most are never divided by.
+    pub(super) fn best_first(&self, moduli: impl Iterator<Item = u32>) -> Vec<(f64, u32)> {
+        let mut bounds: Vec<(f64, u32)> = moduli.map(|m| (self.at_least(m), m)).collect();
+        bounds.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        bounds
+    }
+
+    /// No choice with this modulus costs less: a giant step reaches `modulus` offsets at most, and
+    /// a baby step one offset per giant step, of which there are no more than the offsets span.
+    fn at_least(&self, modulus: u32) -> f64 {
+        let (count, modulus) = (self.count, modulus as usize);
+        self.of(count.div_ceil(modulus), count.div_ceil(self.span / modulus + 2))
+    }
+
+    /// No choice with so many quotients costs less: each takes a giant step but one, and as many
+    /// offsets as there are quotients share a baby step at most.
+    pub(super) fn divided(&self, giants: usize) -> f64 {
+        self.of(giants, self.count.div_ceil(giants.max(1)))
+    }
+
+    /// What so many giant and baby steps cost without keys, if one of each is no rotation.
+    fn of(&self, giants: usize, babies: usize) -> f64 {
+        let (w, beyond_one) = (self.weights, |steps: usize| steps.max(1) - 1);
+        w.fold * (beyond_one(giants) * self.arity.outputs) as f64
+            + w.baby * (beyond_one(babies) * self.arity.inputs) as f64
+    }
 }
 
 /// Moduli worth trying: powers of two, and multiples of the strides of the layouts, where the
@@ -197,121 +251,29 @@ pub(super) fn all_moduli(width: usize, coarse: BTreeSet<u32>) -> BTreeSet<u32> {
 /// Lengths of rows that are tried for one modulus.
 const ROWS: usize = 4;
 
-/// Counts distinct steps by stamping, so that no memory is cleared between candidates.
-struct Steps<'a> {
-    /// The offsets as signed numbers, increasing.
-    offsets: Vec<i32>,
+/// Prices the steps of divided offsets when a graph has keys.
+struct Pricing<'a> {
     width: i32,
     arity: Arity,
     weights: &'a Weights,
     keys: &'a Keys,
     /// Which rotations need no new key, at the operands' level.
     free: Vec<bool>,
-    mark: Vec<u32>,
-    stamp: u32,
-    /// The quotient of every offset by the modulus, and what the division leaves of it, shifted.
-    all: Vec<i32>,
-    rest: Vec<i32>,
-    /// Distinct quotients of the offsets by the modulus, increasing, and distinct remainders less
-    /// the shift.
-    quotients: Vec<i32>,
-    remainders: Vec<i32>,
 }
 
-impl<'a> Steps<'a> {
-    fn new(
-        offsets: &[u32],
-        width: usize,
-        arity: Arity,
-        weights: &'a Weights,
-        keys: &'a Keys,
-    ) -> Self {
-        let half = i64::try_from(width / 2).expect("widths are at most 2^16");
-        let signed = |&d: &u32| {
-            let d = i64::from(d);
-            (if d < half { d } else { d - 2 * half }) as i32
-        };
+impl<'a> Pricing<'a> {
+    fn new(width: usize, arity: Arity, weights: &'a Weights, keys: &'a Keys) -> Self {
         let steps = 0..u32::try_from(width).expect("widths are at most 2^16");
-        Self {
-            offsets: {
-                let mut offsets: Vec<i32> = offsets.iter().map(signed).collect();
-                offsets.sort_unstable();
-                offsets
-            },
-            width: width as i32,
-            arity,
-            weights,
-            keys,
-            free: steps.map(|s| keys.have(s, weights.level)).collect(),
-            mark: vec![0; width],
-            stamp: 0,
-            all: vec![0; offsets.len()],
-            rest: vec![0; offsets.len()],
-            quotients: Vec::new(),
-            remainders: Vec::new(),
-        }
-    }
-
-    /// No choice with this modulus costs less: a giant step reaches `modulus` offsets at most, and
-    /// a baby step one offset per giant step, of which there are no more than the offsets span.
-    fn at_least(&self, modulus: u32) -> f64 {
-        let (count, modulus) = (self.offsets.len(), modulus as usize);
-        let span = match (self.offsets.first(), self.offsets.last()) {
-            (Some(&first), Some(&last)) => (last - first) as usize,
-            _ => 0,
-        };
-        self.bound(count.div_ceil(modulus), count.div_ceil(span / modulus + 2))
-    }
-
-    /// What so many giant and baby steps cost without keys, if one of each is no rotation.
-    fn bound(&self, giants: usize, babies: usize) -> f64 {
-        let (w, beyond_one) = (self.weights, |steps: usize| steps.max(1) - 1);
-        w.fold * (beyond_one(giants) * self.arity.outputs) as f64
-            + w.baby * (beyond_one(babies) * self.arity.inputs) as f64
-    }
-
-    /// Divides the offsets, with a shift, by a modulus: their distinct quotients, and all remainders.
-    fn divide(&mut self, modulus: u32, shift: u32) {
-        // Numbers are made positive by a multiple of the modulus, and stay below 2^18. The quotient
-        // of one and a half unit is half a modulus-th away from any integer, which is more than
-        // what f32 rounds off it in two steps of 2^-24.
-        let m = modulus as i32;
-        let turns = self.width / m + 1;
-        let (bias, reciprocal) = (shift as i32 + turns * m, 1.0 / m as f32);
-        let parts = self.all.iter_mut().zip(&mut self.rest);
-        for (&d, (quotient, rest)) in self.offsets.iter().zip(parts) {
-            let x = d + bias;
-            let whole = ((x as f32 + 0.5) * reciprocal) as i32;
-            (*quotient, *rest) = (whole - turns, x - whole * m);
-        }
-        self.quotients.clear();
-        self.quotients.extend(&self.all);
-        self.quotients.dedup();
-    }
-
-    /// No choice with these quotients costs less: each takes a giant step but one, and as many
-    /// offsets as there are quotients share a baby step at most.
-    fn at_least_divided(&self) -> f64 {
-        let giants = self.quotients.len();
-        self.bound(giants, self.offsets.len().div_ceil(giants.max(1)))
-    }
-
-    /// The distinct remainders of the last division.
-    fn find_remainders(&mut self, modulus: u32, shift: u32) {
-        self.remainders.clear();
-        self.stamp += 1;
-        let stamp = self.stamp;
-        let mark = &mut self.mark[..modulus as usize];
-        let new = |&&r: &&i32| std::mem::replace(&mut mark[r as usize], stamp) != stamp;
-        self.remainders.extend(self.rest.iter().filter(new).map(|&r| r - shift as i32));
+        let free = steps.map(|s| keys.have(s, weights.level)).collect();
+        Self { width: width as i32, arity, weights, keys, free }
     }
 
     /// Giant steps with a key for each.
-    fn with_keys(&self, modulus: u32, shift: u32) -> Choice {
+    fn with_keys(&self, divided: &Divider<'_>, modulus: u32, shift: u32) -> Choice {
         let m = modulus as i32;
         let w = self.weights;
-        let (babies, baby_keys) = self.distinct(self.remainders.iter().copied());
-        let steps = || self.quotients.iter().map(|q| (q * m).rem_euclid(self.width) as u32);
+        let (babies, baby_keys) = self.distinct(divided.remainders().iter().copied());
+        let steps = || divided.quotients().iter().map(|q| (q * m).rem_euclid(self.width) as u32);
         let giants = steps().filter(|&s| s != 0).count();
         let low = w.level.saturating_sub(1);
         let giant_keys: f64 = steps().map(|s| self.keys.price(s, low, w.low_key)).sum();
@@ -323,12 +285,12 @@ impl<'a> Steps<'a> {
     }
 
     /// Giant steps by Horner's rule.
-    fn horner(&self, modulus: u32, shift: u32) -> Choice {
+    fn horner(&self, divided: &Divider<'_>, modulus: u32, shift: u32) -> Choice {
         let m = modulus as i32;
-        let first = self.quotients.first().copied().unwrap_or(0);
-        let (babies, baby_keys) = self.distinct(self.remainders.iter().map(|r| r + first * m));
+        let first = divided.quotients().first().copied().unwrap_or(0);
+        let (babies, baby_keys) = self.distinct(divided.remainders().iter().map(|r| r + first * m));
         let w = self.weights;
-        let (hops, hop_cost) = self.hops(modulus);
+        let (hops, hop_cost) = self.hops(divided, modulus);
         let cost =
             w.baby * (babies * self.arity.inputs) as f64 + w.key * baby_keys as f64 + hop_cost;
         let division = Division { modulus, shift, first: i64::from(first) };
@@ -336,20 +298,10 @@ impl<'a> Steps<'a> {
     }
 
     /// The cheapest rows for the giant steps, with the cost of all rotations and of their keys.
-    fn hops(&self, modulus: u32) -> (Hops, f64) {
-        let first = self.quotients.first().copied().unwrap_or(0);
-        let numbers = || self.quotients.iter().map(move |q| (q - first) as u32);
-        // A row begins where a gap ends: of each of the first few widths of gaps the first is tried.
-        let mut gaps: Vec<(u32, u32)> = Vec::new();
-        for pair in self.quotients.windows(2) {
-            let gap = (pair[1] - pair[0]) as u32;
-            if gap > 1 && gaps.len() < ROWS && gaps.iter().all(|g| g.0 != gap) {
-                gaps.push((gap, (pair[1] - first) as u32));
-            }
-        }
+    fn hops(&self, divided: &Divider<'_>, modulus: u32) -> (Hops, f64) {
         let level = self.weights.level.saturating_sub(1);
         let cost = |hops: Hops| {
-            let (single, rows) = hops.counts(numbers());
+            let (single, rows) = hops.counts(numbers(divided));
             let key = |by, times| match times {
                 0 => 0.0,
                 _ => self.keys.price(by, level, self.weights.low_key),
@@ -358,9 +310,7 @@ impl<'a> Steps<'a> {
                 + key(hops.hop, single)
                 + key(hops.row(), rows)
         };
-        std::iter::once(None)
-            .chain(gaps.into_iter().map(|(_, start)| Some(start)))
-            .map(|row| Hops { hop: modulus, row, width: self.width as u32 })
+        rows(divided, modulus, self.width)
             .map(|hops| (hops, cost(hops)))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .expect("one row is a candidate")
@@ -373,29 +323,25 @@ impl<'a> Steps<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cost::Costs;
-    use crate::passes::slots::tests::prices;
+/// The numbers of the giant steps, from 0.
+pub(super) fn numbers(divided: &Divider<'_>) -> impl Iterator<Item = u32> {
+    let first = divided.quotients().first().copied().unwrap_or(0);
+    divided.quotients().iter().map(move |q| (q - first) as u32)
+}
 
-    #[test]
-    fn division_by_a_reciprocal_is_exact() {
-        let (prices, keys) = (prices(&Costs::default(), 0.0), Keys::default());
-        let arity = Arity { inputs: 1, outputs: 1 };
-        let width = 1 << 16;
-        let offsets: Vec<u32> = (0..width).collect();
-        let mut steps = Steps::new(&offsets, width as usize, arity, prices.at(3), &keys);
-        for modulus in [1, 2, 3, 7, 10, 127, 1000, 1023, 4099, 32_767, 65_535, 65_536] {
-            for shift in [0, modulus / 2] {
-                steps.divide(modulus, shift);
-                let (m, shift) = (modulus as i32, shift as i32);
-                for (i, &d) in steps.offsets.iter().enumerate() {
-                    let exact = ((d + shift).div_euclid(m), (d + shift).rem_euclid(m));
-                    assert_eq!((steps.all[i], steps.rest[i]), exact, "{d} by {modulus}");
-                }
-                assert!(steps.quotients.is_sorted());
-            }
+/// The rows that Horner's rule may have: one, or one that begins where a gap ends: of each of the
+/// first few widths of gaps the first is tried.
+pub(super) fn rows(divided: &Divider<'_>, modulus: u32, width: i32) -> impl Iterator<Item = Hops> {
+    let quotients = divided.quotients();
+    let first = quotients.first().copied().unwrap_or(0);
+    let mut gaps: Vec<(u32, u32)> = Vec::new();
+    for pair in quotients.windows(2) {
+        let gap = (pair[1] - pair[0]) as u32;
+        if gap > 1 && gaps.len() < ROWS && gaps.iter().all(|g| g.0 != gap) {
+            gaps.push((gap, (pair[1] - first) as u32));
         }
     }
+    std::iter::once(None)
+        .chain(gaps.into_iter().map(|(_, start)| Some(start)))
+        .map(move |row| Hops { hop: modulus, row, width: width as u32 })
 }

@@ -37,22 +37,22 @@ pub(super) fn build(
         .into_iter()
         .map(|s| {
             let survey = Survey::new(&s, &target);
-            (survey.map_or(f64::INFINITY, |survey| survey.cost(weights, keys)), s)
+            (survey.map_or(f64::INFINITY, |survey| survey.cost_beside(weights, keys)), s)
         })
         .min_by(|a, b| a.0.total_cmp(&b.0))
         .expect("there is the plain combination")
         .1;
-    let (entries, inputs) = route_all(&sources, &target);
+    let (classes, inputs) = route_all(&sources, &target);
     let layouts = || sources.iter().map(|s| &s.placed.layout);
     let folding = Folding::between(layouts(), output);
-    let mut offsets: Vec<u32> = entries.iter().map(|e| e.key.2).collect();
+    let mut offsets: Vec<u32> = classes.iter().map(|c| c.offset).collect();
     offsets.sort_unstable();
     offsets.dedup();
     let strides = layouts().flat_map(|l| &l.axes).map(|a| a.stride);
     let candidates = all_moduli(output.width, moduli(output.width, strides));
     let arity = Arity { inputs, outputs: output.ciphertexts() };
     let choice = choose(&offsets, output.width, arity, weights, keys, &candidates);
-    let folds = folding.rotations().map(|s| u32::try_from(s).expect("below the width")).collect();
+    let folds = folding.rotations().map(narrow).collect();
     let shape = LinearTransform {
         width: output.width,
         period: folding.unfolded,
@@ -60,7 +60,7 @@ pub(super) fn build(
         outputs: arity.outputs,
         diagonals: Vec::new(),
     };
-    let (transform, giants) = spread_giants(entries, shape, &choice);
+    let (transform, giants) = spread_giants(classes, shape, &choice);
     let runs = sources.into_iter().map(|s| s.runs).collect();
     let built = Built { runs, transform, giants, folds };
     built.enter(weights.level, keys);
@@ -98,36 +98,58 @@ impl Built {
     }
 }
 
-/// Where every entry of the sources lands, and the number of input ciphertexts.
-fn route_all(sources: &[Source<'_>], output: &Placed) -> (Vec<Entry>, usize) {
-    let mut entries = Vec::with_capacity(sources.iter().map(|s| s.matrix.nnz()).sum());
-    let mut inputs = 0;
-    for Source { matrix, placed, .. } in sources {
-        let base = u32::try_from(inputs).expect("few ciphertexts");
-        let route = Route::between(&placed.layout, &output.layout).expect("a layout with a route");
-        for r in 0..matrix.rows {
-            let to = output.place(r);
-            entries.extend(matrix.row(r).map(|(c, v)| {
-                let l = route.landing(placed.place(c), to);
-                Entry { key: (l.output, base + l.input, l.offset), slot: l.slot, value: v as f32 }
-            }));
-        }
-        inputs += placed.layout.ciphertexts();
-    }
-    (entries, inputs)
+/// The entries that land in one output ciphertext, from one input ciphertext, with one offset.
+struct Class {
+    output: u32,
+    input: u32,
+    offset: u32,
+    /// Slots and values.
+    entries: Vec<(u32, f32)>,
 }
 
-struct Entry {
-    key: (u32, u32, u32),
-    slot: u32,
-    value: f32,
+/// Where every entry of the sources lands, and the number of input ciphertexts.
+fn route_all(sources: &[Source<'_>], output: &Placed) -> (Vec<Class>, usize) {
+    let width = output.layout.width;
+    let inputs = sources.iter().map(|s| s.placed.layout.ciphertexts()).sum();
+    let rows = sources.first().map_or(0, |s| s.matrix.rows);
+    // One output ciphertext after the other, so that few classes are open at a time.
+    let mut order: Vec<(u32, usize)> =
+        (0..rows).map(|r| (output.place(r) / narrow(width), r)).collect();
+    order.sort_unstable();
+    let mut classes: Vec<Class> = Vec::new();
+    let mut open: Vec<Option<usize>> = vec![None; inputs * width];
+    for rows in order.chunk_by(|a, b| a.0 == b.0) {
+        let closed = classes.len();
+        let mut base = 0;
+        for Source { matrix, placed, .. } in sources {
+            let route = Route::between(&placed.layout, &output.layout).expect("a route");
+            for &(_, r) in rows {
+                let to = output.place(r);
+                for (c, v) in matrix.row(r) {
+                    let l = route.landing(placed.place(c), to);
+                    let input = base + l.input as usize;
+                    let class = *open[input * width + l.offset as usize].get_or_insert_with(|| {
+                        let (output, offset, entries) = (l.output, l.offset, Vec::new());
+                        classes.push(Class { output, input: narrow(input), offset, entries });
+                        classes.len() - 1
+                    });
+                    classes[class].entries.push((l.slot, v as f32));
+                }
+            }
+            base += placed.layout.ciphertexts();
+        }
+        for class in &classes[closed..] {
+            open[class.input as usize * width + class.offset as usize] = None;
+        }
+    }
+    (classes, inputs)
 }
 
 /// Gives every giant step a result of its own: the entry that lands in slot `t` with the offset
 /// `d = baby + g`, where `g` is the rotation of its giant step, goes to slot `t + g` of that step's
 /// result, with the offset `baby`.
 fn spread_giants(
-    mut entries: Vec<Entry>,
+    mut classes: Vec<Class>,
     mut shape: LinearTransform,
     choice: &Choice,
 ) -> (LinearTransform, Giants) {
@@ -138,10 +160,10 @@ fn spread_giants(
         let rotation = division.rotation(number, width);
         (if choice.hops.is_some() { number } else { i64::from(rotation) }, rotation, baby)
     };
-    let mut steps: Vec<(i64, u32)> = entries
+    let mut steps: Vec<(i64, u32)> = classes
         .iter()
-        .map(|e| {
-            let (step, rotation, _) = divide(e.key.2);
+        .map(|c| {
+            let (step, rotation, _) = divide(c.offset);
             (step, rotation)
         })
         .collect();
@@ -150,30 +172,34 @@ fn spread_giants(
     if steps.is_empty() {
         steps.push((0, 0));
     }
-    let period = u32::try_from(shape.period).expect("periods are at most 2^16");
-    for e in &mut entries {
-        let (step, rotation, baby) = divide(e.key.2);
+    let period = narrow(shape.period);
+    for class in &mut classes {
+        let (step, rotation, baby) = divide(class.offset);
         let result = steps.binary_search(&(step, rotation)).expect("every giant step is listed");
-        let output = e.key.0 as usize * steps.len() + result;
-        e.key = (u32::try_from(output).expect("few ciphertexts"), e.key.1, baby);
-        e.slot = (e.slot + rotation) % period;
+        class.output = narrow(class.output as usize * steps.len() + result);
+        class.offset = baby;
+        class.entries.iter_mut().for_each(|(slot, _)| *slot = (*slot + rotation) % period);
     }
     shape.outputs *= steps.len();
-    shape.diagonals = group(entries);
+    shape.diagonals = diagonals(classes);
     let (steps, rotations) = steps.into_iter().unzip();
     (shape, Giants { steps, rotations, hops: choice.hops })
 }
 
-/// Entries to sorted diagonals; values that vanish in single precision are dropped.
-fn group(mut entries: Vec<Entry>) -> Vec<Diagonal> {
-    entries.sort_unstable_by_key(|e| (e.key, e.slot));
-    entries
-        .chunk_by(|a, b| a.key == b.key)
-        .filter_map(|run| {
-            let (output, input, offset) = run[0].key;
-            let kept = run.iter().filter(|e| e.value != 0.0);
-            let (slots, values): (Vec<u32>, Vec<f32>) = kept.map(|e| (e.slot, e.value)).unzip();
-            (!slots.is_empty()).then_some(Diagonal { output, input, offset, slots, values })
-        })
-        .collect()
+/// Sorted diagonals, one for each class, since an offset is the sum of its steps; values that vanish
+/// in single precision are dropped.
+fn diagonals(mut classes: Vec<Class>) -> Vec<Diagonal> {
+    classes.sort_unstable_by_key(|c| (c.output, c.input, c.offset));
+    let diagonal = |class: Class| {
+        let Class { output, input, offset, mut entries } = class;
+        entries.sort_unstable_by_key(|e| e.0);
+        let kept = entries.into_iter().filter(|e| e.1 != 0.0);
+        let (slots, values): (Vec<u32>, Vec<f32>) = kept.unzip();
+        (!slots.is_empty()).then_some(Diagonal { output, input, offset, slots, values })
+    };
+    classes.into_iter().filter_map(diagonal).collect()
+}
+
+fn narrow(x: usize) -> u32 {
+    u32::try_from(x).expect("few ciphertexts of at most 2^16 slots")
 }
