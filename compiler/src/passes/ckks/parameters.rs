@@ -117,6 +117,11 @@ fn chain(log_n: u32, depth: usize, waterline_bits: u32, headroom_bits: u32) -> O
     if !LOG_N.contains(&log_n) || waterline_bits <= log_n + 2 || first > MAX_PRIME_BITS {
         return None;
     }
+    // Primes near a power are more than half of it: what is not secure with these is not with any.
+    let least = f64::from(first) - 1.0 + depth as f64 * f64::from(waterline_bits - 1);
+    if least > max_log_qp(log_n)? {
+        return None;
+    }
     let floor = 1u64 << first;
     let mut q = if first < MAX_PRIME_BITS {
         near_power(first, log_n).filter(|&q| q > floor).take(1).collect::<Vec<_>>()
@@ -135,6 +140,10 @@ fn special(log_n: u32, q: &[u64], digit_size: usize, most_bits: u32) -> Option<V
     let fewest = ((digit + MARGIN_BITS - 0.05).ceil() as u32).div_ceil(most_bits);
     // What neither security nor the number of primes has against.
     let allowed = max_log_qp(log_n)? - bits(q) - 0.1;
+    if allowed < digit + MARGIN_BITS - 0.5 {
+        // Not even the fewest bits are secure: no need to look for primes.
+        return None;
+    }
     let most = allowed.min(f64::from(fewest * most_bits)).floor();
     let needed = (digit + WIDE_MARGIN_BITS).min(most).max(digit + MARGIN_BITS);
     let mut taken: BTreeSet<u64> = q.iter().copied().collect();
