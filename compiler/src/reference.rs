@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::matrix::SparseMatrix;
+use heplan_ir::series::Series;
 use heplan_ir::tensor::{Graph, Op};
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use crate::data::Samples;
@@ -184,7 +185,12 @@ impl<'g> Executor<'g> {
         let consts = &self.graph.consts;
         let map = |x: ValueId, f: Substitute<'_>| -> Vec<f64> {
             let (x, _) = of(x).as_chunks::<LANES>();
-            x.iter().enumerate().flat_map(|(e, lanes)| f(e, lanes)).collect()
+            let mut y = vec![0.0; x.len() * LANES];
+            let (results, _) = y.as_chunks_mut::<LANES>();
+            for (e, (x, result)) in x.iter().zip(results).enumerate() {
+                *result = f(e, x);
+            }
+            y
         };
         match &value.op {
             Op::Input { .. } => Vec::new(),
@@ -194,7 +200,7 @@ impl<'g> Executor<'g> {
                     None => vec![0.0; value.elements() * LANES],
                 };
                 for &(x, m) in terms {
-                    Arch::new().dispatch(|| apply(consts.matrix(m), of(x), &mut y));
+                    Arch::new().dispatch(Apply { m: consts.matrix(m), x: of(x), y: &mut y });
                 }
                 y
             }
@@ -206,28 +212,55 @@ impl<'g> Executor<'g> {
             Op::Polynomial { x, polynomials } => {
                 let set = consts.polynomials(*polynomials);
                 let arch = Arch::new();
-                map(*x, &|e, lanes| arch.dispatch(|| set.of(e).eval_lanes(*lanes)))
+                map(*x, &|e, x| arch.dispatch(EvalLanes { series: set.of(e), x }))
             }
         }
     }
 }
 
 /// `y += M·x` in every lane.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "the caller chooses the instruction set")]
-fn apply(m: &SparseMatrix, x: &[f64], y: &mut [f64]) {
-    let (x, _) = x.as_chunks::<LANES>();
-    let (y, _) = y.as_chunks_mut::<LANES>();
-    for (r, out) in y.iter_mut().enumerate() {
-        let mut sum = *out;
-        let span = m.start[r]..m.start[r + 1];
-        for (&c, &v) in m.col[span.clone()].iter().zip(&m.val[span]) {
-            let operand = &x[c as usize];
-            for lane in 0..LANES {
-                sum[lane] += v * operand[lane];
+///
+/// A closure would do, but for the compiler's leave not to inline it: it then is compiled without
+/// the vector instructions that it was dispatched for.
+struct Apply<'a> {
+    m: &'a SparseMatrix,
+    x: &'a [f64],
+    y: &'a mut [f64],
+}
+
+impl NullaryFnOnce for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (x, _) = self.x.as_chunks::<LANES>();
+        let (y, _) = self.y.as_chunks_mut::<LANES>();
+        for (r, out) in y.iter_mut().enumerate() {
+            let mut sum = *out;
+            let span = self.m.start[r]..self.m.start[r + 1];
+            for (&c, &v) in self.m.col[span.clone()].iter().zip(&self.m.val[span]) {
+                let operand = &x[c as usize];
+                for lane in 0..LANES {
+                    sum[lane] += v * operand[lane];
+                }
             }
+            *out = sum;
         }
-        *out = sum;
+    }
+}
+
+/// A polynomial in every lane.
+struct EvalLanes<'a> {
+    series: &'a Series,
+    x: &'a [f64; LANES],
+}
+
+impl NullaryFnOnce for EvalLanes<'_> {
+    type Output = [f64; LANES];
+
+    #[inline(always)]
+    fn call(self) -> [f64; LANES] {
+        self.series.eval_lanes(*self.x)
     }
 }
 

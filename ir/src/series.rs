@@ -31,7 +31,11 @@ impl Series {
             }
         }
         let first = self.coefficients.first().copied().unwrap_or(0.0);
-        std::array::from_fn(|l| first + x[l] * b1[l] - b2[l])
+        let mut y = [0.0; L];
+        for l in 0..L {
+            y[l] = first + x[l] * b1[l] - b2[l];
+        }
+        y
     }
 
     /// Levels that its evaluation consumes: `⌈log2(degree + 1)⌉`.

@@ -21,7 +21,7 @@ use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::LinearTransform;
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use thiserror::Error;
@@ -175,9 +175,8 @@ impl Sim {
         noise: Option<Variance>,
     ) -> Result<SimCt, SimError> {
         if let Some(noise) = &noise {
-            let mut normal = Normal::new(seed);
-            Arch::new()
-                .dispatch(|| normal.shake(&mut slots.values, |slot| noise.at(self.secret[slot])));
+            let (slots, variance) = (&mut slots.values[..], |slot| noise.at(self.secret[slot]));
+            Arch::new().dispatch(Shake { normal: Normal::new(seed), slots, variance });
         }
         self.fits(&slots)?;
         Ok(SimCt { slots, variance: variance + noise.map_or(0.0, |v| v.mean()), seed })
@@ -188,14 +187,11 @@ impl Sim {
     /// A coefficient is at most the mean magnitude of the slots times the scale; the largest
     /// magnitude stands in for the mean, which leaves room for inputs other than those simulated.
     fn fits(&self, slots: &Slots) -> Result<(), SimError> {
-        // The sum of all is finite unless one is not, or all are huge.
-        if !slots.values.iter().sum::<f64>().is_finite()
-            && let Some(&bad) = slots.values.iter().find(|v| !v.is_finite())
-        {
-            return Err(SimError::NotFinite(bad));
+        let largest = Arch::new().dispatch(LargestMagnitude(&slots.values));
+        if !largest.is_finite() {
+            let bad = slots.values.iter().find(|v| !v.is_finite());
+            return Err(SimError::NotFinite(bad.copied().unwrap_or(largest)));
         }
-        let largest =
-            slots.values.iter().fold(0.0_f64, |m, v| if v.abs() > m { v.abs() } else { m });
         let (value, scale) = (largest.log2(), slots.ty.scale.log2());
         let modulus = self.parameters.log_q_at(slots.ty.level);
         let excess = value + scale + HEADROOM - modulus;
@@ -405,13 +401,12 @@ impl Backend for Sim {
         let finish = |(output, (mut slots, noise)): (usize, (Slots, LinearNoise))| {
             let words = [id.index() as u64, output as u64];
             let seed = derive("linear", &seeds, &words);
-            let mut normal = Normal::new(seed);
-            let period = noise.babies.len();
-            Arch::new().dispatch(|| {
-                normal.shake(&mut slots.values, |slot| {
-                    noise.babies[slot % period] + noise.added.at(self.secret[slot])
-                });
-            });
+            // A power of two, as every period that folds leave.
+            let below_period = noise.babies.len() - 1;
+            let variance =
+                |slot| noise.babies[slot & below_period] + noise.added.at(self.secret[slot]);
+            let (normal, values) = (Normal::new(seed), &mut slots.values[..]);
+            Arch::new().dispatch(Shake { normal, slots: values, variance });
             self.finish(slots, noise.carried + noise.mean(), seed, None)
         };
         let Some(ty) = results.first().map(|r| r.ty.clone()) else { return Ok(Vec::new()) };
@@ -441,6 +436,33 @@ fn fingerprint(plain: PlainRef<'_>) -> Vec<u64> {
     }
 }
 
+/// The largest magnitude; what is no number counts as more than infinity.
+struct LargestMagnitude<'a>(&'a [f64]);
+
+impl NullaryFnOnce for LargestMagnitude<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        // Without their signs, floating-point numbers are ordered like the integers of their bits.
+        let (lanes, rest) = self.0.as_chunks::<LANES>();
+        let mut largest = [0; LANES];
+        for x in lanes {
+            for l in 0..LANES {
+                largest[l] = x[l].abs().to_bits().cast_signed().max(largest[l]);
+            }
+        }
+        let mut all = 0;
+        for bits in largest {
+            all = bits.max(all);
+        }
+        for x in rest {
+            all = x.abs().to_bits().cast_signed().max(all);
+        }
+        f64::from_bits(all.cast_unsigned())
+    }
+}
+
 fn mean_square(values: &[f64]) -> f64 {
     values.iter().map(|v| v * v).sum::<f64>() / values.len().max(1) as f64
 }
@@ -464,24 +486,6 @@ impl Normal {
         Self { rng: Xoshiro256PlusPlus::from_seed(seed) }
     }
 
-    /// Adds to each slot a sample of the variance that it has there.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the caller chooses the instruction set")]
-    fn shake(&mut self, slots: &mut [f64], variance: impl Fn(usize) -> f64) {
-        let (lanes, rest) = slots.as_chunks_mut::<LANES>();
-        for (block, x) in lanes.iter_mut().enumerate() {
-            let deviation: [f64; LANES] =
-                std::array::from_fn(|l| variance(block * LANES + l).sqrt());
-            for l in 0..LANES {
-                x[l] += deviation[l] * self.sample();
-            }
-        }
-        let first = lanes.len() * LANES;
-        for (l, x) in rest.iter_mut().enumerate() {
-            *x += variance(first + l).sqrt() * self.sample();
-        }
-    }
-
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the caller chooses the instruction set")]
     fn sample(&mut self) -> f64 {
@@ -489,5 +493,41 @@ impl Normal {
         let heads = (word >> (64 - Self::COINS)).count_ones();
         let rest = (word & 0xffff) as f64 / 65_536.0 + 0.5 / 65_536.0;
         (f64::from(heads) + rest - 24.5) * (1.0 / Self::VARIANCE.sqrt())
+    }
+}
+
+/// Adds to each slot a sample of the variance that it has there.
+///
+/// No closure, which may not be inlined and then lacks the vector instructions that it was
+/// dispatched for.
+struct Shake<'a, V> {
+    normal: Normal,
+    slots: &'a mut [f64],
+    variance: V,
+}
+
+impl<V: Fn(usize) -> f64> NullaryFnOnce for Shake<'_, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { mut normal, slots, variance } = self;
+        let (lanes, rest) = slots.as_chunks_mut::<LANES>();
+        for (block, x) in lanes.iter_mut().enumerate() {
+            let (mut deviation, mut samples) = ([0.0; LANES], [0.0; LANES]);
+            for l in 0..LANES {
+                deviation[l] = variance(block * LANES + l);
+            }
+            for sample in &mut samples {
+                *sample = normal.sample();
+            }
+            for l in 0..LANES {
+                x[l] += deviation[l].sqrt() * samples[l];
+            }
+        }
+        let first = lanes.len() * LANES;
+        for (l, x) in rest.iter_mut().enumerate() {
+            *x += variance(first + l).sqrt() * normal.sample();
+        }
     }
 }

@@ -89,7 +89,15 @@ impl Fit {
     pub(super) fn eval<const L: usize>(&self, e: usize, x: &[f64; L]) -> [f64; L] {
         let c = self.window.class_of(e);
         let gain = self.gain_of(c);
-        self.series_of(c).eval_lanes(x.map(|x| self.window.place(e, x))).map(|y| gain * y)
+        let mut placed = [0.0; L];
+        for l in 0..L {
+            placed[l] = self.window.place(e, x[l]);
+        }
+        let mut y = self.series_of(c).eval_lanes(placed);
+        for y in &mut y {
+            *y *= gain;
+        }
+        y
     }
 
     pub(super) fn series_of(&self, c: usize) -> &Series {

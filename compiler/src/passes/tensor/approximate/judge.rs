@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use heplan_ir::entity::ValueId;
 use heplan_ir::function::Function;
 use heplan_ir::tensor::{Graph, Op, Value};
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::fit::{Fit, extremes};
@@ -100,7 +100,7 @@ impl<'g> Judge<'g> {
                     .iter()
                     .map(|(&id, &fit)| {
                         let eval = move |e: usize, x: &[f64; LANES]| {
-                            Arch::new().dispatch(|| fit.eval(e, x))
+                            Arch::new().dispatch(EvalFit { fit, e, x })
                         };
                         (id, eval)
                     })
@@ -137,6 +137,22 @@ impl<'g> Judge<'g> {
             }
         }
         score
+    }
+}
+
+/// A fit in every lane, inlined into what has the vector instructions.
+struct EvalFit<'a> {
+    fit: &'a Fit,
+    e: usize,
+    x: &'a [f64; LANES],
+}
+
+impl NullaryFnOnce for EvalFit<'_> {
+    type Output = [f64; LANES];
+
+    #[inline(always)]
+    fn call(self) -> [f64; LANES] {
+        self.fit.eval(self.e, self.x)
     }
 }
 
