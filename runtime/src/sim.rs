@@ -515,8 +515,8 @@ impl<V: Fn(usize) -> f64> NullaryFnOnce for Shake<'_, V> {
         let (lanes, rest) = slots.as_chunks_mut::<LANES>();
         for (block, x) in lanes.iter_mut().enumerate() {
             let (mut deviation, mut samples) = ([0.0; LANES], [0.0; LANES]);
-            for l in 0..LANES {
-                deviation[l] = variance(block * LANES + l);
+            for (l, deviation) in deviation.iter_mut().enumerate() {
+                *deviation = variance(block * LANES + l);
             }
             for sample in &mut samples {
                 *sample = normal.sample();
