@@ -69,11 +69,12 @@ pub(crate) fn quality(q: &Quality) -> String {
 
 /// What smaller keys cost in time, for `--max-key-size`.
 fn trades(trades: &[Trade]) -> String {
-    let mut table = Table::new(&[">keys", ">first run, one thread", ""]);
+    let mut table = Table::new(&[">keys", ">first run, one thread", ">later runs", ""]);
     for trade in trades {
         table.row([
             format::bytes(trade.key_bytes),
             seconds(trade.seconds),
+            seconds(trade.run_seconds),
             match trade.standing {
                 Standing::Estimated => "",
                 Standing::Chosen => "this plan",
@@ -127,7 +128,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
             "undecided": f.undecided,
         })
     };
-    let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "chosen": t.standing == Standing::Chosen });
+    let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "predicted_seconds": t.run_seconds, "chosen": t.standing == Standing::Chosen });
     let value = json!({
         "name": report.name,
         "log_n": report.log_n,

@@ -7,6 +7,7 @@
 mod file;
 mod fit;
 mod memory;
+mod trace;
 mod work;
 
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use heplan_ir::transform::LinearTransform;
 
 pub use file::Measurement;
 pub use fit::Observation;
-pub use memory::least_bytes;
+pub use memory::{least_bytes, plan_peak_bytes};
 pub use work::{Costs, Work};
 
 /// Where an operation happens: everything that its cost depends on.

@@ -151,6 +151,8 @@ fn largest(scores: &[f64]) -> Option<usize> {
 pub struct Trade {
     /// Predicted seconds of one run on one thread, with encoding and reading of keys.
     pub seconds: f64,
+    /// The same with keys and diagonals at hand.
+    pub run_seconds: f64,
     /// Predicted size of the evaluation keys in bytes.
     pub key_bytes: u64,
     /// What became of it.
@@ -172,7 +174,8 @@ impl Trade {
     /// A plan of this cost, not chosen.
     pub(crate) fn of(cost: &Cost) -> Self {
         let seconds = cost.seconds + cost.encode_seconds + cost.expand_seconds;
-        Self { seconds, key_bytes: cost.key_bytes, standing: Standing::Estimated }
+        let (run_seconds, key_bytes) = (cost.seconds, cost.key_bytes);
+        Self { seconds, run_seconds, key_bytes, standing: Standing::Estimated }
     }
 }
 

@@ -1,8 +1,8 @@
 //! How much memory one run takes at most.
 //!
-//! Counted are the ciphertexts that live at the same time, the encoded diagonals of the transforms so far, the keys that
-//! an instruction reads (packed) and those that a later one reads again (expanded), the partial sums of a linear map, and
-//! what stands beside them from the start: tables of the transforms, the plan's constants, the program itself.
+//! The prediction follows the buffers of a run ([`super::trace`]); beside them stand, from the start, tables of the
+//! transforms, the plan's constants and the program itself.
+//! The least that a run takes is a sum of what has to live at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,19 @@ use heplan_ir::ckks::{CtType, Graph, Op};
 use heplan_ir::constants::{ConstPool, Constant};
 use heplan_ir::entity::{RegId, ValueId};
 use heplan_ir::parameters::Parameters;
-use heplan_ir::plan::{KeyKind, Plan, required_keys};
+use heplan_ir::plan::{Plan, required_keys};
 
-use super::{Limbs, LinearShape, Place, bytes_of_key};
+use super::trace::{Step, most_bytes};
+use super::{LinearShape, Place, bytes_of_key};
 
-/// Bytes of the program, its threads and the files that it reads.
-const PROGRAM_BYTES: u64 = 16 << 20;
-/// Words per coefficient and prime of the tables of a transform: twiddle factors with their quotients, both directions.
-const TABLE_WORDS: u64 = 4;
+/// Bytes of the program, its threads and the files that it reads: 7 to 9 MB on whole models.
+const PROGRAM_BYTES: u64 = 8 << 20;
+/// Threads that the prediction is for.
+const THREADS: usize = 2;
+/// Bytes of the least that are not followed: buffers of sizes that do not serve each other.
+const LEAST_BYTES: u64 = 16 << 20;
+/// Words per coefficient and prime of the tables of a transform: twiddle factors of both directions.
+const TABLE_WORDS: u64 = 2;
 /// Bytes of an entry of a diagonal: its slot and its value.
 const ENTRY_BYTES: u64 = 8;
 /// What the allocator holds of freed buffers of other sizes: 5 to 18 per cent on whole models.
@@ -27,50 +32,33 @@ const WORD: u64 = 8;
 
 /// The most bytes that a run of `graph` holds.
 pub(super) fn peak_bytes(graph: &Graph) -> u64 {
-    let levels: BTreeMap<KeyKind, usize> =
-        required_keys(graph.insts.iter().map(|i| (&i.op, i.ty.level)), &graph.consts)
-            .into_iter()
-            .map(|k| (k.kind, k.level))
-            .collect();
-    let keys_of = |i: usize| -> BTreeSet<KeyKind> {
-        let inst = &graph.insts[i];
-        let specs = required_keys([(&inst.op, inst.ty.level)], &graph.consts);
-        specs.into_iter().map(|k| k.kind).collect()
-    };
-    let keys: Vec<BTreeSet<KeyKind>> = (0..graph.insts.len()).map(keys_of).collect();
-    // First and last use of every key.
-    let mut uses: BTreeMap<KeyKind, (usize, usize)> = BTreeMap::new();
-    for (i, kinds) in keys.iter().enumerate() {
-        kinds.iter().for_each(|&kind| uses.entry(kind).or_insert((i, i)).1 = i);
-    }
-    let batch = graph.parameters.batch();
-    let ciphertexts = live_bytes(graph);
-    let (mut encoded, mut peak) = (0, 0);
+    let mut last: Vec<Option<usize>> = vec![None; graph.values];
     for (i, inst) in graph.insts.iter().enumerate() {
-        let at = Place::of(&graph.parameters, inst.ty.level);
-        let mut now = ciphertexts[i];
-        if let Op::Linear { transform, .. } = &inst.op {
-            let shape = LinearShape::of(graph.consts.transform(*transform), batch);
-            if !shape.scalar {
-                encoded += 2 * WORD * (shape.diagonals * shape.period) as u64;
-            }
-            now += linear_bytes(&Place::of(&graph.parameters, inst.ty.level + 1), &shape);
-        } else if !keys[i].is_empty() {
-            now += key_switch_bytes(&at);
-        }
-        for (kind, &level) in &levels {
-            let (first, last) = uses[kind];
-            now += match keys[i].contains(kind) {
-                _ if first < last && (first..=last).contains(&i) => {
-                    expanded_bytes(&Place::of(&graph.parameters, level))
-                }
-                true => bytes_of_key(&graph.parameters, level),
-                false => 0,
-            };
-        }
-        peak = peak.max(now + encoded);
+        inst.op.operands().iter().for_each(|x| last[x.index()] = Some(i));
     }
-    with_slack(peak + standing_bytes(&graph.parameters, &graph.consts))
+    let kept: BTreeSet<ValueId> = graph.outputs.iter().flat_map(|o| o.1.clone()).collect();
+    let steps = graph.insts.iter().enumerate().map(|(i, inst)| {
+        let touched = inst.op.operands().into_iter().chain(inst.results.iter().copied());
+        let dead = |v: &ValueId| !kept.contains(v) && last[v.index()].is_none_or(|l| l == i);
+        let frees = touched.filter(dead).collect();
+        Step { op: &inst.op, ty: &inst.ty, results: inst.results.clone(), frees }
+    });
+    let steps: Vec<_> = steps.collect();
+    standing_bytes(&graph.parameters, &graph.consts)
+        + most_bytes(&steps, &graph.parameters, &graph.consts, THREADS)
+}
+
+/// The most bytes that a run of a plan holds on two threads, by prediction.
+pub fn plan_peak_bytes(plan: &Plan) -> u64 {
+    let steps = plan.insts.iter().map(|inst| Step {
+        op: &inst.op,
+        ty: &inst.ty,
+        results: inst.results.clone(),
+        frees: inst.frees.clone(),
+    });
+    let steps: Vec<_> = steps.collect();
+    standing_bytes(&plan.parameters, &plan.consts)
+        + most_bytes(&steps, &plan.parameters, &plan.consts, THREADS)
 }
 
 /// The fewest bytes in which a plan runs on so many threads: nothing is kept that can be read or
@@ -101,7 +89,7 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
         peak = peak.max(now);
         registers.retain(|r, _| !inst.frees.contains(r));
     }
-    with_slack(peak + standing_bytes(parameters, &plan.consts))
+    with_slack(peak + standing_bytes(parameters, &plan.consts) + LEAST_BYTES)
 }
 
 /// What these bytes take with what the allocator holds beside them.
@@ -123,12 +111,6 @@ fn standing_bytes(parameters: &Parameters, consts: &ConstPool) -> u64 {
     };
     let constants: u64 = consts.iter().map(|(_, c)| constant(c)).sum();
     PROGRAM_BYTES + tables + constants
-}
-
-/// Bytes of a key, both halves: a word per coefficient, or half a word modulo short primes.
-fn expanded_bytes(at: &Place) -> u64 {
-    let Limbs { long, short } = at.wide_limbs();
-    (at.digits() * (2 * long + short) * at.degree()) as u64 * WORD
 }
 
 /// Digits and the two sums of a key switch.
@@ -153,33 +135,4 @@ fn ciphertext_bytes(parameters: &Parameters, ty: &CtType) -> u64 {
     let at = Place::of(parameters, ty.level + usize::from(ty.extended));
     let special = if ty.extended { 2 * at.special * at.degree() } else { 0 };
     at.ciphertext_bytes(ty.degree) + special as u64 * WORD
-}
-
-/// Bytes of the ciphertexts that live during every instruction, its results included.
-fn live_bytes(graph: &Graph) -> Vec<u64> {
-    let mut last: Vec<Option<usize>> = vec![None; graph.values];
-    for (i, inst) in graph.insts.iter().enumerate() {
-        inst.op.operands().iter().for_each(|x| last[x.index()] = Some(i));
-    }
-    graph.outputs.iter().flat_map(|o| &o.1).for_each(|v| last[v.index()] = None);
-    let kept: BTreeSet<ValueId> = graph.outputs.iter().flat_map(|o| o.1.clone()).collect();
-    let mut bytes_of = vec![0u64; graph.values];
-    let mut live = 0u64;
-    let mut during = Vec::with_capacity(graph.insts.len());
-    for (i, inst) in graph.insts.iter().enumerate() {
-        for r in &inst.results {
-            bytes_of[r.index()] = ciphertext_bytes(&graph.parameters, &inst.ty);
-            live += bytes_of[r.index()];
-        }
-        during.push(live);
-        let dead: BTreeSet<ValueId> = inst
-            .op
-            .operands()
-            .into_iter()
-            .chain(inst.results.iter().copied())
-            .filter(|v| !kept.contains(v) && last[v.index()].is_none_or(|l| l == i))
-            .collect();
-        live -= dead.iter().map(|v| bytes_of[v.index()]).sum::<u64>();
-    }
-    during
 }

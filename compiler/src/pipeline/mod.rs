@@ -16,6 +16,7 @@ use heplan_ir::parameters::max_log_qp;
 use heplan_ir::plan::Plan;
 use heplan_ir::tensor;
 
+use crate::cost::plan_peak_bytes;
 use crate::data::Samples;
 use crate::judge::{Judge, Refusal};
 use crate::options::Options;
@@ -184,7 +185,7 @@ fn report(
         key_bytes: cost.key_bytes,
         seconds: cost.seconds,
         first_seconds: cost.seconds + cost.encode_seconds + cost.expand_seconds,
-        peak_bytes: cost.peak_bytes,
+        peak_bytes: plan_peak_bytes(plan),
         batch: parameters.batch(),
         trades,
         layouts: lowered.layouts.clone(),

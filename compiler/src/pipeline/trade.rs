@@ -15,10 +15,14 @@ use crate::options::{Objective, Options};
 use crate::report::{Standing, Trade};
 
 /// The prices that are tried, as multiples of the usual one: every power of [`STEP`] up to 3000.
-const RUNGS: i32 = 24;
+const RUNGS: u32 = 24;
 const STEP: f64 = 1.4;
 /// Rungs that are looked at only to show them.
-const SHOWN: [i32; 2] = [4, 8];
+const SHOWN: [f64; 2] = [4.0, 8.0];
+/// Rungs that are looked at together; where all are too slow, those above are too.
+const TOGETHER: usize = 4;
+/// Where between two rungs others are looked at, when the upper one is too slow.
+const BETWEEN: [f64; 3] = [0.25, 0.5, 0.75];
 /// How much slower than the fastest plan one with small keys may be.
 const MEMORY_SLOWDOWN: f64 = 2.0;
 
@@ -43,41 +47,34 @@ pub(super) fn settle(
     let asked = options.objective == Objective::Memory
         || options.max_key_bytes.is_some_and(|most| usual.cost.key_bytes > most);
     observer.progress("weighing time against keys");
-    let rungs = if asked { (1..=RUNGS).collect() } else { SHOWN.to_vec() };
-    let rungs: Vec<(Ring<'_>, Trade)> = rungs
-        .into_par_iter()
-        .map(|rung| {
-            let ring = ring.at_price(STEP.powi(rung) * ring.key_price());
-            let trade = Trade::of(&ring.cheapest(usual.scale_bits)?.0);
-            Ok((ring, trade))
-        })
-        .collect::<Result<_, CompileError>>()?;
+    let ladder = Ladder { ring, usual: &usual, unbounded: options.max_key_bytes.is_some() };
+    let rungs = if asked { ladder.climb()? } else { ladder.at(&SHOWN)? };
     let mut trades = vec![Trade::of(&usual.cost)];
-    let mut kept: Vec<Option<Ring<'_>>> = vec![None];
-    for (ring, trade) in rungs {
+    let mut prices: Vec<Option<f64>> = vec![None];
+    for (price, trade) in rungs {
         if trades.iter().all(|t| trade.key_bytes < t.key_bytes) {
             trades.push(trade);
-            kept.push(Some(ring));
+            prices.push(Some(price));
         }
     }
-    let slowest = MEMORY_SLOWDOWN * trades[0].seconds;
+    let slow = |trade: &Trade| ladder.is_slow(trade);
     let mut best: Option<(usize, Lowered)> = None;
-    for at in wished(&trades, slowest, options) {
+    for at in wished(&trades, slow, options) {
         // A plan as carried out has no smaller keys than its estimate.
         if best.as_ref().is_some_and(|(_, l)| l.cost.key_bytes <= trades[at].key_bytes) {
             break;
         }
-        let lowered = match &kept[at] {
+        let lowered = match prices[at] {
             None => Some(usual.clone()),
-            Some(ring) => carried(ring, precision_bits, observer)?,
+            Some(price) => carried(&ladder.ring_at(price), precision_bits, observer)?,
         };
         // Precision may ask for another scale or ring than the estimate was made at.
-        let untimed = options.objective != Objective::Memory || trades[at].seconds > slowest;
+        let untimed = options.objective != Objective::Memory || slow(&trades[at]);
         let fits = |l: &Lowered| {
             options.max_key_bytes.is_none_or(|most| l.cost.key_bytes <= most)
                 && (at == 0 || l.cost.key_bytes < usual.cost.key_bytes)
                 && best.as_ref().is_none_or(|(_, b)| l.cost.key_bytes < b.cost.key_bytes)
-                && (untimed || Trade::of(&l.cost).seconds <= slowest)
+                && (untimed || !slow(&Trade::of(&l.cost)))
         };
         let Some(lowered) = lowered.filter(fits) else {
             if options.max_key_bytes.is_none_or(|most| trades[at].key_bytes <= most) {
@@ -95,6 +92,59 @@ pub(super) fn settle(
     };
     trades[at] = Trade { standing: Standing::Chosen, ..Trade::of(&lowered.cost) };
     Ok((lowered, trades))
+}
+
+/// The plans of one ring at rising prices of keys.
+struct Ladder<'l, 'a> {
+    ring: &'l Ring<'a>,
+    usual: &'l Lowered,
+    /// Whether plans that are too slow are looked at too.
+    unbounded: bool,
+}
+
+impl<'a> Ladder<'_, 'a> {
+    /// The ring at a multiple of its price.
+    fn ring_at(&self, price: f64) -> Ring<'a> {
+        self.ring.at_price(price * self.ring.key_price())
+    }
+
+    /// Whether a plan takes too long, on its first run or later.
+    fn is_slow(&self, trade: &Trade) -> bool {
+        let fastest = Trade::of(&self.usual.cost);
+        trade.seconds > MEMORY_SLOWDOWN * fastest.seconds
+            || trade.run_seconds > MEMORY_SLOWDOWN * fastest.run_seconds
+    }
+
+    /// The plans at these rungs, estimated, with their prices. Their graphs are not kept: they are many.
+    fn at(&self, rungs: &[f64]) -> Result<Vec<(f64, Trade)>, CompileError> {
+        let estimate = |&rung: &f64| {
+            let price = STEP.powf(rung);
+            let cost = self.ring_at(price).cheapest(self.usual.scale_bits)?.0;
+            Ok((price, Trade::of(&cost)))
+        };
+        rungs.par_iter().map(estimate).collect()
+    }
+
+    /// All rungs up to those that are too slow, and more where time begins to be too long.
+    fn climb(&self) -> Result<Vec<(f64, Trade)>, CompileError> {
+        let all: Vec<f64> = (1..=RUNGS).map(f64::from).collect();
+        let mut found: Vec<(f64, Trade)> = Vec::new();
+        for rungs in all.chunks(TOGETHER) {
+            let some = self.at(rungs)?;
+            let slow = some.iter().all(|(_, trade)| self.is_slow(trade));
+            found.extend(some);
+            if slow && !self.unbounded {
+                break;
+            }
+        }
+        let last = found.iter().rposition(|(_, trade)| !self.is_slow(trade));
+        let last = last.map_or(0.0, |at| all[at]);
+        if !self.unbounded {
+            found.extend(self.at(&BETWEEN.map(|part| last + part))?);
+            found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        Ok(found)
+    }
 }
 
 /// The plan of a ring; or of the next one, where fewer keys take levels that the ring has no room
@@ -115,13 +165,12 @@ fn carried(
 
 /// The rungs that options allow, the best first: the fastest; or those with the smallest keys that
 /// are not too slow, and slower ones only where keys must be as small as the user says.
-fn wished(trades: &[Trade], slowest: f64, options: &Options) -> Vec<usize> {
+fn wished(trades: &[Trade], slow: impl Fn(&Trade) -> bool, options: &Options) -> Vec<usize> {
     let all = 0..trades.len();
     match options.objective {
         Objective::Latency | Objective::Throughput => all.collect(),
         Objective::Memory => {
-            let (within, mut beyond): (Vec<_>, Vec<_>) =
-                all.partition(|&i| trades[i].seconds <= slowest);
+            let (within, mut beyond): (Vec<_>, Vec<_>) = all.partition(|&i| !slow(&trades[i]));
             if options.max_key_bytes.is_none() {
                 beyond.clear();
             }

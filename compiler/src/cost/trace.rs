@@ -1,0 +1,349 @@
+//! The allocations of a run, instruction by instruction.
+//!
+//! What a run holds are buffers of a pool (`lattice::pool`), which gives a freed buffer to the next taker that it is not
+//! too large for, and gives none back to the system. So the most that a run holds is no sum of what lives at one time: the
+//! buffers of a few sizes add up. They are followed here as the evaluator takes them, on so many threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use heplan_ir::ckks::{CtType, Op, Plain};
+use heplan_ir::constants::ConstPool;
+use heplan_ir::parameters::Parameters;
+use heplan_ir::plan::{KeyKind, required_keys};
+use heplan_ir::transform::LinearTransform;
+
+use super::{LinearShape, Place, bytes_of_key};
+
+/// Bytes of a word of a buffer.
+const WORD: u64 = 8;
+/// Words that align a buffer.
+const ALIGNMENT_WORDS: u64 = 8;
+/// Words between limbs that are read together.
+const PADDING_WORDS: u64 = 16;
+/// Primes below this are kept two residues to a word.
+const PACKED_BELOW: u64 = 1 << 31;
+/// Slots of a block of the weights of a linear map, and bytes of the blocks that are evaluated at a time.
+const BLOCK: u64 = 1 << 9;
+const NEAR_BYTES: u64 = 1 << 19;
+/// Coefficients of the smallest subring.
+const SMALLEST_SUBRING: usize = 1 << 10;
+/// Bytes of expanded keys that a run keeps at most.
+const KEPT_KEY_BYTES: u64 = 1 << 30;
+/// Scales below this have encoded coefficients of half a word.
+const TINY_SCALE_BITS: f64 = 31.0;
+
+/// One instruction, whatever its values are called.
+pub(super) struct Step<'a, V> {
+    pub(super) op: &'a Op<V>,
+    pub(super) ty: &'a CtType,
+    pub(super) results: Vec<V>,
+    /// Values that nothing reads after it.
+    pub(super) frees: Vec<V>,
+}
+
+/// The most bytes of buffers, keys and encoded diagonals that a run of these steps holds.
+pub(super) fn most_bytes<V: Copy + Ord>(
+    steps: &[Step<'_, V>],
+    parameters: &Parameters,
+    consts: &ConstPool,
+    threads: usize,
+) -> u64 {
+    let ops = || steps.iter().map(|s| (s.op, s.ty.level));
+    let levels = required_keys(ops(), consts).into_iter().map(|k| (k.kind, k.level)).collect();
+    let keys: Vec<BTreeSet<KeyKind>> =
+        ops().map(|op| required_keys([op], consts).into_iter().map(|k| k.kind).collect()).collect();
+    let mut last_use = BTreeMap::new();
+    for (i, kinds) in keys.iter().enumerate() {
+        last_use.extend(kinds.iter().map(|&kind| (kind, i)));
+    }
+    let mut run = Run {
+        sizes: Sizes { parameters, consts },
+        threads,
+        levels,
+        last_use,
+        pool: Pool::default(),
+        values: BTreeMap::new(),
+        keys: BTreeMap::new(),
+        encoded: 0,
+        peak: 0,
+    };
+    let mut at = 0;
+    while at < steps.len() {
+        let group = side_by_side(&steps[at..], threads);
+        run.group(at, &steps[at..at + group], &keys[at..at + group]);
+        at += group;
+    }
+    run.peak
+}
+
+/// How many of the first steps the executor runs side by side.
+fn side_by_side<V: Copy + Ord>(steps: &[Step<'_, V>], most: usize) -> usize {
+    let alone = |step: &Step<'_, V>| matches!(step.op, Op::Input { .. } | Op::Linear { .. });
+    let mut written: BTreeSet<V> = BTreeSet::new();
+    for (i, step) in steps.iter().enumerate() {
+        let mut touched = step.op.operands().into_iter().chain(step.results.iter().copied());
+        let depends = touched.any(|value| written.contains(&value));
+        if i > 0 && (i == most || alone(step) || alone(&steps[0]) || depends) {
+            return i;
+        }
+        written.extend(&step.results);
+    }
+    steps.len()
+}
+
+/// Freed buffers by their words, and the words of all buffers there are.
+#[derive(Default)]
+struct Pool {
+    free: BTreeMap<u64, usize>,
+    words: u64,
+}
+
+impl Pool {
+    /// The words of the buffer that is taken for so many: the smallest that is free and up to half as large again, or a
+    /// new one.
+    fn take(&mut self, words: u64) -> u64 {
+        let Some((&found, count)) = self.free.range_mut(words..=words + words / 2).next() else {
+            self.words += words + ALIGNMENT_WORDS;
+            return words;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.free.remove(&found);
+        }
+        found
+    }
+
+    fn take_all(&mut self, words: &[u64]) -> Vec<u64> {
+        words.iter().map(|&w| self.take(w)).collect()
+    }
+
+    fn give_all(&mut self, buffers: impl IntoIterator<Item = u64>) {
+        for words in buffers {
+            *self.free.entry(words).or_default() += 1;
+        }
+    }
+}
+
+/// A run under way.
+struct Run<'a, V> {
+    sizes: Sizes<'a>,
+    threads: usize,
+    /// The level that each key reaches, and the step that uses it last.
+    levels: BTreeMap<KeyKind, usize>,
+    last_use: BTreeMap<KeyKind, usize>,
+    pool: Pool,
+    values: BTreeMap<V, Vec<u64>>,
+    /// Expanded keys.
+    keys: BTreeMap<KeyKind, Vec<u64>>,
+    /// Bytes of encoded diagonals.
+    encoded: u64,
+    peak: u64,
+}
+
+impl<V: Copy + Ord> Run<'_, V> {
+    /// Steps side by side: each holds scratch of its own, and every thread that of one task.
+    fn group(&mut self, first: usize, steps: &[Step<'_, V>], keys: &[BTreeSet<KeyKind>]) {
+        let mut packed = 0;
+        let mut own = Vec::new();
+        let mut results = Vec::new();
+        let mut tasks: Vec<Vec<u64>> = Vec::new();
+        for (i, (step, keys)) in steps.iter().zip(keys).enumerate() {
+            let (read, once) = self.fetch(first + i, keys);
+            packed += read;
+            if let Op::Linear { transform, scales, .. } = step.op {
+                let transform = self.sizes.consts.transform(*transform);
+                let largest = scales.iter().map(|s| s.log2()).fold(0.0, f64::max);
+                self.encoded += self.sizes.encoded_bytes(transform, largest);
+            }
+            let scratch = self.sizes.scratch(step.op, step.ty, once);
+            own.extend(self.pool.take_all(&scratch.own));
+            let each = step.results.iter().map(|_| self.pool.take_all(&scratch.result));
+            results.push(each.collect::<Vec<_>>());
+            tasks.extend(scratch.tasks);
+        }
+        for task in tasks {
+            let of_all: Vec<u64> =
+                (0..self.threads).flat_map(|_| self.pool.take_all(&task)).collect();
+            self.pool.give_all(of_all);
+        }
+        self.peak = self.peak.max(self.pool.words * WORD + self.encoded + packed);
+        self.pool.give_all(own);
+        for (step, results) in steps.iter().zip(results) {
+            for (&value, buffers) in step.results.iter().zip(results) {
+                let overwritten = self.values.insert(value, buffers);
+                self.pool.give_all(overwritten.into_iter().flatten());
+            }
+            for value in &step.frees {
+                let buffers = self.values.remove(value);
+                self.pool.give_all(buffers.into_iter().flatten());
+            }
+        }
+        for kind in keys.iter().flatten() {
+            if self.last_use[kind] < first + steps.len() {
+                let buffers = self.keys.remove(kind);
+                self.pool.give_all(buffers.into_iter().flatten());
+            }
+        }
+    }
+
+    /// Reads keys: those that a later step uses again are expanded and kept. The bytes of those that are read now, and
+    /// whether one is used packed.
+    fn fetch(&mut self, step: usize, keys: &BTreeSet<KeyKind>) -> (u64, bool) {
+        let (mut packed, mut once) = (0, false);
+        for &kind in keys {
+            if self.keys.contains_key(&kind) {
+                continue;
+            }
+            let level = self.levels[&kind];
+            let expanded = self.sizes.expanded_key(level);
+            let bytes: u64 = expanded.iter().sum::<u64>() * WORD;
+            let kept: u64 = self.keys.values().flatten().map(|w| *w * WORD).sum();
+            let read = bytes_of_key(self.sizes.parameters, level);
+            if self.last_use[&kind] > step && kept + bytes <= KEPT_KEY_BYTES {
+                let buffers = self.pool.take_all(&expanded);
+                self.keys.insert(kind, buffers);
+                self.peak = self.peak.max(self.pool.words * WORD + self.encoded + packed + read);
+            } else {
+                packed += read;
+                once = true;
+            }
+        }
+        (packed, once)
+    }
+}
+
+/// The buffers of one operation, in words.
+#[derive(Default)]
+struct Scratch {
+    /// Of each result.
+    result: Vec<u64>,
+    /// Held from its begin to its end.
+    own: Vec<u64>,
+    /// Held by every thread while it is at one prime, for each width of primes.
+    tasks: Vec<Vec<u64>>,
+}
+
+/// How large things are.
+struct Sizes<'a> {
+    parameters: &'a Parameters,
+    consts: &'a ConstPool,
+}
+
+impl Sizes<'_> {
+    fn n(&self) -> u64 {
+        self.parameters.n() as u64
+    }
+
+    /// Words of a limb that is read far more often than written.
+    fn limb(&self, packed: bool) -> u64 {
+        (if packed { self.n() / 2 } else { self.n() }) + PADDING_WORDS
+    }
+
+    fn is_packed(prime: u64) -> bool {
+        prime < PACKED_BELOW
+    }
+
+    /// The widths of the primes up to a level and of the special ones.
+    fn widths(&self, level: usize) -> BTreeSet<bool> {
+        let primes = self.parameters.q()[..=level].iter().chain(self.parameters.p());
+        primes.map(|&q| Self::is_packed(q)).collect()
+    }
+
+    fn expanded_key(&self, level: usize) -> Vec<u64> {
+        let primes = self.parameters.q()[..=level].iter().chain(self.parameters.p());
+        let halves = 2 * self.parameters.digits(level) as u64;
+        primes.map(|&q| halves * self.limb(Self::is_packed(q))).collect()
+    }
+
+    fn encoded_bytes(&self, transform: &LinearTransform, scale_bits: f64) -> u64 {
+        let shape = LinearShape::of(transform, self.parameters.batch());
+        if shape.scalar {
+            return 0;
+        }
+        let coefficient = if scale_bits < TINY_SCALE_BITS { WORD / 2 } else { WORD };
+        2 * coefficient * (shape.diagonals * shape.period) as u64
+    }
+
+    /// The buffers of an operation; `once` says that it reads a key which is not expanded.
+    fn scratch<V: Copy>(&self, op: &Op<V>, ty: &CtType, once: bool) -> Scratch {
+        let n = self.n();
+        let at = Place::of(self.parameters, ty.level);
+        let (limbs, special) = (at.limbs() as u64, at.special as u64);
+        let digits = at.digits() as u64;
+        let extended = if ty.extended { special + 1 } else { 0 };
+        let result = vec![(limbs + extended) * n; usize::from(ty.degree) + 1];
+        let plain = Scratch { result: result.clone(), ..Scratch::default() };
+        let cut = (limbs + digits) * n;
+        match op {
+            Op::Linear { transform, .. } => {
+                let transform = self.consts.transform(*transform);
+                Scratch { result, ..self.linear(transform, ty.level + 1, once) }
+            }
+            Op::Rotate { .. } if ty.extended => Scratch {
+                own: vec![limbs * n, (special + 1) * n, cut],
+                tasks: self.switches(ty.level, once),
+                result,
+            },
+            Op::Rotate { .. } | Op::Relinearise { .. } => Scratch {
+                own: vec![cut, special * 2 * n, limbs * 2 * n, 2 * n],
+                tasks: self.switches(ty.level, once),
+                result,
+            },
+            Op::AddPlain { plain: Plain::Vector(_), .. }
+            | Op::MulPlain { plain: Plain::Vector(_), .. }
+            | Op::Mul { .. } => Scratch { own: vec![limbs * n], ..plain },
+            Op::Rescale { .. } => Scratch { own: vec![n; result.len()], ..plain },
+            Op::ModDown { .. } => Scratch { own: vec![(special + 1) * n; 2], ..plain },
+            Op::Input { .. }
+            | Op::Add { .. }
+            | Op::Sub { .. }
+            | Op::AddPlain { .. }
+            | Op::MulPlain { .. }
+            | Op::DropLevel { .. } => plain,
+        }
+    }
+
+    /// What a thread holds of a key switch: raised digits, and the limbs of a key that is not expanded.
+    fn switches(&self, level: usize, once: bool) -> Vec<Vec<u64>> {
+        let digits = self.parameters.digits(level) as u64;
+        let task = |packed| {
+            let key = once.then(|| 2 * digits * self.limb(packed));
+            [digits * self.limb(packed), 3 * self.n()].into_iter().chain(key).collect()
+        };
+        self.widths(level).into_iter().map(task).collect()
+    }
+
+    /// A linear map of operands at a level.
+    fn linear(&self, transform: &LinearTransform, level: usize, once: bool) -> Scratch {
+        let (n, batch) = (self.n(), self.parameters.batch());
+        let (limbs, digits) = (level as u64 + 1, self.parameters.digits(level) as u64);
+        let shape = LinearShape::of(transform, batch);
+        let sums = vec![limbs * n; 2 * shape.outputs];
+        if shape.scalar {
+            return Scratch { own: sums, ..Scratch::default() };
+        }
+        let rotations: BTreeSet<(u32, u32)> =
+            transform.diagonals.iter().map(|d| (d.input, d.offset)).collect();
+        let own = match shape.extended() {
+            true => vec![(limbs + digits) * n; shape.inputs],
+            false => sums,
+        };
+        let mut terms: BTreeMap<u32, u64> = BTreeMap::new();
+        transform.diagonals.iter().for_each(|d| *terms.entry(d.output).or_default() += 1);
+        let most = terms.into_values().max().unwrap_or(0);
+        let size = (2 * shape.period).clamp(SMALLEST_SUBRING, self.parameters.n()) as u64;
+        let task = |(packed, switches): (bool, Vec<u64>)| {
+            let times = n / size;
+            let words = BLOCK / times / if packed && times < 8 { 2 } else { 1 };
+            let stride = if times == 1 { words + PADDING_WORDS } else { words };
+            let each = n / BLOCK * stride;
+            let capacity = (NEAR_BYTES / (each * WORD)).max(1);
+            let rows = if times == 1 { 0 } else { most.min(capacity) * (BLOCK + PADDING_WORDS) };
+            let rotated = 2 * rotations.len() as u64 * self.limb(packed);
+            [rotated, 2 * n, capacity * each, n, rows].into_iter().chain(switches).collect()
+        };
+        let switches = self.switches(level, once);
+        let tasks = self.widths(level).into_iter().zip(switches).map(task).collect();
+        Scratch { own, tasks, ..Scratch::default() }
+    }
+}
