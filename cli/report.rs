@@ -1,6 +1,6 @@
 //! The report of a compilation, for people and for machines.
 
-use heplan_compiler::report::{FunctionReport, Quality, Report, Standing, Trade};
+use heplan_compiler::report::{FunctionReport, NodeLayout, Quality, Report, Standing, Trade};
 use serde_json::{Value, json};
 
 use crate::format::{self, Table};
@@ -128,6 +128,14 @@ pub(crate) fn json(report: &Report) -> Outcome {
             "undecided": f.undecided,
         })
     };
+    let layout = |l: &NodeLayout| {
+        json!({
+            "node": l.node,
+            "reads": l.reads.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "layout": l.writes.to_string(),
+            "next_best": l.next_best.as_ref().map(|(next, more)| json!({ "layout": next.to_string(), "seconds_more": more })),
+        })
+    };
     let trade = |t: &Trade| json!({ "key_bytes": t.key_bytes, "predicted_first_seconds": t.seconds, "predicted_seconds": t.run_seconds, "chosen": t.standing == Standing::Chosen });
     let value = json!({
         "name": report.name,
@@ -148,7 +156,8 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "predicted_sample_seconds": report.seconds / report.batch as f64,
         "predicted_peak_bytes": report.peak_bytes,
         "trades": report.trades.iter().map(trade).collect::<Vec<Value>>(),
-        "layouts": report.layouts.iter().map(|(node, l)| json!({"node": node, "layout": l.to_string()})).collect::<Vec<Value>>(),
+        "layouts": report.layouts.iter().map(layout).collect::<Vec<Value>>(),
+        "layout_gap": report.layout_gap.map(|gap| json!({ "found_seconds": gap.found, "at_least_seconds": gap.at_least })),
         "runner_up": report.runner_up.as_ref().map(|next| json!({
             "digit_size": next.digit_size,
             "special": next.special,

@@ -1,5 +1,5 @@
 //! Text that people read, held in `snapshots/`: the plan after every pass for three small models,
-//! and every diagnostic in full.
+//! every decision about the bundled models, and every diagnostic in full.
 //!
 //! `INSTA_UPDATE=always cargo test --release --test snapshots` writes them anew.
 
@@ -11,6 +11,7 @@ use common::Lab;
 use common::data::{numbers, write_npz};
 use common::onnx::{Attribute, Onnx};
 use heplan_ir::diagnostic::Code;
+use serde_json::Value;
 
 fn check(folder: &str, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
@@ -20,12 +21,12 @@ fn check(folder: &str, name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// `heplan explain --passes` of a model, with calibration samples of `size` numbers.
+/// `heplan explain --after` of a model, with calibration samples of `size` numbers.
 fn pipeline(name: &str, model: &Onnx, size: usize, options: &str) {
     let lab = Lab::new();
     lab.write("model.onnx", model.encode());
     write_npz(&lab.path("c.npz"), &[("x", &[16, size], &numbers(9, 16 * size))]);
-    let ran = lab.sh(&format!("explain --quiet -m model.onnx -c c.npz --passes {options}")).fine();
+    let ran = lab.sh(&format!("explain --quiet -m model.onnx -c c.npz --after {options}")).fine();
     check("pipeline", name, &ran.stdout);
 }
 
@@ -64,6 +65,71 @@ fn pipeline_of_a_residual() {
         .node("Add", &["s", "x"], "y")
         .output("y", &[1, 4]);
     pipeline("residual", &model, 4, "");
+}
+
+/// The bundled models.
+const BUNDLED: [&str; 11] = [
+    "act_gelu",
+    "act_relu",
+    "act_silu",
+    "act_square",
+    "act_tanh",
+    "cnn_bn_silu",
+    "cryptonets",
+    "lenet5",
+    "lola_mnist",
+    "mnist_mlp",
+    "tab_mlp_breast_cancer",
+];
+
+/// What was decided about a model: parameters, then a line for every node, then one for every layout
+/// and every polynomial.
+fn decisions(explained: &Value) -> String {
+    let number = |of: &Value, name: &str| of[name].to_string();
+    let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+    let list = |name: &str| explained[name].as_array().cloned().unwrap_or_default();
+    let top = |name: &str| number(explained, name);
+    let mut lines = vec![format!(
+        "ring 2^{}, {} levels, scale 2^{}, {} digits, {} keys of {} bytes",
+        top("log_n"),
+        top("levels"),
+        top("scale_bits"),
+        top("digits"),
+        top("keys"),
+        top("key_bytes")
+    )];
+    for node in list("nodes") {
+        let counts = node["instructions"].as_object().cloned().unwrap_or_default();
+        let counts: Vec<String> = counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
+        lines.push(format!(
+            "node {}: levels {} to {}, {} diagonals, {} key switches, {} keys; {}",
+            text(&node["node"]),
+            number(&node, "level_in"),
+            number(&node, "level_out"),
+            number(&node, "diagonals"),
+            number(&node, "key_switches"),
+            number(&node, "keys"),
+            counts.join(", ")
+        ));
+    }
+    for layout in list("layouts") {
+        lines.push(format!("layout {}: {}", text(&layout["node"]), text(&layout["layout"])));
+    }
+    for f in list("functions") {
+        let (degree, depth) = (number(&f, "degree"), number(&f, "depth"));
+        lines.push(format!("polynomial {}: degree {degree}, {depth} levels", text(&f["node"])));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn decisions_about_the_bundled_models() {
+    for name in BUNDLED {
+        let folder = common::root().join("tests/models").join(name).display().to_string();
+        let files = format!("-m {folder}/model.onnx -c {folder}/calibration.npz");
+        let ran = Lab::new().sh(&format!("explain --quiet --json {files}")).fine();
+        check("decisions", name, &decisions(&ran.json()));
+    }
 }
 
 /// A model, with calibration data if not the usual, and options.
@@ -195,7 +261,8 @@ fn no_snapshot_is_left_over() {
     };
     let wanted = |names: &[&str]| names.iter().map(|n| format!("{n}.snap")).collect();
     let codes: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
-    let known: [(&str, BTreeSet<String>); 2] = [
+    let known: [(&str, BTreeSet<String>); 3] = [
+        ("decisions", wanted(&BUNDLED)),
         ("errors", wanted(&codes)),
         ("pipeline", wanted(&["dense_square", "dense_square_shared", "silu", "residual"])),
     ];

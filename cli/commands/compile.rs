@@ -199,6 +199,7 @@ impl Wishes {
             },
             batch: self.batch,
             max_key_bytes: self.max_key_size.map(|size| size.as_u64()),
+            explain: false,
             costs,
         })
     }
@@ -257,7 +258,29 @@ pub(crate) fn make(
     observer: &mut dyn Observer,
     ui: &Ui,
 ) -> anyhow::Result<Compiled> {
-    let options = wishes.options()?;
+    made(model, calibration, wishes, wishes.options()?, observer, ui)
+}
+
+/// The same with what there is to say about layouts.
+pub(crate) fn explain(
+    model: &Path,
+    calibration: &Path,
+    wishes: &Wishes,
+    observer: &mut dyn Observer,
+    ui: &Ui,
+) -> anyhow::Result<Compiled> {
+    let options = CompilerOptions { explain: true, ..wishes.options()? };
+    made(model, calibration, wishes, options, observer, ui)
+}
+
+fn made(
+    model: &Path,
+    calibration: &Path,
+    wishes: &Wishes,
+    options: CompilerOptions,
+    observer: &mut dyn Observer,
+    ui: &Ui,
+) -> anyhow::Result<Compiled> {
     let given = wishes.given.import_options(wishes.encrypted_tail)?;
     let imported = import::import_file_with(model, given).map_err(about(model))?;
     imported.notes.iter().for_each(|note| ui.detail(&format!("note: {note}")));

@@ -48,6 +48,9 @@ pub struct Options {
     pub batch: Option<usize>,
     /// The most that all evaluation keys may take, in bytes.
     pub max_key_bytes: Option<u64>,
+    /// Whether the report says what next-best layouts would have cost, and how far the chosen ones
+    /// are from the least possible; no plan depends on it.
+    pub explain: bool,
     /// What operations cost; by default the stored costs, so that every machine makes the same plan.
     pub costs: Costs,
 }
@@ -98,6 +101,7 @@ impl Options {
             objective: Objective::Latency,
             batch: None,
             max_key_bytes: None,
+            explain: false,
             costs: Costs::default(),
         }
     }

@@ -192,6 +192,29 @@ pub struct RunnerUp {
     pub key_bytes: u64,
 }
 
+/// Where the result of a node lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeLayout {
+    /// The node; empty for inputs.
+    pub node: String,
+    /// The layouts of the operands.
+    pub reads: Vec<Layout>,
+    /// The layout of the result.
+    pub writes: Layout,
+    /// The next-best layout of the result, with the seconds that it would cost more.
+    pub next_best: Option<(Layout, f64)>,
+}
+
+/// The chosen layouts beside the least possible, in seconds of the measure that they are searched by:
+/// time and keys of linear maps, counted on a sample of their entries, under one parameter set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayoutGap {
+    /// What the chosen ones cost.
+    pub found: f64,
+    /// What no layouts among the candidates are below.
+    pub at_least: f64,
+}
+
 /// The report of a compilation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -228,7 +251,9 @@ pub struct Report {
     /// Plans with smaller keys that take longer, fastest first, this one among them.
     pub trades: Vec<Trade>,
     /// Layouts of inputs (under an empty name) and of what the affine maps of a node write.
-    pub layouts: Vec<(String, Layout)>,
+    pub layouts: Vec<NodeLayout>,
+    /// How good the layouts are, where that was asked for.
+    pub layout_gap: Option<LayoutGap>,
     /// The next-best parameters for these layouts, if the ring has others for this scale.
     pub runner_up: Option<RunnerUp>,
     /// The approximated functions.

@@ -189,6 +189,7 @@ fn report(
         batch: parameters.batch(),
         trades,
         layouts: lowered.layouts.clone(),
+        layout_gap: lowered.layout_gap,
         runner_up: lowered.runner_up.as_ref().map(|(parameters, cost)| RunnerUp {
             digit_size: parameters.digit_size(),
             special: parameters.p().len(),

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
-use heplan_ir::layout::Layout;
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
 use heplan_ir::{ckks, slots};
@@ -24,8 +23,8 @@ use crate::cost::{self, Cost};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::passes;
-use crate::passes::slots::{Prices, Problem};
-use crate::report::Quality;
+use crate::passes::slots::{Placement, Prices, Problem};
+use crate::report::{LayoutGap, NodeLayout, Quality};
 
 /// Waterline scales that are tried, in bits.
 const SCALES: std::ops::RangeInclusive<u32> = 20..=45;
@@ -53,7 +52,9 @@ pub(super) struct Lowered {
     pub(super) cost: Cost,
     pub(super) scale_bits: u32,
     /// The layouts of inputs and of what the affine maps of a node write.
-    pub(super) layouts: Vec<(String, Layout)>,
+    pub(super) layouts: Vec<NodeLayout>,
+    /// How good they are, if that is asked for.
+    pub(super) layout_gap: Option<LayoutGap>,
     /// What the next-best parameters for the same layouts would cost.
     pub(super) runner_up: Option<(Parameters, Cost)>,
 }
@@ -178,6 +179,8 @@ pub(super) struct Ring<'a> {
     judge: &'a dyn Judge,
     /// What one byte of keys is worth beside the seconds of a run.
     key_price: f64,
+    /// The same as the layouts were searched for.
+    searched_price: f64,
     problem: Arc<Problem<'a>>,
     /// The parameters that layouts are priced under.
     typical: Arc<Parameters>,
@@ -217,6 +220,7 @@ impl<'a> Ring<'a> {
             options,
             judge,
             key_price,
+            searched_price: key_price,
             problem,
             typical,
             lowered,
@@ -243,6 +247,7 @@ impl<'a> Ring<'a> {
         let prices = Prices::new(&self.typical, &self.options.costs, key_price);
         Self {
             lowered: self.problem.lower(&self.real.ports, &prices),
+            searched_price: key_price,
             problem: Arc::clone(&self.problem),
             typical: Arc::clone(&self.typical),
             ..*self
@@ -328,7 +333,8 @@ impl<'a> Ring<'a> {
                 break;
             }
         }
-        Ok(Ok(best.lowered))
+        let (layouts, layout_gap) = self.explained();
+        Ok(Ok(Lowered { layouts, layout_gap, ..best.lowered }))
     }
 
     /// The cost at a typical scale.
@@ -397,8 +403,14 @@ impl<'a> Ring<'a> {
                 passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
             watch("emit-plan", Stage::Plan(&plan), observer)?;
             let bits = self.measure(&plan)?;
-            let layouts = self.named_layouts();
-            let lowered = Lowered { plan, cost, scale_bits, layouts, runner_up: runner_up.clone() };
+            let lowered = Lowered {
+                plan,
+                cost,
+                scale_bits,
+                layouts: Vec::new(),
+                layout_gap: None,
+                runner_up: runner_up.clone(),
+            };
             let probed = Probed { lowered, bits };
             if bits >= wanted {
                 return Ok(probed);
@@ -409,9 +421,24 @@ impl<'a> Ring<'a> {
         Ok(best.expect("a feasible scale has a candidate"))
     }
 
-    fn named_layouts(&self) -> Vec<(String, Layout)> {
-        let passes::slots::Lowered { graph, layouts, .. } = &self.lowered;
-        layouts.iter().map(|(origin, l)| (graph.origins.label(*origin), l.clone())).collect()
+    /// The layouts by node, and what there is to say of them if that is asked for.
+    fn explained(&self) -> (Vec<NodeLayout>, Option<LayoutGap>) {
+        let prices = self.options.explain.then(|| self.prices());
+        let passes::slots::Lowered { graph, chosen, cost } = &self.lowered;
+        let gap = prices.as_ref().map(|prices| {
+            let at_least = self.problem.at_least(prices, *cost);
+            LayoutGap { found: *cost, at_least }
+        });
+        let placements = self.problem.placements(chosen, prices.as_ref());
+        let named = placements.into_iter().map(|Placement { origin, reads, writes, next_best }| {
+            NodeLayout { node: graph.origins.label(origin), reads, writes, next_best }
+        });
+        (named.collect(), gap)
+    }
+
+    /// The prices that the layouts were searched at.
+    fn prices(&self) -> Prices {
+        Prices::new(&self.typical, &self.options.costs, self.searched_price)
     }
 
     /// Bits of precision against the approximated graph in the clear, so that noise alone counts.

@@ -6,6 +6,8 @@
 //! Offsets are counted on a sample of the rows of large matrices, with the arithmetic that later
 //! builds the diagonals.
 
+pub(super) mod bound;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use heplan_ir::entity::ValueId;
@@ -57,21 +59,7 @@ fn search(problem: &Problem<'_>, prices: &Prices, inputs: Inputs, beam: Beam) ->
     let mut search = Search::new(problem, prices, inputs);
     let mut states = vec![State { layouts: Vec::new(), cost: 0.0 }];
     for class in 0..problem.classes.all.len() {
-        let mut next: Vec<State> = Vec::new();
-        for state in &states {
-            for layout in search.candidates(class, state) {
-                let mut layouts = state.layouts.clone();
-                layouts.push(search.meet(layout));
-                next.push(State { layouts, cost: state.cost });
-            }
-        }
-        let ready = search.ready_after(class);
-        search.price_all(&ready, &next);
-        for state in &mut next {
-            let keys = ready.iter().map(|&a| search.key(a, &state.layouts));
-            state.cost += keys.map(|k| search.memo[&k]).sum::<f64>();
-        }
-        states = prune(next, beam);
+        states = prune(search.extended(class, &states), beam);
     }
     let best = states.into_iter().next().expect("every class has a candidate");
     let layouts = best.layouts.iter().map(|&l| search.placed[l].layout.clone()).collect();
@@ -119,6 +107,25 @@ impl<'a> Search<'a> {
     fn new(problem: &'a Problem<'a>, prices: &'a Prices, inputs: Inputs) -> Self {
         let (met, placed, memo) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         Self { problem, prices, inputs, met, placed, memo }
+    }
+
+    /// The states with every candidate for the next class, priced.
+    fn extended(&mut self, class: usize, states: &[State]) -> Vec<State> {
+        let mut next: Vec<State> = Vec::new();
+        for state in states {
+            for layout in self.candidates(class, state) {
+                let mut layouts = state.layouts.clone();
+                layouts.push(self.meet(layout));
+                next.push(State { layouts, cost: state.cost });
+            }
+        }
+        let ready = self.ready_after(class);
+        self.price_all(&ready, &next);
+        for state in &mut next {
+            let keys = ready.iter().map(|&a| self.key(a, &state.layouts));
+            state.cost += keys.map(|k| self.memo[&k]).sum::<f64>();
+        }
+        next
     }
 
     fn meet(&mut self, layout: Layout) -> Met {

@@ -63,11 +63,28 @@ pub struct Ports {
 pub struct Lowered {
     /// The graph.
     pub graph: slots::Graph,
-    /// The layouts of inputs and of what affine maps write, in the order of the graph; whatever
-    /// follows keeps them up to the next map.
-    pub layouts: Vec<(OriginId, Layout)>,
+    /// The layouts that were chosen, for [`Problem::placements`].
+    pub chosen: Chosen,
     /// What the search for layouts thinks that it costs, in seconds.
     pub cost: f64,
+}
+
+/// A layout for every class of tensors that share one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen(Vec<Layout>);
+
+/// Where an input lies, or what an affine map writes; whatever follows keeps it up to the next map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placement {
+    /// The nodes behind it.
+    pub origin: OriginId,
+    /// The layouts of the operands.
+    pub reads: Vec<Layout>,
+    /// The layout of the result.
+    pub writes: Layout,
+    /// The next-best layout of the result, with the seconds that it would cost more, in the measure
+    /// of the search.
+    pub next_best: Option<(Layout, f64)>,
 }
 
 /// A graph to be lowered into ciphertexts of some width, with all that does not depend on prices: it
@@ -114,12 +131,36 @@ impl<'a> Problem<'a> {
     pub fn lower(&self, ports: &Ports, prices: &Prices) -> Lowered {
         let assign::Assignment { layouts, cost } = assign::assign(self, prices);
         let graph = emit::emit(self, prices, ports, &layouts);
-        let written =
-            |id: &ValueId| matches!(self.graph.value(*id).op, Op::Input { .. } | Op::Affine { .. });
-        let layout = |id: ValueId| layouts[self.classes.of[id.index()]].clone();
-        let named = self.graph.ids().filter(written);
-        let layouts = named.map(|id| (self.graph.value(id).origin, layout(id))).collect();
-        Lowered { graph, layouts, cost }
+        Lowered { graph, chosen: Chosen(layouts), cost }
+    }
+
+    /// Where inputs and the results of affine maps lie, in the order of the graph; under prices also
+    /// what other layouts would have cost.
+    pub fn placements(&self, chosen: &Chosen, prices: Option<&Prices>) -> Vec<Placement> {
+        let next = prices.map(|prices| assign::bound::next_best(self, prices, &chosen.0));
+        let class = |id: ValueId| self.classes.of[id.index()];
+        let placement = |id: ValueId| {
+            let value = self.graph.value(id);
+            let written = matches!(value.op, Op::Input { .. } | Op::Affine { .. });
+            written.then(|| Placement {
+                origin: value.origin,
+                reads: value
+                    .op
+                    .operands()
+                    .into_iter()
+                    .map(|x| chosen.0[class(x)].clone())
+                    .collect(),
+                writes: chosen.0[class(id)].clone(),
+                next_best: next.as_ref().and_then(|next| next[class(id)].clone()),
+            })
+        };
+        self.graph.ids().filter_map(placement).collect()
+    }
+
+    /// What layouts that cost `found` in the measure of the search are compared with: no others cost
+    /// less than this.
+    pub fn at_least(&self, prices: &Prices, found: f64) -> f64 {
+        assign::bound::at_least(self, prices, found)
     }
 
     /// The prices of an affine map's steps.
