@@ -151,7 +151,7 @@ pub(super) fn choose(
     candidates: &BTreeSet<u32>,
 ) -> Choice {
     let mut divider = Divider::new(signed(offsets, width), width);
-    let bounds = Bounds::new(divider.offsets(), arity, weights);
+    let bounds = Bounds::new(divider.offsets(), arity, weights, false);
     let pricing = Pricing::new(width, arity, weights, keys);
     let mut best: Option<Choice> = None;
     for (bound, modulus) in bounds.best_first(candidates.iter().copied()) {
@@ -190,16 +190,18 @@ pub(super) struct Bounds<'a> {
     span: usize,
     arity: Arity,
     weights: &'a Weights,
+    /// Whether no rotation has a key yet.
+    keyless: bool,
 }
 
 impl<'a> Bounds<'a> {
-    /// For increasing offsets.
-    pub(super) fn new(offsets: &[i32], arity: Arity, weights: &'a Weights) -> Self {
+    /// For increasing offsets; `keyless` where every rotation takes a key of its own.
+    pub(super) fn new(offsets: &[i32], arity: Arity, weights: &'a Weights, keyless: bool) -> Self {
         let span = match (offsets.first(), offsets.last()) {
             (Some(&first), Some(&last)) => (last - first) as usize,
             _ => 0,
         };
-        Self { count: offsets.len(), span, arity, weights }
+        Self { count: offsets.len(), span, arity, weights, keyless }
     }
 
     /// The moduli with what each costs at least, the least first, so that most are never divided by.
@@ -222,11 +224,19 @@ impl<'a> Bounds<'a> {
         self.of(giants, self.count.div_ceil(giants.max(1)))
     }
 
-    /// What so many giant and baby steps cost without keys, if one of each is no rotation.
+    /// What so many giant and baby steps cost at least, if one of each is no rotation: a key for every
+    /// baby step, and one for all giant steps by Horner's rule.
     fn of(&self, giants: usize, babies: usize) -> f64 {
         let (w, beyond_one) = (self.weights, |steps: usize| steps.max(1) - 1);
+        let keys = match self.keyless {
+            true => {
+                w.key * beyond_one(babies) as f64 + w.low_key * beyond_one(giants).min(1) as f64
+            }
+            false => 0.0,
+        };
         w.fold * (beyond_one(giants) * self.arity.outputs) as f64
             + w.baby * (beyond_one(babies) * self.arity.inputs) as f64
+            + keys
     }
 }
 

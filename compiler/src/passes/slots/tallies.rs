@@ -51,12 +51,12 @@ impl Tallies {
 
     /// What the cheapest steps cost under these prices, with keys of their own.
     pub(super) fn cost(&self, weights: &Weights) -> f64 {
-        let bounds = Bounds::new(&self.offsets, self.arity, weights);
+        let bounds = Bounds::new(&self.offsets, self.arity, weights, true);
         let mut known = self.known.lock().expect("no holder panics");
         let mut divider: Option<Divider<'_>> = None;
         let mut best = f64::INFINITY;
         for (bound, modulus) in bounds.best_first(self.moduli.iter().copied()) {
-            if best < bound {
+            if best <= bound {
                 break;
             }
             for shift in shifts(modulus) {
