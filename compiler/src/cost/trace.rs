@@ -144,8 +144,7 @@ impl<V: Copy + Ord> Run<'_, V> {
     /// Steps side by side: each holds scratch of its own, and every thread that of one task.
     fn group(&mut self, first: usize, steps: &[Step<'_, V>], keys: &[BTreeSet<KeyKind>]) {
         let mut packed = 0;
-        let mut own = Vec::new();
-        let mut results = Vec::new();
+        let (mut scratches, mut own, mut results) = (Vec::new(), Vec::new(), Vec::new());
         let mut tasks: Vec<Vec<u64>> = Vec::new();
         for (i, (step, keys)) in steps.iter().zip(keys).enumerate() {
             let (read, once) = self.fetch(first + i, keys);
@@ -156,18 +155,24 @@ impl<V: Copy + Ord> Run<'_, V> {
                 self.encoded += self.sizes.encoded_bytes(transform, largest);
             }
             let scratch = self.sizes.scratch(step.op, step.ty, once);
-            own.extend(self.pool.take_all(&scratch.own));
-            let each = step.results.iter().map(|_| self.pool.take_all(&scratch.result));
-            results.push(each.collect::<Vec<_>>());
-            tasks.extend(scratch.tasks);
+            own.push(self.pool.take_all(&scratch.own));
+            results.push(if scratch.late { Vec::new() } else { self.results(step, &scratch) });
+            tasks.extend(scratch.tasks.iter().cloned());
+            scratches.push(scratch);
         }
         for task in tasks {
             let of_all: Vec<u64> =
                 (0..self.threads).flat_map(|_| self.pool.take_all(&task)).collect();
             self.pool.give_all(of_all);
         }
+        let held = scratches.iter().zip(own).zip(&mut results);
+        for (step, ((scratch, own), results)) in steps.iter().zip(held) {
+            self.pool.give_all(own);
+            if scratch.late {
+                *results = self.results(step, scratch);
+            }
+        }
         self.peak = self.peak.max(self.pool.words * WORD + self.encoded + packed);
-        self.pool.give_all(own);
         for (step, results) in steps.iter().zip(results) {
             for (&value, buffers) in step.results.iter().zip(results) {
                 let overwritten = self.values.insert(value, buffers);
@@ -184,6 +189,10 @@ impl<V: Copy + Ord> Run<'_, V> {
                 self.pool.give_all(buffers.into_iter().flatten());
             }
         }
+    }
+
+    fn results(&mut self, step: &Step<'_, V>, scratch: &Scratch) -> Vec<Vec<u64>> {
+        step.results.iter().map(|_| self.pool.take_all(&scratch.result)).collect()
     }
 
     /// Reads keys: those that a later step uses again are expanded and kept. The bytes of those that are read now, and
@@ -217,6 +226,8 @@ impl<V: Copy + Ord> Run<'_, V> {
 struct Scratch {
     /// Of each result.
     result: Vec<u64>,
+    /// Whether results take the places of scratch, one after the other.
+    late: bool,
     /// Held from its begin to its end.
     own: Vec<u64>,
     /// Held by every thread while it is at one prime, for each width of primes.
@@ -282,12 +293,12 @@ impl Sizes<'_> {
             Op::Rotate { .. } if ty.extended => Scratch {
                 own: vec![limbs * n, (special + 1) * n, cut],
                 tasks: self.switches(ty.level, once),
-                result,
+                ..plain
             },
             Op::Rotate { .. } | Op::Relinearise { .. } => Scratch {
                 own: vec![cut, special * 2 * n, limbs * 2 * n, 2 * n],
                 tasks: self.switches(ty.level, once),
-                result,
+                ..plain
             },
             Op::AddPlain { plain: Plain::Vector(_), .. }
             | Op::MulPlain { plain: Plain::Vector(_), .. }
@@ -319,8 +330,11 @@ impl Sizes<'_> {
         let (limbs, digits) = (level as u64 + 1, self.parameters.digits(level) as u64);
         let shape = LinearShape::of(transform, batch);
         let sums = vec![limbs * n; 2 * shape.outputs];
+        // Every sum that does not stay extended is divided by a prime, and is then done with.
+        let divided = vec![(limbs - 1) * n, (limbs - 1) * n, n];
+        let late = !shape.extended();
         if shape.scalar {
-            return Scratch { own: sums, ..Scratch::default() };
+            return Scratch { own: sums, late, tasks: vec![divided], ..Scratch::default() };
         }
         let rotations: BTreeSet<(u32, u32)> =
             transform.diagonals.iter().map(|d| (d.input, d.offset)).collect();
@@ -343,7 +357,27 @@ impl Sizes<'_> {
             [rotated, 2 * n, capacity * each, n, rows].into_iter().chain(switches).collect()
         };
         let switches = self.switches(level, once);
-        let tasks = self.widths(level).into_iter().zip(switches).map(task).collect();
-        Scratch { own, tasks, ..Scratch::default() }
+        let tasks = self.widths(level).into_iter().zip(switches).map(task);
+        let tasks = tasks.chain(late.then_some(divided)).collect();
+        Scratch { own, late, tasks, ..Scratch::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_buffers_serve_takers_that_are_not_much_smaller() {
+        let mut pool = Pool::default();
+        let first = pool.take(1000);
+        assert_eq!((first, pool.words), (1000, 1000 + ALIGNMENT_WORDS));
+        pool.give_all([first]);
+        // Two thirds of it are enough, less is not, and what is in use serves nobody.
+        assert_eq!(pool.take(667), 1000);
+        assert_eq!(pool.take(667), 667);
+        pool.give_all([1000, 667]);
+        assert_eq!(pool.take(400), 400);
+        assert_eq!(pool.words, 1000 + 667 + 400 + 3 * ALIGNMENT_WORDS);
     }
 }
