@@ -3,6 +3,7 @@
 mod common;
 
 use common::Lab;
+use common::data::{read_npz, write_npy};
 
 /// Every operation that a report must have.
 const OPERATIONS: [&str; 14] = [
@@ -40,6 +41,27 @@ fn the_json_has_every_operation_with_its_shape() {
     }
     let lines: Vec<&str> = ran.stdout.lines().filter(|l| l.starts_with('{')).collect();
     assert_eq!(lines.len(), 1, "one object");
+}
+
+/// The compiler follows the buffers of a run: what it predicts is near what a run on two threads takes.
+#[test]
+fn the_predicted_memory_is_what_a_run_takes() {
+    let lab = Lab::new();
+    let folder = common::root().join("tests/models/cryptonets");
+    let files = format!("-m {0}/model.onnx -c {0}/calibration.npz", folder.display());
+    let compiled = lab.sh(&format!("compile --json {files} -o model.plan")).fine().json();
+    lab.sh("keygen -i model.keyparams -o client.key").fine();
+    let images = read_npz(&folder.join("test.npz"), "x");
+    let image: Vec<f32> = images.iter().take(28 * 28).copied().collect();
+    write_npy(&lab.path("x.npy"), &[1, 1, 28, 28], &image);
+    lab.sh("encrypt -k client.key -i x.npy -o x.enc").fine();
+    let run = "run --json -p model.plan -k client.key.pub -i x.enc -o y.enc --threads 2";
+    let ran = lab.sh(run).fine().json();
+    let predicted = compiled["predicted_peak_bytes"].as_f64().expect("a number");
+    // Where the system does not say, there is nothing to compare.
+    if let Some(peak) = ran["peak_bytes"].as_f64() {
+        assert!((0.8..1.25).contains(&(predicted / peak)), "{predicted} for {peak}");
+    }
 }
 
 #[test]

@@ -11,15 +11,17 @@
 use std::sync::Arc;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
+use heplan_ir::tensor::Op;
 use heplan_ir::{ckks, slots};
 use rayon::prelude::*;
 
 use super::observer::{Observer, Stage};
 use super::tensors::Real;
 use super::{CompileError, watch};
-use crate::cost::{self, Cost};
+use crate::cost::{self, Cost, Costs};
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::passes;
@@ -72,6 +74,30 @@ fn typical_scale(log_n: u32, depth: usize, options: &Options) -> Option<u32> {
     let mut scales = scales(log_n, depth, options);
     let largest = scales.next()?;
     Some(scales.find(|&s| s <= TYPICAL_SCALE_BITS).unwrap_or(largest))
+}
+
+/// What a byte of keys is worth in seconds of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyPrice {
+    /// For all affine maps.
+    pub(super) all: f64,
+    /// But for this one.
+    pub(super) except: Option<(ValueId, f64)>,
+}
+
+impl KeyPrice {
+    /// One price for all.
+    pub(super) const fn same(all: f64) -> Self {
+        Self { all, except: None }
+    }
+
+    fn prices(self, parameters: &Parameters, costs: &Costs) -> Prices {
+        let at = |price| Prices::new(parameters, costs, price);
+        match self.except {
+            None => at(self.all),
+            Some((affine, price)) => at(self.all).except(affine, at(price)),
+        }
+    }
 }
 
 /// A plan with the precision that simulation found.
@@ -180,7 +206,7 @@ pub(super) struct Ring<'a> {
     /// What one byte of keys is worth beside the seconds of a run.
     key_price: f64,
     /// The same as the layouts were searched for.
-    searched_price: f64,
+    searched: KeyPrice,
     problem: Arc<Problem<'a>>,
     /// The parameters that layouts are priced under.
     typical: Arc<Parameters>,
@@ -209,7 +235,8 @@ impl<'a> Ring<'a> {
         let typical = candidates(log_n, depth, scale).into_iter().next();
         let typical = typical.expect("rings without a parameter set are not laid out");
         let problem = Problem::new(&real.graph, (1 << (log_n - 1)) / batch);
-        let prices = Prices::new(&typical, &options.costs, key_price);
+        let searched = KeyPrice::same(key_price);
+        let prices = searched.prices(&typical, &options.costs);
         let lowered = problem.lower(&real.ports, &prices);
         let (problem, typical) = (Arc::new(problem), Arc::new(typical));
         let ring = Self {
@@ -220,7 +247,7 @@ impl<'a> Ring<'a> {
             options,
             judge,
             key_price,
-            searched_price: key_price,
+            searched,
             problem,
             typical,
             lowered,
@@ -229,8 +256,14 @@ impl<'a> Ring<'a> {
     }
 
     /// The same ring with other layouts and steps, for which bytes of keys have another price.
-    pub(super) fn at_price(&self, key_price: f64) -> Self {
-        Self { key_price, ..self.laid_out(key_price) }
+    pub(super) fn at_price(&self, key_price: KeyPrice) -> Self {
+        Self { key_price: key_price.all, ..self.laid_out(key_price) }
+    }
+
+    /// The affine maps.
+    pub(super) fn affines(&self) -> impl Iterator<Item = ValueId> {
+        let graph = &self.real.graph;
+        graph.ids().filter(|&id| matches!(graph.value(id).op, Op::Affine { .. }))
     }
 
     /// The next ring, at the same price of keys, if it may be taken and carries the depth.
@@ -243,11 +276,11 @@ impl<'a> Ring<'a> {
     }
 
     /// The same ring with the layouts for another price of keys.
-    fn laid_out(&self, key_price: f64) -> Self {
-        let prices = Prices::new(&self.typical, &self.options.costs, key_price);
+    fn laid_out(&self, searched: KeyPrice) -> Self {
+        let prices = searched.prices(&self.typical, &self.options.costs);
         Self {
             lowered: self.problem.lower(&self.real.ports, &prices),
-            searched_price: key_price,
+            searched,
             problem: Arc::clone(&self.problem),
             typical: Arc::clone(&self.typical),
             ..*self
@@ -256,7 +289,8 @@ impl<'a> Ring<'a> {
 
     /// The same ring with the layouts found at prices near its own.
     fn nearby(&self) -> Vec<Self> {
-        NEARBY.par_iter().map(|factor| self.laid_out(factor * self.key_price)).collect()
+        let near = |factor: &f64| self.laid_out(KeyPrice::same(factor * self.key_price));
+        NEARBY.par_iter().map(near).collect()
     }
 
     /// The ring with the layouts that are cheapest among those found at prices near its own.
@@ -438,7 +472,7 @@ impl<'a> Ring<'a> {
 
     /// The prices that the layouts were searched at.
     fn prices(&self) -> Prices {
-        Prices::new(&self.typical, &self.options.costs, self.searched_price)
+        self.searched.prices(&self.typical, &self.options.costs)
     }
 
     /// Bits of precision against the approximated graph in the clear, so that noise alone counts.

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::CompileError;
 use super::observer::Observer;
-use super::search::{Lowered, Ring};
+use super::search::{KeyPrice, Lowered, Ring};
 use crate::options::{Objective, Options};
 use crate::report::{Standing, Trade};
 
@@ -23,6 +23,8 @@ const SHOWN: [f64; 2] = [4.0, 8.0];
 const TOGETHER: usize = 4;
 /// Where between two rungs others are looked at, when the upper one is too slow.
 const BETWEEN: [f64; 3] = [0.25, 0.5, 0.75];
+/// Affine maps that are tried at a price of their own, at most.
+const MIXED: usize = 8;
 /// How much slower than the fastest plan one with small keys may be.
 const MEMORY_SLOWDOWN: f64 = 2.0;
 
@@ -48,9 +50,13 @@ pub(super) fn settle(
         || options.max_key_bytes.is_some_and(|most| usual.cost.key_bytes > most);
     observer.progress("weighing time against keys");
     let ladder = Ladder { ring, usual: &usual, unbounded: options.max_key_bytes.is_some() };
-    let rungs = if asked { ladder.climb()? } else { ladder.at(&SHOWN)? };
+    let rungs = if asked {
+        ladder.climb()?
+    } else {
+        ladder.at(SHOWN.iter().map(|&r| power(r)).collect())?
+    };
     let mut trades = vec![Trade::of(&usual.cost)];
-    let mut prices: Vec<Option<f64>> = vec![None];
+    let mut prices: Vec<Option<KeyPrice>> = vec![None];
     for (price, trade) in rungs {
         if trades.iter().all(|t| trade.key_bytes < t.key_bytes) {
             trades.push(trade);
@@ -104,8 +110,10 @@ struct Ladder<'l, 'a> {
 
 impl<'a> Ladder<'_, 'a> {
     /// The ring at a multiple of its price.
-    fn ring_at(&self, price: f64) -> Ring<'a> {
-        self.ring.at_price(price * self.ring.key_price())
+    fn ring_at(&self, price: KeyPrice) -> Ring<'a> {
+        let times = |factor: f64| factor * self.ring.key_price();
+        let except = price.except.map(|(affine, factor)| (affine, times(factor)));
+        self.ring.at_price(KeyPrice { all: times(price.all), except })
     }
 
     /// Whether a plan takes too long, on its first run or later.
@@ -115,36 +123,62 @@ impl<'a> Ladder<'_, 'a> {
             || trade.run_seconds > MEMORY_SLOWDOWN * fastest.run_seconds
     }
 
-    /// The plans at these rungs, estimated, with their prices. Their graphs are not kept: they are many.
-    fn at(&self, rungs: &[f64]) -> Result<Vec<(f64, Trade)>, CompileError> {
-        let estimate = |&rung: &f64| {
-            let price = STEP.powf(rung);
+    /// The plans at these prices, estimated. Their graphs are not kept: they are many.
+    fn at(&self, prices: Vec<KeyPrice>) -> Result<Vec<Rung>, CompileError> {
+        let estimate = |price: KeyPrice| {
             let cost = self.ring_at(price).cheapest(self.usual.scale_bits)?.0;
             Ok((price, Trade::of(&cost)))
         };
-        rungs.par_iter().map(estimate).collect()
+        prices.into_par_iter().map(estimate).collect()
     }
 
     /// All rungs up to those that are too slow, and more where time begins to be too long.
-    fn climb(&self) -> Result<Vec<(f64, Trade)>, CompileError> {
+    fn climb(&self) -> Result<Vec<Rung>, CompileError> {
         let all: Vec<f64> = (1..=RUNGS).map(f64::from).collect();
-        let mut found: Vec<(f64, Trade)> = Vec::new();
+        let mut found: Vec<Rung> = Vec::new();
         for rungs in all.chunks(TOGETHER) {
-            let some = self.at(rungs)?;
+            let some = self.at(rungs.iter().map(|&r| power(r)).collect())?;
             let slow = some.iter().all(|(_, trade)| self.is_slow(trade));
             found.extend(some);
             if slow && !self.unbounded {
                 break;
             }
         }
-        let last = found.iter().rposition(|(_, trade)| !self.is_slow(trade));
-        let last = last.map_or(0.0, |at| all[at]);
         if !self.unbounded {
-            found.extend(self.at(&BETWEEN.map(|part| last + part))?);
-            found.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let last = found.iter().rposition(|(_, trade)| !self.is_slow(trade));
+            let last = last.map_or(0.0, |at| all[at]);
+            found.extend(self.at(BETWEEN.iter().map(|part| power(last + part)).collect())?);
+            found.extend(self.mixed(&found)?);
         }
+        found.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
         Ok(found)
     }
+
+    /// A price for all maps finds the plans on the convex hull of time and keys. Others lie between:
+    /// one map at the price of the neighbour on the other side of what is too slow.
+    fn mixed(&self, found: &[Rung]) -> Result<Vec<Rung>, CompileError> {
+        let prices = |slow: bool| {
+            let some = found.iter().filter(move |(_, trade)| self.is_slow(trade) == slow);
+            some.map(|(price, _)| price.all)
+        };
+        let fine = prices(false).fold(1.0, f64::max);
+        let Some(slow) = prices(true).filter(|&p| p > fine).reduce(f64::min) else {
+            return Ok(Vec::new());
+        };
+        let one = |affine| {
+            let mix = |all, other| KeyPrice { all, except: Some((affine, other)) };
+            [mix(fine, slow), mix(slow, fine)]
+        };
+        self.at(self.ring.affines().take(MIXED).flat_map(one).collect())
+    }
+}
+
+/// A plan with the multiple of the usual price that it was found at.
+type Rung = (KeyPrice, Trade);
+
+/// A rung of the ladder.
+fn power(rung: f64) -> KeyPrice {
+    KeyPrice::same(STEP.powf(rung))
 }
 
 /// The plan of a ring; or of the next one, where fewer keys take levels that the ring has no room

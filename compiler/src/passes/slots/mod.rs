@@ -165,7 +165,7 @@ impl<'a> Problem<'a> {
 
     /// The prices of an affine map's steps.
     fn weights<'p>(&self, affine: ValueId, prices: &'p Prices) -> &'p weights::Weights {
-        prices.at(self.classes.level[affine.index()] + 1)
+        prices.of(affine, self.classes.level[affine.index()] + 1)
     }
 
     /// The ways to compute an affine map between layouts, of its operands and last its own.

@@ -4,24 +4,43 @@
 //! of the ring that layouts are searched for. The set that a plan takes in the end may be another one:
 //! these numbers only rank layouts and steps.
 
+use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::Parameters;
 
 use crate::cost::{Costs, Place, Work, bytes_of_key};
 
 /// What steps cost at every level of a parameter set.
 #[derive(Clone, Debug)]
-pub struct Prices(Vec<Weights>);
+pub struct Prices {
+    levels: Vec<Weights>,
+    /// An affine map with prices of its own.
+    except: Option<(ValueId, Vec<Weights>)>,
+}
 
 impl Prices {
     /// The prices under a parameter set, when one byte of keys is worth `key_price` seconds.
     pub fn new(parameters: &Parameters, costs: &Costs, key_price: f64) -> Self {
         let at = |level| Weights::at(parameters, level, costs, key_price);
-        Self((0..=parameters.max_level()).map(at).collect())
+        Self { levels: (0..=parameters.max_level()).map(at).collect(), except: None }
+    }
+
+    /// The same, but for one affine map those of others.
+    #[must_use]
+    pub fn except(self, affine: ValueId, others: Self) -> Self {
+        Self { except: Some((affine, others.levels)), ..self }
     }
 
     /// The prices for operands at a level.
+    #[cfg(test)]
     pub(super) fn at(&self, level: usize) -> &Weights {
-        &self.0[level.min(self.0.len() - 1)]
+        &self.levels[level.min(self.levels.len() - 1)]
+    }
+
+    /// The prices of an affine map whose operands are at a level.
+    pub(super) fn of(&self, affine: ValueId, level: usize) -> &Weights {
+        let own = self.except.as_ref().filter(|(other, _)| *other == affine);
+        let levels = own.map_or(&self.levels, |(_, levels)| levels);
+        &levels[level.min(levels.len() - 1)]
     }
 }
 
