@@ -22,7 +22,7 @@ with: processor, instruction set, threads.
   heplan bench --shape b,c --operations rotate,mul_relin --threads 1
   heplan bench --all --json
   heplan bench --costs here.ron
-  heplan bench --models models/
+  heplan bench --models models/ --costs here.ron
 
 Every time is a median. On one thread it is processor time, which other work on the machine \
 disturbs least, on several threads time on the wall. The floor is the time of the transforms, \
@@ -61,14 +61,14 @@ pub(crate) struct Options {
     pub(crate) budget: Duration,
 
     /// Fit the compiler's cost model to this machine, on one thread, and write it for `compile
-    /// --costs`
+    /// --costs`; with --models, the costs to compile with
     #[arg(long, value_name = "FILE", env = "HEPLAN_COSTS", hide_env_values = true)]
     pub(crate) costs: Option<PathBuf>,
 
     /// Measure whole models instead: .onnx files, or folders of them, each with calibration.npz
     /// beside it (and test.npz, if there is one)
     #[arg(long, value_name = "PATH", env = "HEPLAN_MODELS", hide_env_values = true)]
-    #[arg(num_args = 1.., conflicts_with_all = ["costs", "shape", "all", "operations"])]
+    #[arg(num_args = 1.., conflicts_with_all = ["shape", "all", "operations"])]
     pub(crate) models: Vec<PathBuf>,
 
     /// Samples that every model runs on
@@ -84,7 +84,7 @@ pub(crate) struct Options {
 /// Measures what was asked for.
 pub(crate) fn run(options: &Options, threads: Option<usize>, ui: &Ui) -> anyhow::Result<Outcome> {
     if !options.models.is_empty() {
-        return models::run(&options.models, options.samples as usize, options.optimize, ui);
+        return models::run(options, ui);
     }
     if let Some(path) = &options.costs {
         writing::check_target(path, &[])?;

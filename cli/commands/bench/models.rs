@@ -21,7 +21,6 @@ use heplan_ir::slots::Port;
 use heplan_lattice::Isa;
 use serde_json::{Value, json};
 
-use crate::commands::compile::Optimize;
 use crate::commands::{check, compile, decrypt};
 use crate::format::{self, Table};
 use crate::ui::{Outcome, Ui};
@@ -53,23 +52,18 @@ struct Row {
 }
 
 /// Measures every model and prints the tables.
-pub(super) fn run(
-    paths: &[PathBuf],
-    samples: usize,
-    optimize: Option<Optimize>,
-    ui: &Ui,
-) -> anyhow::Result<Outcome> {
-    let models = find(paths)?;
+pub(super) fn run(options: &super::Options, ui: &Ui) -> anyhow::Result<Outcome> {
+    let models = find(&options.models)?;
     let processor = system::processor().unwrap_or_else(|| "unknown processor".to_owned());
     let isa = super::operations::isa()?;
-    ui.show(&format!("{processor}; {isa}; {} samples each", samples));
+    ui.show(&format!("{processor}; {isa}; {} samples each", options.samples));
     let (mut rows, mut failures) = (Vec::new(), 0);
     let step = ui.step("measuring", models.len() as u64);
     for (i, model) in models.iter().enumerate() {
         interrupt::check()?;
         step.at(i as u64);
         let name = name(model);
-        let row = measure(model, samples, optimize, ui);
+        let row = measure(model, options, ui);
         if let Err(error) = &row {
             interrupt::check()?;
             ui.warn(&format!("{name}: {error:#}"));
@@ -136,7 +130,7 @@ fn name(model: &Path) -> String {
 }
 
 /// Walks one model through every command.
-fn measure(model: &Path, count: usize, optimize: Option<Optimize>, ui: &Ui) -> anyhow::Result<Row> {
+fn measure(model: &Path, options: &super::Options, ui: &Ui) -> anyhow::Result<Row> {
     let work = tempfile::tempdir()?;
     let at = |name: &str| work.path().join(name);
     let text = |path: &Path| path.display().to_string();
@@ -144,14 +138,19 @@ fn measure(model: &Path, count: usize, optimize: Option<Optimize>, ui: &Ui) -> a
     let (m, c) = (text(model), text(&calibration(model)));
     let p = text(&plan);
     let mut arguments = vec!["compile", "-m", &m, "-c", &c, "-o", &p];
-    let wish = optimize.and_then(|o| o.to_possible_value());
+    let wish = options.optimize.and_then(|o| o.to_possible_value());
     if let Some(wish) = &wish {
         arguments.extend(["--optimize", wish.get_name()]);
+    }
+    let costs = options.costs.as_deref().map(text);
+    if let Some(costs) = &costs {
+        arguments.extend(["--costs", costs]);
     }
     let (compiled, compile) = child(&arguments)?;
     let keyparams = at("model.keyparams");
     child(&["keygen", "-i", &text(&keyparams), "-o", &text(&key)])?;
-    let (batch, wanted, ranges) = samples(model, &KeyParams::read(&keyparams)?, count)?;
+    let (batch, wanted, ranges) =
+        samples(model, &KeyParams::read(&keyparams)?, options.samples as usize)?;
     let ports = KeyParams::read(&keyparams)?.inputs;
     let ports: Vec<&Port> = ports.iter().map(|(port, _)| port).collect();
     let encrypt = |name: &str, batch: &[Tensors]| -> anyhow::Result<PathBuf> {
