@@ -162,6 +162,7 @@ models! {
     lola_mnist: Exact, 3;
     mnist_mlp: Classes, 3;
     tab_mlp_breast_cancer: Classes, 3;
+    transformer_digits: Classes, 0;
     ts_conv1d_italy: Classes, 3;
 }
 

@@ -15,6 +15,7 @@ use crate::passes::tensor::fuse_affine::fuse_affine;
 use crate::passes::tensor::normalise::normalise;
 use crate::passes::tensor::saturate::{saturates, settle};
 use crate::passes::tensor::simplify::simplify;
+use crate::passes::tensor::temper::temper;
 use crate::reference::Executor;
 use crate::report::{FunctionReport, spans};
 
@@ -79,6 +80,10 @@ pub(super) fn lower(
     let mut graph = graph;
     if saturates(&graph) {
         graph = seen("settle-saturation", fuse_affine(&simplify(&settle(&graph, &calibration))));
+        calibration = calibrate(&graph, samples)?;
+    }
+    if let Some(tempered) = temper(&graph, samples)? {
+        graph = seen("temper", fuse_affine(&simplify(&tempered)));
         calibration = calibrate(&graph, samples)?;
     }
     let approximated = approximate(&graph, &calibration, samples, options)?;
