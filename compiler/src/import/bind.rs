@@ -53,17 +53,26 @@ pub(super) fn bind(
         }
         ValueKind::Undeclared => {
             let message = format!("input {name:?} has no declared type");
-            return Err(fault(Code::UnknownDimension, message));
+            let help = "export the model with type and shape of every input";
+            return Err(fault_help(Code::UnknownDimension, message, help));
         }
     };
     let suits = data_type.kind() == Kind::Float || quantised && data_type.kind() == Kind::Int;
     if !suits {
         let message = format!("input {name:?} is {data_type}, expected floats");
-        return Err(fault_help(
-            Code::UnsupportedType,
-            message,
-            "export the model with a float32 input",
-        ));
+        let help = match data_type.kind() {
+            Kind::Int => format!(
+                "an input that picks (tokens, categories): export the model from its embedding \
+                 on, and let the client look it up; one that is no secret: --public-input \
+                 {name}=value.npy; else export with a float32 input"
+            ),
+            Kind::Bool => format!(
+                "a mask that is no secret: --public-input {name}=value.npy; else export with a \
+                 float32 input"
+            ),
+            _ => "export the model with a float32 input".to_owned(),
+        };
+        return Err(fault_help(Code::UnsupportedType, message, &help));
     }
     let Some(shape) = shape else {
         let message = format!("input {name:?} has no declared shape");

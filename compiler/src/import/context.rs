@@ -10,7 +10,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::entity::{OriginId, ValueId};
 use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
-use heplan_ir::tensor::{Graph, Op};
+use heplan_ir::tensor::{Graph, Op, Value};
 use heplan_onnx::{AttributeError, DataType, Node};
 
 use super::array::{Array, Data, MAX_CONSTANT, constant_elements, elements};
@@ -132,13 +132,25 @@ impl NodeCx<'_> {
     pub(super) fn constant(&self, index: usize) -> Result<Rc<Array>, Fault> {
         match self.operand(index)? {
             Operand::Constant(c) => Ok(Rc::clone(c)),
-            Operand::Secret(_) => Err(fault_help(
-                Code::UnsupportedMode,
-                format!("input {index} depends on encrypted data, expected a constant"),
-                "make it an initialiser or a Constant of the model",
-            )),
+            Operand::Secret(x) => Err(self.not_known(index, x)),
             other => Err(self.not_a_tensor(index, other)),
         }
+    }
+
+    /// The finding about encrypted data where a constant is expected.
+    fn not_known(&self, index: usize, x: &Secret) -> Fault {
+        let message = format!("input {index} depends on encrypted data, expected a constant");
+        let is_input = |v: &&Value| matches!(v.op, Op::Input { .. });
+        // Something has to stay encrypted.
+        let several = self.graph.values.iter().filter(is_input).count() > 1;
+        let help = match &self.graph.value(x.id).op {
+            Op::Input { name } if several => format!(
+                "if {name:?} is no secret, give its value: --public-input {name}=value.npy; \
+                 else export the model with it as an initialiser"
+            ),
+            _ => "make it an initialiser or a Constant of the model".to_owned(),
+        };
+        fault_help(Code::UnsupportedMode, message, &help)
     }
 
     /// An optional operand that must be known while compiling.

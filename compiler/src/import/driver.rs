@@ -10,7 +10,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::origin;
 use heplan_ir::tail::{Answer, Step};
 use heplan_ir::tensor::{Graph, Op};
-use heplan_onnx::{DataType, Kind, ML_DOMAIN, Model, Node, Tensor, ValueInfo, ValueKind};
+use heplan_onnx::{DataType, Kind, Model, Node, Tensor, ValueInfo, ValueKind};
 
 use super::array::Array;
 use super::context::{self, Emitted, NodeCx, Operand, Secret};
@@ -295,7 +295,7 @@ impl Driver<'_> {
     fn emit(&mut self, node: &Node, operands: Vec<Option<Operand>>, ends: bool) -> Emitted {
         let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
         let Some(entry) = registry::find(domain, op) else {
-            return Err(Self::not_imported(node));
+            return Err(refused::not_imported(node));
         };
         let Some(opset) = self.opset(node) else {
             let message = format!("the model declares no opset for domain {domain:?}");
@@ -340,24 +340,6 @@ impl Driver<'_> {
             (Err(_), Some(explained)) if encrypted => Err(explained),
             (results, _) => results,
         }
-    }
-
-    fn not_imported(node: &Node) -> context::Fault {
-        let (domain, op) = (&node.domain, &node.op_type);
-        if !domain.is_empty() && domain != ML_DOMAIN {
-            return context::fault_help(
-                Code::UnknownOperator,
-                format!("domain {domain:?} of operator {op} is not known"),
-                "export with the operators of ai.onnx and ai.onnx.ml only",
-            );
-        }
-        refused::explain(node).unwrap_or_else(|| {
-            context::fault_help(
-                Code::UnknownOperator,
-                format!("operator {op} is not imported"),
-                "express it by operators of the README's table",
-            )
-        })
     }
 
     fn bind_outputs(&mut self) {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::diagnostic::Diagnostic;
 use heplan_ir::origin;
 use heplan_onnx::{ML_DOMAIN, Model, Node};
 
@@ -77,11 +77,5 @@ fn unknown_operator(node: &Node) -> Option<Diagnostic> {
     if registry::find(domain, op).is_some() || !["", ML_DOMAIN].contains(&domain) {
         return None;
     }
-    Some(refused::explain(node).map_or_else(
-        || {
-            Diagnostic::new(Code::UnknownOperator, format!("operator {op} is not imported"))
-                .help("express it by operators of the README's table")
-        },
-        |explained| *explained,
-    ))
+    Some(*refused::not_imported(node))
 }

@@ -225,6 +225,17 @@ fn refusal(
         ))
     };
     finding.node = graph.origins.nodes(graph.value(candidates[at].id).origin).next().cloned();
+    if let (Some(_), Some(ratio)) = (far, ratio(candidates[at].function, function.range)) {
+        return finding
+            .note(format!(
+                "its operand spans a factor of {ratio:.0}, and near its pole the degree grows with \
+                 the root of that"
+            ))
+            .help(
+                "keep the operand further from zero, by a larger epsilon or a Clip in front of it, \
+                 or leave outliers out of the calibration data",
+            );
+    }
     if !jump {
         return finding
             .help("narrow the operand's range, allow a higher degree or a lower agreement");
@@ -240,6 +251,17 @@ fn refusal(
             "train fewer or shallower trees, or on features of few values (rounded, counted); or \
              allow a larger error (--max-error) or a lower agreement (--min-agreement)",
         )
+}
+
+/// How far the range of a function with a pole at zero spans, as a factor.
+fn ratio(function: &Function, (low, high): (f64, f64)) -> Option<f64> {
+    let pole = match function {
+        Function::Reciprocal | Function::Log => true,
+        Function::Pow { exponent } => *exponent < 0.0,
+        _ => false,
+    };
+    let (near, far) = (low.abs().min(high.abs()), low.abs().max(high.abs()));
+    (pole && near > 0.0).then(|| far / near)
 }
 
 /// The graph with each candidate's function as affine map, polynomial and affine map.
