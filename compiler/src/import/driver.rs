@@ -17,7 +17,8 @@ use super::context::{self, Emitted, NodeCx, Operand, Secret};
 use super::control::Scope;
 use super::tail::{self, Ending};
 use super::{
-    Import, Options, bind, legacy, opset_of, origin_of, quantise, refused, registry, sweep,
+    Import, Options, bind, constant, legacy, opset_of, origin_of, quantise, refused, registry,
+    sweep,
 };
 
 /// The most entries that all matrices of a graph may have together, 12 bytes each.
@@ -335,7 +336,7 @@ impl Driver<'_> {
         if ends && let Some(results) = tail::end(&mut cx, entry)? {
             return Ok(results);
         }
-        let results = legacy::align(&mut cx).and_then(|()| (entry.import)(&mut cx));
+        let results = legacy::align(&mut cx).and_then(|()| constant::import(&mut cx, entry));
         match (results, refused::explain(node)) {
             (Err(_), Some(explained)) if encrypted => Err(explained),
             (results, _) => results,

@@ -28,6 +28,7 @@ mod attention;
 mod bind;
 mod choice;
 mod compose;
+mod constant;
 mod context;
 mod contrib;
 mod control;
