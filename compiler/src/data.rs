@@ -103,14 +103,18 @@ impl InputSpec {
             return Some(1);
         }
         let (&count, rest) = shape.split_first()?;
-        (rest == bare || rest == self.shape).then_some(count)
+        // Flattened elements have one order; any other shape may mean another layout.
+        let flat = rest.len() == 1 || bare.len() == 1;
+        let same = flat && rest.iter().product::<usize>() == self.elements();
+        (rest == bare || rest == self.shape || same).then_some(count)
     }
 
     /// Splits an array whose leading axis may count samples into one tensor per sample.
     ///
     /// # Errors
     /// If the shape is neither the input's, nor that without the batch axis, nor one of these
-    /// with a leading axis; or if a number is not finite.
+    /// with a leading axis, nor a leading axis before flattened elements; or if a number is not
+    /// finite.
     pub fn split(&self, name: &str, array: &Array) -> Result<Vec<Vec<f64>>, Vec<Diagnostic>> {
         let Some(count) = self.samples(&array.shape) else {
             return Err(vec![self.misfit(name, array)]);
@@ -429,6 +433,18 @@ mod tests {
         for (shape, count) in cases {
             assert_eq!(input.split("a", &array(shape)).ok().map(|s| s.len()), count, "{shape:?}");
         }
+    }
+
+    #[test]
+    fn flattened_samples_fit_and_other_layouts_do_not() {
+        let count = |input: &[usize], given: &[usize]| {
+            spec(input).split("a", &array(given)).ok().map(|s| s.len())
+        };
+        assert_eq!(count(&[1, 2, 3], &[5, 6]), Some(5));
+        assert_eq!(count(&[1, 6], &[5, 2, 3]), Some(5));
+        assert_eq!(count(&[1, 6], &[5, 1, 2, 3]), Some(5));
+        assert_eq!(count(&[1, 2, 3], &[5, 3, 2]), None);
+        assert_eq!(count(&[1, 2, 3], &[5, 7]), None);
     }
 
     #[test]
