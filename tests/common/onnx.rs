@@ -201,7 +201,8 @@ impl Onnx {
         self.any_node(op, inputs, outputs, &[])
     }
 
-    fn any_node(
+    /// A node of several results with attributes, named like the first.
+    pub(crate) fn any_node(
         mut self,
         op: &str,
         inputs: &[&str],
