@@ -112,7 +112,7 @@ pub fn compile(
         let (ring, usual) = throughput::search(&real, bits, &options, judge, observer)?;
         let (lowered, trades) = trade::settle(&ring, usual, bits, &options, observer)?;
         observer.progress("checking the plan on the calibration set");
-        let report = report(&real, &lowered, trades, judge)?;
+        let report = report(&real, &lowered, trades, options.min_agreement, judge)?;
         let agreement = report.simulation.agreement.unwrap_or(1.0);
         // The search measured few samples; these are all, and no approximation is to blame.
         let exact = real.functions.is_empty();
@@ -148,26 +148,49 @@ fn bearable(real: &Real, asked: f64, options: &Options) -> f64 {
     asked.min(options.noise_below_bits() - error.max(2f64.powi(-40)).log2())
 }
 
+/// Simulates the finished plan on some samples, and on all where these agree with the float model
+/// more rarely than asked for and the others may make up for it: one of few is a large share.
+fn simulated(
+    real: &Real,
+    plan: &Plan,
+    min_agreement: f64,
+    judge: &dyn Judge,
+) -> Result<Quality, CompileError> {
+    let of = |count: usize| {
+        let found = judge.simulate(plan, &real.samples[..count]).map_err(overflowed)?;
+        Ok(Quality::within(&found, &real.float[..count], &real.spans))
+    };
+    let (all, few) = (real.samples.len(), real.samples.len().min(FINAL_SAMPLES));
+    let quality = of(few)?;
+    let agreement = quality.agreement.unwrap_or(1.0);
+    let at_best = (agreement * few as f64 + (all - few) as f64) / all as f64;
+    if few < all && agreement < min_agreement && at_best >= min_agreement {
+        return of(all);
+    }
+    Ok(quality)
+}
+
+/// The finding about a plan that a calibration sample drives out of the modulus.
+fn overflowed(refusal: Refusal) -> CompileError {
+    match refusal {
+        Refusal::Overflow(what) => Diagnostic::new(Code::Precision, what)
+            .note("a calibration sample drives a value out of the ciphertext modulus")
+            .help("ask for more --precision-bits, or check the calibration data for outliers")
+            .into(),
+        Refusal::Broken(what) => CompileError::broken("simulate", &what),
+    }
+}
+
 /// Simulates the finished plan and gathers what there is to tell.
 fn report(
     real: &Real,
     lowered: &Lowered,
     trades: Vec<Trade>,
+    min_agreement: f64,
     judge: &dyn Judge,
 ) -> Result<Report, CompileError> {
     let plan = &lowered.plan;
-    let count = real.samples.len().min(FINAL_SAMPLES);
-    let simulated =
-        judge.simulate(plan, &real.samples[..count]).map_err(|refusal| match refusal {
-            Refusal::Overflow(what) => CompileError::from(
-                Diagnostic::new(Code::Precision, what)
-                    .note("a calibration sample drives a value out of the ciphertext modulus")
-                    .help(
-                        "ask for more --precision-bits, or check the calibration data for outliers",
-                    ),
-            ),
-            Refusal::Broken(what) => CompileError::broken("simulate", &what),
-        })?;
+    let simulation = simulated(real, plan, min_agreement, judge)?;
     let parameters = &plan.parameters;
     let bound = max_log_qp(parameters.log_n()).unwrap_or(0.0);
     let cost = &lowered.cost;
@@ -198,7 +221,7 @@ fn report(
         }),
         functions: real.functions.clone(),
         approximation: Quality::within(&real.approximated, &real.float, &real.spans),
-        simulation: Quality::within(&simulated, &real.float[..count], &real.spans),
+        simulation,
     })
 }
 
