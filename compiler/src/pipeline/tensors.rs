@@ -1,5 +1,6 @@
 //! The passes on the `tensor` level, in order.
 
+use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::tensor::{Graph, Op};
 
 use super::CompileError;
@@ -90,7 +91,8 @@ pub(super) fn lower(
     let graph = seen("approximate", approximated.graph);
     let graph = seen("fuse-domains", fuse_affine(&simplify(&graph)));
     let answers = Executor::new(&graph).run_samples(samples);
-    let calibration = calibrate(&graph, samples)?;
+    let calibration =
+        calibrate(&graph, samples).map_err(|found| diverging(&graph, &answers, &found))?;
     let ports_of = |graph: &Graph| ranges(graph, &calibration);
     let (inputs, outputs) = ports_of(&graph);
     let normalised = normalise(&graph, &calibration);
@@ -110,6 +112,36 @@ pub(super) fn lower(
     })
 }
 
+/// The finding about polynomials that some sample drives so far out of their ranges that nothing
+/// finite is left, although the samples that they were chosen by bear them.
+fn diverging(graph: &Graph, answers: &[Tensors], found: &[Diagnostic]) -> Diagnostic {
+    let finite = |answer: &&Tensors| answer.iter().flatten().all(|x| x.is_finite());
+    let (all, fine) = (answers.len(), answers.iter().filter(finite).count());
+    let message = format!(
+        "polynomials are left far out of their ranges by {} of {all} calibration samples",
+        (all - fine).max(1)
+    );
+    let mut finding = Diagnostic::new(Code::Approximation, message)
+        .note(format!("{} functions follow each other", functions_in_a_row(graph)))
+        .help(
+            "ask for a smaller --max-error or a higher --min-agreement, or use fewer activations; \
+             check the calibration data for outliers",
+        );
+    finding.node = found.iter().find_map(|f| f.node.clone());
+    finding
+}
+
+/// The most polynomials on one way through a graph.
+fn functions_in_a_row(graph: &Graph) -> usize {
+    let mut count = vec![0; graph.values.len()];
+    for id in graph.ids() {
+        let op = &graph.value(id).op;
+        let before = op.operands().iter().map(|x| count[x.index()]).max().unwrap_or(0);
+        count[id.index()] = before + usize::from(matches!(op, Op::Polynomial { .. }));
+    }
+    count.into_iter().max().unwrap_or(0)
+}
+
 type Range = (f64, f64);
 
 /// The calibrated ranges of inputs and outputs.
@@ -125,4 +157,31 @@ fn ranges(graph: &Graph, calibration: &Calibration) -> (Vec<Range>, Vec<Range>) 
 
 fn ports(ranges: Vec<Range>, factors: Vec<f64>) -> Vec<PortInfo> {
     ranges.into_iter().zip(factors).map(|(range, factor)| PortInfo { factor, range }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heplan_ir::constants::Constant;
+    use heplan_ir::origin::OriginTable;
+    use heplan_ir::series::{PolynomialSet, Series};
+
+    #[test]
+    fn diverging_samples_are_counted() {
+        let mut graph = Graph::default();
+        let none = OriginTable::none();
+        let mut x = graph.push(Op::Input { name: "x".to_owned() }, vec![1], none);
+        for _ in 0..3 {
+            let series = vec![Series { coefficients: vec![0.0, 0.0, 1.0] }];
+            let set = PolynomialSet { series, class: Vec::new() };
+            let polynomials = graph.consts.add(Constant::Polynomials(std::sync::Arc::new(set)));
+            x = graph.push(Op::Polynomial { x, polynomials }, vec![1], none);
+        }
+        graph.outputs = vec![("y".to_owned(), x)];
+        let answers = [vec![vec![1.0]], vec![vec![f64::INFINITY]], vec![vec![f64::NAN]]];
+        let finding = diverging(&graph, &answers, &[]);
+        assert_eq!(finding.code, Code::Approximation);
+        assert!(finding.message.contains("by 2 of 3 calibration samples"), "{}", finding.message);
+        assert_eq!(finding.notes, ["3 functions follow each other"]);
+    }
 }
