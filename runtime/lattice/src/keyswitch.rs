@@ -22,7 +22,7 @@ use crate::ring::Ring;
 
 /// Digits whose products are added up at a time: a processor fetches ahead for a limb of each and for the two of its key,
 /// and for few more streams of words.
-const GROUP: usize = 4;
+const GROUP: usize = 6;
 
 /// Words of the sums at one prime that are still near when they are divided.
 const NEAR_WORDS: usize = 1 << 18;

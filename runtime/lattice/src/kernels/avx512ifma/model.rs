@@ -37,6 +37,8 @@ impl Vector for Model {
 
     fn prefetch(_: &Words) {}
 
+    fn prefetch_at(_: &[Words], _: usize) {}
+
     fn splat(word: u64) -> Self {
         Self([word; 8])
     }

@@ -3,7 +3,7 @@
 //! A register of packed words holds sixteen residues: the first and the third four in the lower halves of its words,
 //! the second and the fourth in the upper ones. Sums are kept apart that way until they are stored.
 
-use super::sums::Sums;
+use super::sums::{AHEAD, Sums};
 use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
 
@@ -51,6 +51,8 @@ fn add<V: Vector, const W: usize>(
         let (a, b, c) =
             (&octets(a)[range.clone()], &octets(b)[range.clone()], &octets(c)[range.clone()]);
         for w in 0..W {
+            V::prefetch_at(b, w + AHEAD);
+            V::prefetch_at(c, w + AHEAD);
             let (a, b, c) = (V::load(&a[w]), V::load(&b[w]), V::load(&c[w]));
             let upper = a.above_32();
             left[w].0 = left[w].0.add(a.mul_32(b));

@@ -11,6 +11,9 @@ use crate::modulus::Modulus;
 /// Registers of a limb whose sums are in registers at the same time: enough independent sums to hide the time of a product.
 const WIDE: usize = 4;
 
+/// How many registers ahead the factors of products are asked for.
+pub(super) const AHEAD: usize = 32;
+
 /// Registers of a limb that [`rounded_sum`] keeps near while its terms pass by.
 const BLOCK: usize = 64;
 
@@ -30,6 +33,7 @@ struct Shared<'a, const M: usize>(&'a [Words], [&'a [Words]; M]);
 impl<V: Vector, const M: usize> Term<V, M> for Shared<'_, M> {
     #[inline(always)]
     fn factors(&self, i: usize) -> (V, [V; M]) {
+        self.1.iter().for_each(|words| V::prefetch_at(words, i + AHEAD));
         (V::load(&self.0[i]), self.1.map(|words| V::load(&words[i])))
     }
 }
@@ -192,6 +196,8 @@ macro_rules! sum {
             [a, b, c, d] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d),
             [a, b, c, d, e] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d, e),
             [a, b, c, d, e, f] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d, e, f),
+            [a, b, c, d, e, f, g] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d, e, f, g),
+            [a, b, c, d, e, f, g, h] => sum!(@call sums, outs, $start, |$of| $term, a, b, c, d, e, f, g, h),
             _ => {
                 let wide = len / WIDE * WIDE;
                 for i in (0..wide).step_by(WIDE) {

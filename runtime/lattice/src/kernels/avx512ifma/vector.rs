@@ -33,6 +33,9 @@ pub(super) trait Vector: Copy {
     /// Asks for words that are soon to be loaded.
     fn prefetch(words: &Words);
 
+    /// Asks for register number `i` of a run that may end before it.
+    fn prefetch_at(run: &[Words], i: usize);
+
     /// The same word in every lane.
     fn splat(word: u64) -> Self;
 

@@ -1,7 +1,7 @@
 //! The vector of the processor: one instruction, or two, for each function.
 
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi64,
+    __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi64,
     _mm512_add_pd, _mm512_and_si512, _mm512_broadcast_i64x2, _mm512_broadcast_i64x4,
     _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask, _mm512_cvtepu64_pd,
     _mm512_cvttpd_epu64, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
@@ -41,6 +41,12 @@ impl Vector for Zmm {
     #[inline(always)]
     fn prefetch(words: &Words) {
         instruction!(_mm_prefetch::<_MM_HINT_T1>(words.as_ptr().cast()));
+    }
+
+    #[inline(always)]
+    fn prefetch_at(run: &[Words], i: usize) {
+        // Asking for a line that is not the program's, or no line at all, has no effect.
+        instruction!(_mm_prefetch::<_MM_HINT_T0>(run.as_ptr().wrapping_add(i).cast()));
     }
 
     #[inline(always)]
