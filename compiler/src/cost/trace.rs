@@ -254,16 +254,27 @@ impl Sizes<'_> {
         prime < PACKED_BELOW
     }
 
-    /// The widths of the primes up to a level and of the special ones.
-    fn widths(&self, level: usize) -> BTreeSet<bool> {
+    /// Words of a limb of an expanded key: as narrow as its prime, and a register more to be read from.
+    fn key_limb(&self, prime: u64) -> u64 {
+        let narrow = (self.n() * u64::from(prime.ilog2() + 1)).div_ceil(64) + 8;
+        if Self::is_packed(prime) { self.limb(true) } else { narrow + PADDING_WORDS }
+    }
+
+    /// The kinds of primes up to a level and of the special ones, packed or not, each with the largest.
+    fn widths(&self, level: usize) -> BTreeMap<bool, u64> {
         let primes = self.parameters.q()[..=level].iter().chain(self.parameters.p());
-        primes.map(|&q| Self::is_packed(q)).collect()
+        let mut largest = BTreeMap::new();
+        for &q in primes {
+            let of_kind = largest.entry(Self::is_packed(q)).or_insert(q);
+            *of_kind = q.max(*of_kind);
+        }
+        largest
     }
 
     fn expanded_key(&self, level: usize) -> Vec<u64> {
         let primes = self.parameters.q()[..=level].iter().chain(self.parameters.p());
         let halves = 2 * self.parameters.digits(level) as u64;
-        primes.map(|&q| halves * self.limb(Self::is_packed(q))).collect()
+        primes.map(|&q| halves * self.key_limb(q)).collect()
     }
 
     fn encoded_bytes(&self, transform: &LinearTransform, scale_bits: f64) -> u64 {
@@ -317,8 +328,8 @@ impl Sizes<'_> {
     /// What a thread holds of a key switch: raised digits, and the limbs of a key that is not expanded.
     fn switches(&self, level: usize, once: bool) -> Vec<Vec<u64>> {
         let digits = self.parameters.digits(level) as u64;
-        let task = |packed| {
-            let key = once.then(|| 2 * digits * self.limb(packed));
+        let task = |(packed, largest)| {
+            let key = once.then(|| 2 * digits * self.key_limb(largest));
             [digits * self.limb(packed), 3 * self.n()].into_iter().chain(key).collect()
         };
         self.widths(level).into_iter().map(task).collect()
@@ -357,7 +368,7 @@ impl Sizes<'_> {
             [rotated, 2 * n, capacity * each, n, rows].into_iter().chain(switches).collect()
         };
         let switches = self.switches(level, once);
-        let tasks = self.widths(level).into_iter().zip(switches).map(task);
+        let tasks = self.widths(level).into_keys().zip(switches).map(task);
         let tasks = tasks.chain(late.then_some(divided)).collect();
         Scratch { own, late, tasks, ..Scratch::default() }
     }

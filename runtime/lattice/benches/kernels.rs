@@ -71,7 +71,6 @@ fn pointwise(c: &mut Criterion) {
         bench("mul_scalar", &mut |a| a.mul_integer_assign(3));
         bench("mul_scalar_add", &mut |a| a.mul_integer_add_assign(&b, 3));
         bench("inner_product of 4", &mut |a| a.set_inner_product(&[(&b, &d); 4]));
-        bench("inner_product_add of 4", &mut |a| a.add_inner_product(&[(&b, &d); 4]));
         bench("inner_products of 4", &mut |a| {
             Poly::set_inner_products([a, &mut other], &[(&b, [&d, &b]); 4]);
         });

@@ -22,17 +22,51 @@ pub const fn packed_len(len: usize, width: u32) -> usize {
 pub fn pack(entries: &[u64], width: u32, out: &mut Vec<u8>) {
     assert!(entries.len().is_multiple_of(GROUP) && (1..=MAX_WIDTH).contains(&width), "packable");
     out.reserve(packed_len(entries.len(), width));
+    let (last, bits) = stream(entries, width, |word| out.extend(word.to_le_bytes()));
+    out.extend(&last.to_le_bytes()[..bits as usize / 8]);
+}
+
+/// Words of `len` packed entries, with as many after them as a group may be read from.
+pub(crate) const fn packed_words(len: usize, width: u32) -> usize {
+    packed_len(len, width).div_ceil(8) + WINDOW / 8
+}
+
+/// As [`pack`], to words, the lowest byte of each first; what is left of them is not written.
+///
+/// # Panics
+/// If the words are fewer than [`packed_words`], or the number of entries is not a multiple of 8.
+pub(crate) fn pack_words(entries: &[u64], width: u32, out: &mut [u64]) {
+    assert!(out.len() >= packed_words(entries.len(), width), "room for the entries");
+    let mut words = out.iter_mut();
+    let mut put = |word| *words.next().expect("room for the entries") = word;
+    let (last, bits) = stream(entries, width, &mut put);
+    if bits > 0 {
+        put(last);
+    }
+}
+
+/// An entry of [`pack_words`].
+pub(crate) const fn entry(words: &[u64], width: u32, i: usize) -> u64 {
+    let (start, width) = (i * width as usize, width as usize);
+    let (word, bit) = (start / 64, start % 64);
+    let low = words[word] >> bit;
+    let high = if bit + width > 64 { words[word + 1] << (64 - bit) } else { 0 };
+    (low | high) & (u64::MAX >> (64 - width))
+}
+
+/// Calls `emit` with every full word of the packed entries, and returns the last bits and their number.
+fn stream(entries: &[u64], width: u32, mut emit: impl FnMut(u64)) -> (u64, u32) {
     let (mut waiting, mut bits) = (0u64, 0);
     for &entry in entries {
         waiting |= entry << bits;
         bits += width;
         if bits >= u64::BITS {
-            out.extend(waiting.to_le_bytes());
+            emit(waiting);
             bits -= u64::BITS;
             waiting = entry >> (width - bits);
         }
     }
-    out.extend(&waiting.to_le_bytes()[..bits as usize / 8]);
+    (waiting, bits)
 }
 
 /// Fills `out` with entries of `width` bits from exactly their bytes.
@@ -63,8 +97,8 @@ macro_rules! with_constant_width {
     };
 }
 
-/// Every group of `out` has a whole window of bytes from its first on.
-fn unpack_groups(bytes: &[u8], width: u32, out: &mut [u64]) {
+/// As [`unpack`], where every group has a whole window of bytes from its first on.
+pub(crate) fn unpack_groups(bytes: &[u8], width: u32, out: &mut [u64]) {
     with_constant_width!(width, unpack_wide(bytes, out);
         1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
         29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56);
@@ -107,6 +141,11 @@ mod tests {
             let mut out = vec![0; entries.len()];
             unpack(&bytes, width, &mut out);
             prop_assert_eq!(&out, &entries);
+            let mut words = vec![0; packed_words(entries.len(), width)];
+            pack_words(&entries, width, &mut words);
+            for (i, &packed) in entries.iter().enumerate() {
+                prop_assert_eq!(entry(&words, width, i), packed);
+            }
             // Bit by bit, by the definition.
             for (i, &entry) in entries.iter().enumerate() {
                 let bit = |b: usize| u64::from(bytes[b / 8] >> (b % 8) & 1);

@@ -20,8 +20,7 @@ use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
 
-/// Digits whose products are added up at a time: a processor fetches ahead for a limb of each and for the two of its key,
-/// and for few more streams of words.
+/// Digits whose products are added up at a time: of so many the key is asked for in time, and the digits stay near.
 const GROUP: usize = 6;
 
 /// Words of the sums at one prime that are still near when they are divided.
@@ -29,7 +28,7 @@ const NEAR_WORDS: usize = 1 << 18;
 
 /// The halves of a switching key, limb by limb, one pair per digit.
 pub trait KeyLimbs: Sync {
-    /// The limbs `(b, a)` of a digit at a prime in the form that [`Limbs`] keep, if they lie in memory.
+    /// The limbs `(b, a)` of a digit at a prime in the form of [`Limbs::of_keys`], if they lie in memory.
     fn limbs(&self, digit: usize, prime: Prime) -> Option<[&[u64]; 2]>;
 
     /// Writes their residues; called only where they do not lie in memory.
@@ -326,7 +325,7 @@ impl<'a> Workspace<'a> {
             }
             let triples: Vec<(&[u64], [&[u64]; 2])> =
                 group.map(|i| (raised.at(i), key[i])).collect();
-            sum.add(&triples);
+            sum.add_keys(&triples);
         }
         sum.finish();
         *digits = Some(switched.digits);
@@ -390,9 +389,9 @@ fn key_limbs<'b, K: KeyLimbs>(
     if let Some(limbs) = (0..digits).map(|digit| key.limbs(digit, prime)).collect() {
         return limbs;
     }
-    let buffer = buffer.get_or_insert_with(|| Limbs::new(ring, prime, 2 * digits));
+    let buffer = buffer.get_or_insert_with(|| Limbs::of_keys(ring, prime, 2 * digits));
     if buffer.count() < 2 * digits {
-        *buffer = Limbs::new(ring, prime, 2 * digits);
+        *buffer = Limbs::of_keys(ring, prime, 2 * digits);
     }
     for digit in 0..digits {
         let (b, a) = spare.split_at_mut(ring.degree());

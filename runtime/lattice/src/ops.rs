@@ -150,20 +150,6 @@ impl Poly {
         });
     }
 
-    /// `self += sum of a * b` over the pairs in evaluation form, each residue reduced once.
-    ///
-    /// # Panics
-    /// As [`Self::set_inner_product`].
-    pub fn add_inner_product(&mut self, pairs: &[(&Self, &Self)]) {
-        self.assert_products(pairs.len(), pairs.iter().flat_map(|(a, b)| [*a, *b]));
-        let isa = self.ring().isa();
-        self.for_each_limb_mut(|q, prime, out| {
-            let limbs: Vec<(&[u64], &[u64])> =
-                pairs.iter().map(|(a, b)| (a.limb_of(prime), b.limb_of(prime))).collect();
-            kernels::inner_product_add(isa, q, out, &limbs);
-        });
-    }
-
     /// Two inner products with the same left factors, those of digits with both halves of a key:
     /// `outs[i] = sum of a * b[i]`. As [`Self::set_inner_product`] twice, but every left factor is read once.
     ///
@@ -181,7 +167,7 @@ impl Poly {
                 .iter()
                 .map(|(a, b)| (a.limb_of(prime), b.map(|b| b.limb_of(prime))))
                 .collect();
-            kernels::inner_products(isa, q, [first, second], &limbs);
+            kernels::inner_products(isa, q, [first, second], &limbs, true);
         });
     }
 

@@ -1,5 +1,5 @@
 //! Limbs that are read far more often than written, as their kernels read them: two residues to a word where primes are
-//! short.
+//! short, and those of keys as narrow as their primes.
 //!
 //! Rotations, encoded diagonals and expanded keys are factors of sums of products, and those are bound by the memory that
 //! they read: at half the bytes they take little more than half the time.
@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::basis::Prime;
+use crate::bits;
 use crate::kernels::{self, Isa};
 use crate::modulus::Modulus;
 use crate::pool::{ALIGNMENT, Buffer};
@@ -20,10 +21,37 @@ pub(crate) fn is_packed(q: Modulus) -> bool {
     q.value() <= kernels::LARGEST_PACKED
 }
 
-/// Limbs at one prime, packed where `is_packed` says so.
+/// How a limb is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As residues.
+    Plain,
+    /// Two residues to a word.
+    Halves,
+    /// At the width of the modulus, in bits.
+    Narrow(u32),
+}
+
+impl Form {
+    /// Words of a limb.
+    const fn words(self, degree: usize) -> usize {
+        match self {
+            Self::Plain => degree,
+            Self::Halves => degree / 2,
+            Self::Narrow(width) => bits::packed_words(degree, width),
+        }
+    }
+
+    /// Of the limbs of keys: of long primes as narrow as they are, since keys come from far away.
+    const fn of_keys(q: Modulus) -> Self {
+        if q.value() <= kernels::LARGEST_PACKED { Self::Halves } else { Self::Narrow(q.bits()) }
+    }
+}
+
+/// Limbs at one prime, two residues to a word where `is_packed` says so; of a key, otherwise as narrow as their modulus.
 pub struct Limbs {
     isa: Isa,
-    packed: bool,
+    form: Form,
     /// Words of a limb.
     words: usize,
     /// Words from one limb to the next: at multiples of a power of two they would share the lines of a cache.
@@ -35,17 +63,24 @@ impl Limbs {
     /// Room for `count` limbs, with unspecified contents.
     pub fn new(ring: &Ring, prime: Prime, count: usize) -> Self {
         let packed = is_packed(ring.modulus(prime));
-        let words = if packed { ring.degree() / 2 } else { ring.degree() };
-        let stride = words + PADDING_WORDS;
-        let buffer = ring.pool().take(count * stride);
-        Self { isa: ring.isa(), packed, words, stride, buffer }
+        Self::of_form(ring, if packed { Form::Halves } else { Form::Plain }, count)
     }
 
-    /// The bytes that `count` limbs of a prime take.
-    pub fn bytes_of(degree: usize, prime: u64, count: usize) -> usize {
-        let width =
-            if prime <= kernels::LARGEST_PACKED { size_of::<u32>() } else { size_of::<u64>() };
-        count * (degree * width + PADDING_WORDS * size_of::<u64>())
+    /// Room for `count` limbs of keys, with unspecified contents.
+    pub fn of_keys(ring: &Ring, prime: Prime, count: usize) -> Self {
+        Self::of_form(ring, Form::of_keys(ring.modulus(prime)), count)
+    }
+
+    fn of_form(ring: &Ring, form: Form, count: usize) -> Self {
+        let words = form.words(ring.degree());
+        let stride = words + PADDING_WORDS;
+        let buffer = ring.pool().take(count * stride);
+        Self { isa: ring.isa(), form, words, stride, buffer }
+    }
+
+    /// The bytes that `count` limbs of keys at a prime take.
+    pub fn bytes_of_keys(degree: usize, q: Modulus, count: usize) -> usize {
+        count * (Form::of_keys(q).words(degree) + PADDING_WORDS) * size_of::<u64>()
     }
 
     /// How many there are.
@@ -67,32 +102,33 @@ impl Limbs {
     pub(crate) fn plain_pair_mut(&mut self, i: usize) -> Option<[&mut [u64]; 2]> {
         let pair = &mut self.buffer.as_mut_slice()[2 * i * self.stride..];
         let (first, second) = pair.split_at_mut(self.stride);
-        (!self.packed).then(|| [&mut first[..self.words], &mut second[..self.words]])
+        (self.form == Form::Plain).then(|| [&mut first[..self.words], &mut second[..self.words]])
     }
 
-    /// Where the residues of a range are that begins and ends at multiples of 16.
+    /// Where the residues of a range are that begins and ends at multiples of 16, if the limbs are not those of keys.
     pub(crate) fn range(&self, residues: &Range<usize>) -> Range<usize> {
-        let per_word = if self.packed { 2 } else { 1 };
+        debug_assert!(!matches!(self.form, Form::Narrow(_)), "a range of plain limbs or of halves");
+        let per_word = if self.form == Form::Halves { 2 } else { 1 };
         residues.start / per_word..residues.end / per_word
     }
 
     /// Keeps N residues.
     pub fn store(&mut self, i: usize, limb: &[u64]) {
         let out = &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words];
-        if self.packed {
-            kernels::pack(self.isa, out, limb);
-        } else {
-            out.copy_from_slice(limb);
+        match self.form {
+            Form::Plain => out.copy_from_slice(limb),
+            Form::Halves => kernels::pack(self.isa, out, limb),
+            Form::Narrow(width) => bits::pack_words(limb, width, out),
         }
     }
 
     /// Keeps what `write` writes; `spare` is room for a limb.
     pub fn put(&mut self, i: usize, spare: &mut [u64], write: impl FnOnce(&mut [u64])) {
-        if self.packed {
+        if self.form == Form::Plain {
+            write(&mut self.buffer.as_mut_slice()[i * self.stride..][..self.words]);
+        } else {
             write(spare);
             self.store(i, spare);
-        } else {
-            write(&mut self.buffer.as_mut_slice()[i * self.stride..][..self.words]);
         }
     }
 }
@@ -123,30 +159,34 @@ impl<'a> Sum<'a> {
 
     /// Adds `a * b[h]` to half `h` for every triple; all limbs are in their kept form.
     pub(crate) fn add(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
-        let (isa, q) = (self.isa, self.q);
-        let packed = is_packed(q);
+        if is_packed(self.q) {
+            return self.add_halves(triples);
+        }
+        let fresh = std::mem::take(&mut self.empty);
+        let pair = self.pair.each_mut().map(|half| &mut **half);
+        kernels::inner_products(self.isa, self.q, pair, triples, fresh);
+    }
+
+    /// [`Self::add`], where the `b` are limbs of keys ([`Limbs::of_keys`]).
+    pub(crate) fn add_keys(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
+        if is_packed(self.q) {
+            return self.add_halves(triples);
+        }
+        let fresh = std::mem::take(&mut self.empty);
+        let pair = self.pair.each_mut().map(|half| &mut **half);
+        kernels::packed_products(self.isa, self.q, pair, triples, fresh);
+    }
+
+    fn add_halves(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
         if std::mem::take(&mut self.empty) {
-            if !packed {
-                let [first, second] = &mut self.pair;
-                kernels::inner_products(isa, q, [&mut **first, &mut **second], triples);
-                return;
-            }
             self.clear();
         }
-        if !packed {
-            for (h, half) in self.pair.iter_mut().enumerate() {
-                let pairs: Vec<(&[u64], &[u64])> =
-                    triples.iter().map(|(a, b)| (*a, b[h])).collect();
-                kernels::inner_product_add(isa, q, half, &pairs);
-            }
-            return;
-        }
-        for triples in triples.chunks(Self::room(q)) {
+        for triples in triples.chunks(Self::room(self.q)) {
             if triples.len() > self.room {
                 self.reduce();
             }
-            let [first, second] = &mut self.pair;
-            kernels::packed_sums(isa, [&mut **first, &mut **second], triples);
+            let pair = self.pair.each_mut().map(|half| &mut **half);
+            kernels::packed_sums(self.isa, pair, triples);
             self.room -= triples.len();
         }
     }

@@ -159,7 +159,7 @@ impl Expanded {
     ) -> Self {
         let at = |i| {
             let prime = basis.prime(i);
-            let mut limbs = Limbs::new(ring, prime, 2 * digits);
+            let mut limbs = Limbs::of_keys(ring, prime, 2 * digits);
             let (mut b, mut a) = (vec![0; ring.degree()], vec![0; ring.degree()]);
             for digit in 0..digits {
                 expand(digit, prime, [&mut b, &mut a]);
@@ -218,7 +218,7 @@ impl SwitchingKey {
     pub fn expanded_bytes(context: &Context, level: usize) -> usize {
         let (ring, digits) = (context.ring(), context.parameters().digits(level));
         let moduli = ring.moduli(context.basis_qp(level));
-        moduli.map(|q| Limbs::bytes_of(ring.degree(), q.value(), 2 * digits)).sum()
+        moduli.map(|q| Limbs::bytes_of_keys(ring.degree(), q, 2 * digits)).sum()
     }
 
     /// Bytes that it takes in memory.
@@ -270,7 +270,7 @@ mod tests {
                 let expected = expanded.limbs(digit, prime).unwrap();
                 assert_eq!(from_packed.limbs(digit, prime).unwrap(), expected);
                 packed.expand(digit, prime, [&mut b, &mut a]);
-                let mut kept = Limbs::new(context.ring(), prime, 2);
+                let mut kept = Limbs::of_keys(context.ring(), prime, 2);
                 kept.store(0, &b);
                 kept.store(1, &a);
                 assert_eq!([kept.at(0), kept.at(1)], expected);

@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 F, DQ and IFMA, and all of [`Kind::Avx2`].
+    /// AVX-512 F, DQ, IFMA and VBMI, and all of [`Kind::Avx2`].
     #[cfg(target_arch = "x86_64")]
     Avx512Ifma,
     /// The kernels of [`Kind::Avx512Ifma`] on a model of its registers, for tests on processors that lack them.
@@ -59,6 +59,7 @@ impl Isa {
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512ifma")
+            && is_x86_feature_detected!("avx512vbmi")
         {
             sets.push(Self(Kind::Avx512Ifma));
         }

@@ -18,6 +18,8 @@ mod tests;
 
 pub use isa::Isa;
 
+#[cfg(doc)]
+use crate::bits;
 use crate::modulus::Modulus;
 use isa::Kind;
 
@@ -45,7 +47,7 @@ macro_rules! transform {
             // SAFETY: these twiddles exist only if the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(t) => unsafe { avx2::$name($q, t, $($arg),*) },
-            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ, IFMA and VBMI.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Ifma(t) => unsafe { avx512ifma::native::$name($q, t, $($arg),*) },
             #[cfg(all(test, target_arch = "x86_64"))]
@@ -95,7 +97,7 @@ impl Twiddles {
         minuend: Option<(&[u64], u64)>,
     ) {
         match self {
-            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ and IFMA.
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ, IFMA and VBMI.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Ifma(t) => unsafe {
                 avx512ifma::native::forward_from(q, t, a, origin, minuend);
@@ -145,7 +147,7 @@ macro_rules! dispatch {
                 // SAFETY: this `Isa` exists only if the processor has AVX2 and FMA.
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx2 => unsafe { avx2::$name($($arg),*) },
-                // SAFETY: this `Isa` exists only if the processor has AVX-512 F, DQ and IFMA.
+                // SAFETY: this `Isa` exists only if the processor has AVX-512 F, DQ, IFMA and VBMI.
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx512Ifma => unsafe { avx512ifma::native::$name($($arg),*) },
                 #[cfg(all(test, target_arch = "x86_64"))]
@@ -195,11 +197,22 @@ dispatch! {
     /// `out = sum of a * b` over the pairs, element by element. At most 2^20 pairs.
     fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
 
-    /// `out += sum of a * b` over the pairs, element by element. At most 2^20 pairs.
-    fn inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
+    /// `outs[i] = sum of a * b[i]` over the triples, or `outs[i] +=` it if they are not `fresh`, element by element:
+    /// each `a` is read once. At most 2^20 triples.
+    fn inner_products(
+        q: Modulus,
+        outs: [&mut [u64]; 2],
+        triples: &[(&[u64], [&[u64]; 2])],
+        fresh: bool,
+    );
 
-    /// `outs[i] = sum of a * b[i]` over the triples, element by element: each `a` is read once. At most 2^20 triples.
-    fn inner_products(q: Modulus, outs: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
+    /// [`inner_products`], where the residues of every `b[i]` are packed to `q.bits()` bits each ([`bits::pack_words`]).
+    fn packed_products(
+        q: Modulus,
+        outs: [&mut [u64]; 2],
+        triples: &[(&[u64], [&[u64]; 2])],
+        fresh: bool,
+    );
 
     /// `out = sum of s * src` over the terms; each `s` a residue, each word of `src` any number below 2^50.
     /// At most 2^20 terms.

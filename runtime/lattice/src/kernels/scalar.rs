@@ -1,6 +1,7 @@
 //! The specification: portable code that every other instruction set agrees with bit for bit.
 
 use super::Lanes;
+use crate::bits;
 use crate::modulus::Modulus;
 
 /// Twiddle factors with their Shoup companions.
@@ -175,18 +176,37 @@ pub(crate) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64
     }
 }
 
-pub(crate) fn inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    for (a, b) in pairs {
-        mul_add_assign(q, out, a, b);
-    }
+pub(crate) fn inner_products(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
+) {
+    sums_of_products(q, outs, triples, fresh, |b, i| b[i]);
 }
 
-pub(crate) fn inner_products(q: Modulus, outs: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]) {
+pub(crate) fn packed_products(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
+) {
+    sums_of_products(q, outs, triples, fresh, |b, i| bits::entry(b, q.bits(), i));
+}
+
+fn sums_of_products(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
+    entry: impl Fn(&[u64], usize) -> u64,
+) {
     for (half, out) in outs.into_iter().enumerate() {
         for (i, o) in out.iter_mut().enumerate() {
             let product =
-                |(a, b): &(&[u64], [&[u64]; 2])| u128::from(a[i]) * u128::from(b[half][i]);
-            *o = q.reduce_u128(triples.iter().map(product).sum());
+                |(a, b): &(&[u64], [&[u64]; 2])| u128::from(a[i]) * u128::from(entry(b[half], i));
+            let there = if fresh { 0 } else { u128::from(*o) };
+            *o = q.reduce_u128(there + triples.iter().map(product).sum::<u128>());
         }
     }
 }

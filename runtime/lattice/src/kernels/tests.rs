@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Isa, Origin, scalar};
+use crate::bits;
 use crate::modulus::Modulus;
 use crate::ntt::NttTable;
 use crate::primes::{ntt_primes_below, ntt_primes_from};
@@ -76,19 +77,31 @@ proptest! {
         agree(&a, |isa, out| super::inner_product(isa, m, out, &cycle), |i| {
             cycle.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[i])).sum::<u128>() % q
         });
-        agree(&a, |isa, out| super::inner_product_add(isa, m, out, &cycle), |i| {
-            let sum: u128 = cycle.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[i])).sum();
-            (sum + u128::from(a[i])) % q
-        });
-        let triples: Vec<(&[u64], [&[u64]; 2])> = [(&a[..], [&b[..], &c[..]]), (&c, [&a, &b])].into_iter().cycle().take(terms).collect();
-        for half in 0..2 {
-            agree(&a, |isa, out| {
+        let narrow = [&a, &b, &c].map(|limb| packed(limb, m));
+        let terms_of = |[a, b, c]: [&[u64]; 3], [x, y, z]: [&[u64]; 3]| -> Vec<_> {
+            [(a, [y, z]), (c, [x, y]), (b, [z, z])].into_iter().cycle().take(terms).map(|(a, b)| (a.to_vec(), b.map(<[u64]>::to_vec))).collect()
+        };
+        let limbs = [&a[..], &b, &c];
+        let (plain, narrow) = (terms_of(limbs, limbs), terms_of(limbs, narrow.each_ref().map(|limb| &limb[..])));
+        for (half, fresh) in [(0, true), (1, true), (0, false), (1, false)] {
+            let expected = |i: usize| {
+                let there = if fresh { 0 } else { u128::from(a[i]) };
+                let product = |(x, y): &(Vec<u64>, [Vec<u64>; 2])| u128::from(x[i]) * u128::from(y[half][i]);
+                (there + plain.iter().map(product).sum::<u128>()) % q
+            };
+            let on = |isa, out: &mut [u64], narrowly: bool| {
+                let of = if narrowly { &narrow } else { &plain };
+                let triples: Vec<(&[u64], [&[u64]; 2])> = of.iter().map(|(a, b)| (&a[..], b.each_ref().map(|b| &b[..]))).collect();
                 let mut other = out.to_vec();
                 let outs = if half == 0 { [out, &mut other[..]] } else { [&mut other[..], out] };
-                super::inner_products(isa, m, outs, &triples);
-            }, |i| {
-                triples.iter().map(|(x, y)| u128::from(x[i]) * u128::from(y[half][i])).sum::<u128>() % q
-            });
+                if narrowly {
+                    super::packed_products(isa, m, outs, &triples, fresh);
+                } else {
+                    super::inner_products(isa, m, outs, &triples, fresh);
+                }
+            };
+            agree(&a, |isa, out| on(isa, out, false), expected);
+            agree(&a, |isa, out| on(isa, out, true), expected);
         }
         let factors: Vec<(&[u64], u64)> = [(&wide[..], s), (&a, m.value() - 1), (&wide, m.value() - 1)].into_iter().cycle().take(terms).collect();
         agree(&a, |isa, out| super::linear_combination(isa, m, out, &factors), |i| {
@@ -158,6 +171,8 @@ fn every_length_agrees() {
         let other: Vec<u64> = a.iter().map(|x| x % from.value()).collect();
         let pairs = [(&a[..], &b[..]); 13];
         let triples = [(&a[..], [&b[..], &c[..]]); 13];
+        let [b_packed, c_packed] = [&b, &c].map(|limb| packed(limb, q));
+        let narrow = [(&a[..], [&b_packed[..], &c_packed[..]]); 13];
         let terms = [(&a[..], q.value() - 1); 13];
         let weights = [(&a[..], 0.01); 13];
         let word = |k: u64| -> Vec<u64> { (0..len as u64).map(|i| u64::MAX - i * k).collect() };
@@ -192,9 +207,9 @@ fn every_length_agrees() {
             &|isa, out| super::mul_scalar_add_assign(isa, q, out, &b, q.value() - 1),
             &|isa, out| super::sub_from_mul_scalar(isa, q, out, &b, q.value() - 2),
             &|isa, out| super::inner_product(isa, q, out, &pairs),
-            &|isa, out| super::inner_product_add(isa, q, out, &pairs),
-            &|isa, out| super::inner_products(isa, q, [out, &mut c.clone()], &triples),
-            &|isa, out| super::inner_products(isa, q, [&mut c.clone(), out], &triples),
+            &|isa, out| super::inner_products(isa, q, [out, &mut c.clone()], &triples, true),
+            &|isa, out| super::inner_products(isa, q, [&mut c.clone(), out], &triples, false),
+            &|isa, out| super::packed_products(isa, q, [out, &mut c.clone()], &narrow, false),
             &|isa, out| super::linear_combination(isa, q, out, &terms),
             &|isa, out| super::reduce_centred(isa, from, q, out, &other),
             &|isa, out| super::rounded_sum(isa, out, &weights),
@@ -209,6 +224,13 @@ fn every_length_agrees() {
             }
         }
     }
+}
+
+/// A limb as `packed_products` takes it.
+fn packed(limb: &[u64], q: Modulus) -> Vec<u64> {
+    let mut words = vec![0; bits::packed_words(limb.len(), q.bits())];
+    bits::pack_words(limb, q.bits(), &mut words);
+    words
 }
 
 type Kernel<'a> = &'a dyn Fn(Isa, &mut [u64]);

@@ -13,6 +13,7 @@ use super::arithmetic::{
     store_integers,
 };
 use super::short;
+use crate::bits;
 use crate::modulus::Modulus;
 
 /// Reduced products of two residues that add up before the sum must be reduced:
@@ -132,18 +133,19 @@ pub(in super::super) fn inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    sum_of_products::<true>(q, out, pairs.iter().copied());
-}
-
-#[target_feature(enable = "avx2,fma")]
 pub(in super::super) fn inner_products(
     q: Modulus,
     outs: [&mut [u64]; 2],
     triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
 ) {
     for (half, out) in outs.into_iter().enumerate() {
-        sum_of_products::<false>(q, out, triples.iter().map(|&(a, b)| (a, b[half])));
+        let pairs = triples.iter().map(|&(a, b)| (a, b[half]));
+        if fresh {
+            sum_of_products::<false>(q, out, pairs);
+        } else {
+            sum_of_products::<true>(q, out, pairs);
+        }
     }
 }
 
@@ -162,23 +164,65 @@ fn sum_of_products<'a, const ADD: bool>(
     for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
         let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
         let out = quads_mut(out);
-        if ADD {
-            // As f64 and centred, like the sums that are carried over.
-            out.iter_mut().for_each(|o| store_bits(o, f.reduce(load_integers(o))));
-        } else {
-            clear(out);
-        }
+        begin(f, out, !ADD);
         for (i, (a, b)) in pairs.clone().enumerate() {
-            let (a, b) = (quads(&a[range.clone()]), quads(&b[range.clone()]));
-            for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
-                let product = f.mul(load_integers(x), load_integers(y));
-                store_bits(o, _mm256_add_pd(load_bits(o), product));
-            }
-            if i % LAZY_TERMS == LAZY_TERMS - 1 {
-                reduce_bits(f, out);
-            }
+            add_products(f, out, i, &a[range.clone()], &b[range.clone()]);
         }
         finish(f, out);
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) fn packed_products(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
+) {
+    let (f, width) = (Field::new(q), q.bits());
+    let mut entries = [0; BLOCK_WORDS];
+    for (half, out) in outs.into_iter().enumerate() {
+        for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
+            let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
+            let (entries, out) = (&mut entries[..out.len()], quads_mut(out));
+            begin(f, out, fresh);
+            let first = bits::packed_len(range.start, width);
+            for (i, (a, b)) in triples.iter().enumerate() {
+                bits::unpack_groups(&bytes(b[half])[first..], width, entries);
+                add_products(f, out, i, &a[range.clone()], entries);
+            }
+            finish(f, out);
+        }
+    }
+}
+
+/// The bytes of words, the lowest of each first.
+fn bytes(words: &[u64]) -> &[u8] {
+    // SAFETY: as many bytes as the words have, of which each is initialised; x86 has the lowest byte first.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+/// What f64 sums begin with: zeros, or the residues that stand there, centred like the sums that are carried over.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn begin(f: Field, out: &mut [Words], fresh: bool) {
+    if fresh {
+        clear(out);
+    } else {
+        out.iter_mut().for_each(|o| store_bits(o, f.reduce(load_integers(o))));
+    }
+}
+
+/// Adds the products of term number `i` to f64 sums.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_products(f: Field, out: &mut [Words], i: usize, a: &[u64], b: &[u64]) {
+    for ((o, x), y) in out.iter_mut().zip(quads(a)).zip(quads(b)) {
+        let product = f.mul(load_integers(x), load_integers(y));
+        store_bits(o, _mm256_add_pd(load_bits(o), product));
+    }
+    if i % LAZY_TERMS == LAZY_TERMS - 1 {
+        reduce_bits(f, out);
     }
 }
 

@@ -65,11 +65,17 @@ macro_rules! entry_points {
                 pointwise::spread(out: &mut [u64], src: &[u64]);
                 pointwise::prefetch(words: &[u64]);
                 sums::inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
-                sums::inner_product_add(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_products(
                     q: Modulus,
                     outs: [&mut [u64]; 2],
-                    triples: &[(&[u64], [&[u64]; 2])]
+                    triples: &[(&[u64], [&[u64]; 2])],
+                    fresh: bool
+                );
+                sums::packed_products(
+                    q: Modulus,
+                    outs: [&mut [u64]; 2],
+                    triples: &[(&[u64], [&[u64]; 2])],
+                    fresh: bool
                 );
                 sums::linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]);
                 sums::rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
@@ -92,6 +98,6 @@ macro_rules! entry_points {
     )*};
 }
 
-entry_points!(native, super::zmm::Zmm, #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]);
+entry_points!(native, super::zmm::Zmm, #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi")]);
 #[cfg(test)]
 entry_points!(modelled, super::model::Model);

@@ -13,6 +13,10 @@ impl Model {
         Self(from_fn(|i| f(self.0[i], other.0[i])))
     }
 
+    fn of_bytes(byte: impl Fn(usize) -> u8) -> Self {
+        Self(from_fn(|i| u64::from_le_bytes(from_fn(|b| byte(8 * i + b)))))
+    }
+
     /// Like [`Self::lanes`] on f64 numbers.
     fn numbers(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
         self.lanes(other, |a, b| f(f64::from_bits(a), f64::from_bits(b)).to_bits())
@@ -29,6 +33,11 @@ impl Model {
 impl Vector for Model {
     fn load(words: &Words) -> Self {
         Self(*words)
+    }
+
+    fn load_from(words: &[u64], byte: usize) -> Self {
+        let all: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Self::of_bytes(|i| all[byte + i])
     }
 
     fn store(self, words: &mut Words) {
@@ -81,6 +90,15 @@ impl Vector for Model {
 
     fn raise_32(self) -> Self {
         Self(self.0.map(|a| a << 32))
+    }
+
+    fn shift_right(self, bits: Self) -> Self {
+        self.lanes(bits, |a, by| a >> by)
+    }
+
+    fn permute_bytes(self, bytes: Self) -> Self {
+        let [all, from] = [self, bytes].map(|v| v.0.map(u64::to_le_bytes).as_flattened().to_vec());
+        Self::of_bytes(|i| all[usize::from(from[i])])
     }
 
     fn mul_32(self, other: Self) -> Self {

@@ -49,12 +49,75 @@ impl<V: Vector> Term<V, 1> for Scaled<'_, V> {
     }
 }
 
+/// How packed entries of one width are read, eight at a time: they begin at a byte, each within eight bytes.
+#[derive(Clone, Copy)]
+struct Entries<V> {
+    width: usize,
+    /// Where every byte of the register comes from.
+    bytes: V,
+    /// How many bits of the one before are in the first byte of an entry.
+    shifts: V,
+    mask: V,
+}
+
+impl<V: Vector> Entries<V> {
+    #[inline(always)]
+    fn new(bits: u32) -> Self {
+        let width = bits as usize;
+        // The last bytes of the eighth entry may lie beyond the register, and then the mask ends before them.
+        let byte = |k: usize, b: usize| (k * width / 8 + b).min(63) as u64;
+        let (mut bytes, mut shifts) = ([0; 8], [0; 8]);
+        for (k, (word, shift)) in bytes.iter_mut().zip(&mut shifts).enumerate() {
+            *shift = (k * width % 8) as u64;
+            for b in 0..8 {
+                *word |= byte(k, b) << (8 * b);
+            }
+        }
+        let (bytes, shifts) = (V::load(&bytes), V::load(&shifts));
+        Self { width, bytes, shifts, mask: V::splat((1 << bits) - 1) }
+    }
+
+    /// Entries `8 i` to `8 i + 7`.
+    #[inline(always)]
+    fn at(self, words: &[u64], i: usize) -> V {
+        let there = V::load_from(words, i * self.width).permute_bytes(self.bytes);
+        there.shift_right(self.shifts).and(self.mask)
+    }
+}
+
+/// A run of registers to be multiplied by packed entries from number `8 first` on.
+#[derive(Clone, Copy)]
+struct Packed<'a, V> {
+    a: &'a [Words],
+    b: [&'a [u64]; 2],
+    first: usize,
+    entries: Entries<V>,
+}
+
+impl<V: Vector> Term<V, 2> for Packed<'_, V> {
+    #[inline(always)]
+    fn factors(&self, i: usize) -> (V, [V; 2]) {
+        let ahead = (self.first + i) * self.entries.width / 64 + AHEAD;
+        let [b, c] = self.b;
+        V::prefetch_at(b.as_chunks().0, ahead);
+        V::prefetch_at(c.as_chunks().0, ahead);
+        let at = self.first + i;
+        (V::load(&self.a[i]), [self.entries.at(b, at), self.entries.at(c, at)])
+    }
+}
+
 /// What a sum begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     Zero,
     /// The residues that stand where the sum goes.
     There,
+}
+
+impl Start {
+    const fn of(fresh: bool) -> Self {
+        if fresh { Self::Zero } else { Self::There }
+    }
 }
 
 /// A modulus and how to reduce sums by it.
@@ -235,26 +298,32 @@ pub(super) fn inner_product<V: Vector>(q: Modulus, out: &mut [u64], pairs: &[(&[
 }
 
 #[inline(always)]
-pub(super) fn inner_product_add<V: Vector>(
-    q: Modulus,
-    out: &mut [u64],
-    pairs: &[(&[u64], &[u64])],
-) {
-    let lazy = lazy_products(q);
-    sum!(q, [out], Start::There, pairs, lazy, |terms, range| pair(terms, range.clone()));
-}
-
-#[inline(always)]
 pub(super) fn inner_products<V: Vector>(
     q: Modulus,
     outs: [&mut [u64]; 2],
     triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
 ) {
     let lazy = lazy_products(q);
-    sum!(q, outs, Start::Zero, triples, lazy, |triple, range| {
+    sum!(q, outs, Start::of(fresh), triples, lazy, |triple, range| {
         let &(a, [b, c]): &(&[u64], [&[u64]; 2]) = triple;
         let of = range.clone();
         Shared(&octets(a)[range.clone()], [&octets(b)[range.clone()], &octets(c)[of]])
+    });
+}
+
+#[inline(always)]
+pub(super) fn packed_products<V: Vector>(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+    fresh: bool,
+) {
+    let entries = Entries::new(q.bits());
+    let lazy = lazy_products(q);
+    sum!(q, outs, Start::of(fresh), triples, lazy, |triple, range| {
+        let &(a, b): &(&[u64], [&[u64]; 2]) = triple;
+        Packed { a: &octets(a)[range.clone()], b, first: range.start, entries }
     });
 }
 

@@ -27,6 +27,12 @@ pub(super) trait Vector: Copy {
     /// The words as they are.
     fn load(words: &Words) -> Self;
 
+    /// The 64 bytes of a run of words from number `byte` on, the lowest byte of each word first.
+    ///
+    /// # Panics
+    /// If the run is shorter.
+    fn load_from(words: &[u64], byte: usize) -> Self;
+
     /// The words as they are.
     fn store(self, words: &mut Words);
 
@@ -63,6 +69,12 @@ pub(super) trait Vector: Copy {
 
     /// The lower 32 bits, at the place of the upper ones.
     fn raise_32(self) -> Self;
+
+    /// Every word shifted down by a number of bits below 64.
+    fn shift_right(self, bits: Self) -> Self;
+
+    /// Byte `i` of the result is byte `bytes[i]`, each of which is below 64.
+    fn permute_bytes(self, bytes: Self) -> Self;
 
     /// The product of the lower 32 bits.
     fn mul_32(self, other: Self) -> Self;

@@ -1,14 +1,14 @@
 //! The vector of the processor: one instruction, or two, for each function.
 
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi64,
-    _mm512_add_pd, _mm512_and_si512, _mm512_broadcast_i64x2, _mm512_broadcast_i64x4,
-    _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask, _mm512_cvtepu64_pd,
-    _mm512_cvttpd_epu64, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_mask_add_epi64, _mm512_min_epu64, _mm512_mul_epu32, _mm512_mul_pd, _mm512_or_si512,
-    _mm512_permutex2var_epi64, _mm512_permutexvar_epi64, _mm512_set_epi64, _mm512_set1_epi64,
-    _mm512_shuffle_i64x2, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_storeu_si512,
-    _mm512_sub_epi64,
+    __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256,
+    _mm512_add_epi64, _mm512_add_pd, _mm512_and_si512, _mm512_broadcast_i64x2,
+    _mm512_broadcast_i64x4, _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask,
+    _mm512_cvtepu64_pd, _mm512_cvttpd_epu64, _mm512_loadu_si512, _mm512_madd52hi_epu64,
+    _mm512_madd52lo_epu64, _mm512_mask_add_epi64, _mm512_min_epu64, _mm512_mul_epu32,
+    _mm512_mul_pd, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_permutexvar_epi8,
+    _mm512_permutexvar_epi64, _mm512_set_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2,
+    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
 };
 
 use super::vector::{Vector, Words};
@@ -17,11 +17,11 @@ use super::vector::{Vector, Words};
 #[derive(Clone, Copy)]
 pub(super) struct Zmm(__m512i);
 
-/// One or two instructions of AVX-512 F, DQ or IFMA.
+/// One or two instructions of AVX-512 F, DQ, IFMA or VBMI.
 macro_rules! instruction {
     ($e:expr) => {
         // SAFETY: `Zmm` is named only by the entry points of `avx512ifma`, which carry these target features and
-        // which an `Isa` proves allowed; loads and stores go through references to as many bytes as they move,
+        // which an `Isa` proves allowed; loads and stores go through references to as many bytes as they move, or to more,
         // and have no alignment requirement.
         unsafe { $e }
     };
@@ -31,6 +31,12 @@ impl Vector for Zmm {
     #[inline(always)]
     fn load(words: &Words) -> Self {
         Self(instruction!(_mm512_loadu_si512(words.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn load_from(words: &[u64], byte: usize) -> Self {
+        assert!(byte + size_of::<Words>() <= size_of_val(words), "a register of bytes");
+        Self(instruction!(_mm512_loadu_si512(words.as_ptr().byte_add(byte).cast())))
     }
 
     #[inline(always)]
@@ -102,6 +108,16 @@ impl Vector for Zmm {
     #[inline(always)]
     fn raise_32(self) -> Self {
         Self(instruction!(_mm512_slli_epi64::<32>(self.0)))
+    }
+
+    #[inline(always)]
+    fn shift_right(self, bits: Self) -> Self {
+        Self(instruction!(_mm512_srlv_epi64(self.0, bits.0)))
+    }
+
+    #[inline(always)]
+    fn permute_bytes(self, bytes: Self) -> Self {
+        Self(instruction!(_mm512_permutexvar_epi8(bytes.0, self.0)))
     }
 
     #[inline(always)]
