@@ -353,9 +353,6 @@ impl Sizes<'_> {
             true => vec![(limbs + digits) * n; shape.inputs],
             false => sums,
         };
-        let mut terms: BTreeMap<u32, u64> = BTreeMap::new();
-        transform.diagonals.iter().for_each(|d| *terms.entry(d.output).or_default() += 1);
-        let most = terms.into_values().max().unwrap_or(0);
         let size = (2 * shape.period).clamp(SMALLEST_SUBRING, self.parameters.n()) as u64;
         let task = |(packed, switches): (bool, Vec<u64>)| {
             let times = n / size;
@@ -363,9 +360,8 @@ impl Sizes<'_> {
             let stride = if times == 1 { words + PADDING_WORDS } else { words };
             let each = n / BLOCK * stride;
             let capacity = (NEAR_BYTES / (each * WORD)).max(1);
-            let rows = if times == 1 { 0 } else { most.min(capacity) * (BLOCK + PADDING_WORDS) };
             let rotated = 2 * rotations.len() as u64 * self.limb(packed);
-            [rotated, 2 * n, capacity * each, n, rows].into_iter().chain(switches).collect()
+            [rotated, 2 * n, capacity * each, n].into_iter().chain(switches).collect()
         };
         let switches = self.switches(level, once);
         let tasks = self.widths(level).into_keys().zip(switches).map(task);

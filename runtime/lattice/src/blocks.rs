@@ -1,8 +1,8 @@
 //! Weights of sums in the order in which sums read them: block by block of the slots, and all weights of a block in a row.
 //!
 //! An element of the subring of `size` coefficients has every residue `N / size` times in a row (in evaluation form and
-//! bit-reversed order). Only one of them is kept, and [`Blocks::spread`] repeats it where it is multiplied: the weights of a
-//! matrix are a fraction of the whole ring's, and what sums read of them comes from memory in one sequence.
+//! bit-reversed order). Only one of them is kept, and repeated in the register where it is multiplied: the weights of a matrix are
+//! a fraction of the whole ring's, and what sums read of them comes from memory in one sequence.
 
 use crate::basis::Prime;
 use crate::kernels::{self, Isa};
@@ -85,12 +85,7 @@ impl Blocks {
         }
     }
 
-    /// Whether the words of an element are those of a limb.
-    pub(crate) const fn are_spread(&self) -> bool {
-        self.times == 1
-    }
-
-    /// An element in a block, as it is kept.
+    /// An element in a block, as it is kept: each of its words stands for as many as are missing to those of a limb.
     pub(crate) fn at(&self, i: usize, block: usize) -> &[u64] {
         &self.buffer.as_slice()[(block * self.count + i) * self.stride..][..self.words]
     }
@@ -98,11 +93,6 @@ impl Blocks {
     /// Asks for an element in a block, to be read soon.
     pub(crate) fn prefetch(&self, i: usize, block: usize) {
         kernels::prefetch(self.isa, self.at(i, block));
-    }
-
-    /// An element in a block, with every word as often as in a limb.
-    pub(crate) fn spread(&self, i: usize, block: usize, out: &mut [u64]) {
-        kernels::spread(self.isa, out, self.at(i, block));
     }
 }
 
@@ -134,10 +124,11 @@ mod tests {
             }
             for (i, block) in (0..3).flat_map(|i| (0..n / BLOCK).map(move |b| (i, b))) {
                 let range = limbs.range(&(block * BLOCK..(block + 1) * BLOCK));
-                let mut out = vec![0; range.len()];
-                blocks.spread(i, block, &mut out);
-                assert_eq!(out, limbs.at(i)[range], "2^{log_size} at {prime:?}");
-                assert!(!blocks.are_spread() || blocks.at(i, block) == out);
+                let (words, expected) = (blocks.at(i, block), &limbs.at(i)[range]);
+                let times = expected.len() / words.len();
+                let repeated: Vec<u64> =
+                    words.iter().flat_map(|&word| std::iter::repeat_n(word, times)).collect();
+                assert_eq!(repeated, expected, "2^{log_size} at {prime:?}");
             }
             assert_eq!(blocks.bytes(), Blocks::bytes_of(&ring, prime, 3, size));
         }

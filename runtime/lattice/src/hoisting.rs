@@ -15,7 +15,7 @@ use crate::digits::Digits;
 use crate::galois::Permutation;
 use crate::kernels;
 use crate::keyswitch::{Addend, KeyLimbs, Switched, Workspace, by_prime};
-use crate::packed::{Limbs, PADDING_WORDS, Sum};
+use crate::packed::{Limbs, Sum};
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
 
@@ -201,9 +201,6 @@ impl AtPrime<'_> {
         weights: &Blocks,
         index: impl Fn(usize, &Weighted) -> usize,
     ) {
-        const ROW: usize = BLOCK + PADDING_WORDS;
-        let most = parts.iter().map(|part| part.terms.len()).max().unwrap_or(0);
-        let mut rows = self.ring.pool().take(if weights.are_spread() { 0 } else { most * ROW });
         for block in 0..self.ring.degree() / BLOCK {
             let range = block * BLOCK..(block + 1) * BLOCK;
             let kept = self.rotated.range(&range);
@@ -217,15 +214,9 @@ impl AtPrime<'_> {
                 }
                 let terms = &sums[part.sum][part.terms.clone()];
                 let weight = |i: usize| index(k + i, &terms[i]);
-                let spread = rows.as_mut_slice().chunks_exact_mut(ROW).enumerate();
-                for (i, row) in spread.take(terms.len()) {
-                    weights.spread(weight(i), block, &mut row[..kept.len()]);
-                }
-                let mut rows = rows.as_slice().chunks_exact(ROW);
                 let triple = |(i, term): (usize, &Weighted)| {
-                    let row = rows.next().map(|row| &row[..kept.len()]);
                     let half = |h| &self.rotated.at(2 * term.rotated + h)[kept.clone()];
-                    (row.unwrap_or_else(|| weights.at(weight(i), block)), [half(0), half(1)])
+                    (weights.at(weight(i), block), [half(0), half(1)])
                 };
                 let triples: Vec<(&[u64], [&[u64]; 2])> =
                     terms.iter().enumerate().map(triple).collect();

@@ -199,6 +199,8 @@ dispatch! {
 
     /// `outs[i] = sum of a * b[i]` over the triples, or `outs[i] +=` it if they are not `fresh`, element by element:
     /// each `a` is read once. At most 2^20 triples.
+    ///
+    /// All `a` may be shorter by the same power of two: every word then stands for so many in a row.
     fn inner_products(
         q: Modulus,
         outs: [&mut [u64]; 2],
@@ -226,9 +228,6 @@ dispatch! {
     /// In every row of `lanes` either the first four or the last four are below four, and the others are not.
     fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes);
 
-    /// Every word of `src` as often, in a row, as `out` is longer: a power of two times.
-    fn spread(out: &mut [u64], src: &[u64]);
-
     /// Asks for words that are soon to be read.
     fn prefetch(words: &[u64]);
 
@@ -242,7 +241,8 @@ dispatch! {
     /// `out` has half the words of `a`.
     fn pack(out: &mut [u64], a: &[u64]);
 
-    /// `sums[h] += sum of a * b[h]` over the triples, as words modulo `2^64`; all `a` and `b` are [`pack`]ed.
+    /// `sums[h] += sum of a * b[h]` over the triples, as words modulo `2^64`; all `a` and `b` are [`pack`]ed,
+    /// and all `a` may be shorter as those of [`inner_products`].
     fn packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
 
     /// `a = a mod q` for any words and a modulus up to [`LARGEST_PACKED`].

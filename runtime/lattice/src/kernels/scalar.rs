@@ -202,9 +202,11 @@ fn sums_of_products(
     entry: impl Fn(&[u64], usize) -> u64,
 ) {
     for (half, out) in outs.into_iter().enumerate() {
+        let len = out.len();
         for (i, o) in out.iter_mut().enumerate() {
-            let product =
-                |(a, b): &(&[u64], [&[u64]; 2])| u128::from(a[i]) * u128::from(entry(b[half], i));
+            let product = |(a, b): &(&[u64], [&[u64]; 2])| {
+                u128::from(a[i / (len / a.len())]) * u128::from(entry(b[half], i))
+            };
             let there = if fresh { 0 } else { u128::from(*o) };
             *o = q.reduce_u128(there + triples.iter().map(product).sum::<u128>());
         }
@@ -233,13 +235,6 @@ pub(crate) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lan
     }
 }
 
-pub(crate) fn spread(out: &mut [u64], src: &[u64]) {
-    let times = out.len() / src.len();
-    for (run, &word) in out.chunks_exact_mut(times).zip(src) {
-        run.fill(word);
-    }
-}
-
 /// There is no portable way to ask.
 pub(crate) fn prefetch(_: &[u64]) {}
 
@@ -263,10 +258,10 @@ pub(crate) fn packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2]
     let halves = |x: u64| [x & u64::from(u32::MAX), x >> 32];
     for (h, sum) in sums.into_iter().enumerate() {
         for (a, b) in triples {
-            let words = a.chunks_exact(4).zip(b[h].chunks_exact(4));
-            for (sum, (a, b)) in sum.chunks_exact_mut(8).zip(words) {
+            let times = b[h].len() / a.len();
+            for (i, (sum, b)) in sum.chunks_exact_mut(8).zip(b[h].chunks_exact(4)).enumerate() {
                 for k in 0..4 {
-                    let (x, y) = (halves(a[k]), halves(b[k]));
+                    let (x, y) = (halves(a[(4 * i + k) / times]), halves(b[k]));
                     sum[k] = sum[k].wrapping_add(x[0] * y[0]);
                     sum[4 + k] = sum[4 + k].wrapping_add(x[1] * y[1]);
                 }

@@ -102,6 +102,21 @@ proptest! {
             };
             agree(&a, |isa, out| on(isa, out, false), expected);
             agree(&a, |isa, out| on(isa, out, true), expected);
+            // Left factors of which each word stands for many.
+            for times in [2, 4, 8, 32, 64] {
+                agree(&a, |isa, out| {
+                    let short = |x: &[u64]| x[..LEN / times].to_vec();
+                    let left: Vec<Vec<u64>> = plain.iter().map(|(x, _)| short(x)).collect();
+                    let triples: Vec<(&[u64], [&[u64]; 2])> = left.iter().zip(&plain).map(|(x, (_, y))| (&x[..], y.each_ref().map(|y| &y[..]))).collect();
+                    let mut other = out.to_vec();
+                    let outs = if half == 0 { [out, &mut other[..]] } else { [&mut other[..], out] };
+                    super::inner_products(isa, m, outs, &triples, fresh);
+                }, |i| {
+                    let there = if fresh { 0 } else { u128::from(a[i]) };
+                    let product = |(x, y): &(Vec<u64>, [Vec<u64>; 2])| u128::from(x[i / times]) * u128::from(y[half][i]);
+                    (there + plain.iter().map(product).sum::<u128>()) % q
+                });
+            }
         }
         let factors: Vec<(&[u64], u64)> = [(&wide[..], s), (&a, m.value() - 1), (&wide, m.value() - 1)].into_iter().cycle().take(terms).collect();
         agree(&a, |isa, out| super::linear_combination(isa, m, out, &factors), |i| {
@@ -178,20 +193,20 @@ fn every_length_agrees() {
         let word = |k: u64| -> Vec<u64> { (0..len as u64).map(|i| u64::MAX - i * k).collect() };
         let (full, half) = (word(1), word(3)[..len / 2].to_vec());
         let packed = [(&half[..], [&half[..], &full[..len / 2]]); 3];
+        let repeated = [4, 8, 16].map(|n| [(&half[..len / n], [&half[..], &full[..len / 2]]); 3]);
         let sources: Vec<u32> =
             (0..len as u32 / 8).map(|i| i * 5 % (len as u32 / 8) * 8 + i % 8).collect();
         let lanes = std::array::from_fn(|row| {
             std::array::from_fn(|i| (3 * i as u64 + row as u64) % 4 + (i / 4 + row) as u64 % 2 * 4)
         });
         let short = moduli().into_iter().find(|q| q.value() <= super::LARGEST_PACKED).unwrap();
-        let kernels: [Kernel<'_>; 25] = [
-            &|isa, out| super::spread(isa, out, &full),
-            &|isa, out| super::spread(isa, out, &full[..len / 2]),
-            &|isa, out| super::spread(isa, out, &full[..len / 4]),
-            &|isa, out| super::spread(isa, out, &full[..len / 16]),
+        let kernels: [Kernel<'_>; 24] = [
             &|isa, out| super::permute(isa, out, &full, &sources, &lanes),
             &|isa, out| super::pack(isa, &mut out[..len / 2], &full),
             &|isa, out| super::packed_sums(isa, [out, &mut full.clone()], &packed),
+            &|isa, out| super::packed_sums(isa, [out, &mut full.clone()], &repeated[0]),
+            &|isa, out| super::packed_sums(isa, [out, &mut full.clone()], &repeated[1]),
+            &|isa, out| super::packed_sums(isa, [out, &mut full.clone()], &repeated[2]),
             &|isa, out| {
                 out.copy_from_slice(&full);
                 super::reduce_words(isa, short, out)

@@ -18,7 +18,7 @@ mod short;
 pub(super) use pointwise::{
     add_assign, add_scalar_assign, inner_product, inner_products, linear_combination, mul,
     mul_add_assign, mul_assign, mul_scalar_add_assign, mul_scalar_assign, neg_assign,
-    packed_products, permute, prefetch, reduce_centred, rounded_sum, spread, sub_assign,
+    packed_products, permute, prefetch, reduce_centred, rounded_sum, sub_assign,
     sub_from_mul_scalar,
 };
 

@@ -6,6 +6,7 @@ use std::arch::x86_64::{
     _mm256_cmpeq_epi64, _mm256_floor_pd, _mm256_mul_pd, _mm256_permutevar8x32_epi32,
     _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
 };
+use std::ops::Range;
 
 use super::super::Lanes;
 use super::arithmetic::{
@@ -139,6 +140,18 @@ pub(in super::super) fn inner_products(
     triples: &[(&[u64], [&[u64]; 2])],
     fresh: bool,
 ) {
+    let (len, shortest) = (outs[0].len(), triples.first().map(|(a, _)| a.len()));
+    if let Some(words) = shortest.filter(|&words| words < len) {
+        let times = len / words;
+        return by_block(q, outs, triples, fresh, |a, b, range, entries| {
+            if times < range.len() {
+                spread(entries, &a[range.start / times..range.end / times]);
+            } else {
+                entries.fill(a[range.start / times]);
+            }
+            (entries, &b[range])
+        });
+    }
     for (half, out) in outs.into_iter().enumerate() {
         let pairs = triples.iter().map(|&(a, b)| (a, b[half]));
         if fresh {
@@ -179,17 +192,34 @@ pub(in super::super) fn packed_products(
     triples: &[(&[u64], [&[u64]; 2])],
     fresh: bool,
 ) {
-    let (f, width) = (Field::new(q), q.bits());
-    let mut entries = [0; BLOCK_WORDS];
+    let width = q.bits();
+    by_block(q, outs, triples, fresh, |a, b, range, entries| {
+        let first = bits::packed_len(range.start, width);
+        bits::unpack_groups(&bytes(b)[first..], width, entries);
+        (entries, &a[range])
+    });
+}
+
+/// Sums of products block by block, whose factors `expand(a, b, range, spare)` gives.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn by_block<'a>(
+    q: Modulus,
+    outs: [&mut [u64]; 2],
+    triples: &[(&'a [u64], [&'a [u64]; 2])],
+    fresh: bool,
+    expand: impl for<'s> Fn(&'a [u64], &'a [u64], Range<usize>, &'s mut [u64]) -> (&'s [u64], &'a [u64]),
+) {
+    let f = Field::new(q);
+    let mut spare = [0; BLOCK_WORDS];
     for (half, out) in outs.into_iter().enumerate() {
         for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
             let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
-            let (entries, out) = (&mut entries[..out.len()], quads_mut(out));
+            let (spare, out) = (&mut spare[..out.len()], quads_mut(out));
             begin(f, out, fresh);
-            let first = bits::packed_len(range.start, width);
             for (i, (a, b)) in triples.iter().enumerate() {
-                bits::unpack_groups(&bytes(b[half])[first..], width, entries);
-                add_products(f, out, i, &a[range.clone()], entries);
+                let (x, y) = expand(a, b[half], range.clone(), spare);
+                add_products(f, out, i, x, y);
             }
             finish(f, out);
         }
@@ -210,6 +240,26 @@ fn begin(f: Field, out: &mut [Words], fresh: bool) {
         clear(out);
     } else {
         out.iter_mut().for_each(|o| store_bits(o, f.reduce(load_integers(o))));
+    }
+}
+
+/// Every word of `src` as often, in a row, as `out` is longer: a power of two times.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn spread(out: &mut [u64], src: &[u64]) {
+    let times = out.len() / src.len();
+    if times >= 4 {
+        for (run, &word) in out.chunks_exact_mut(times).zip(src) {
+            let word = _mm256_set1_epi64x(word as i64);
+            quads_mut(run).iter_mut().for_each(|o| store(o, word));
+        }
+    } else if times == 2 {
+        let (pairs, _) = src.as_chunks::<2>();
+        for (o, &[a, b]) in quads_mut(out).iter_mut().zip(pairs) {
+            *o = [a, a, b, b];
+        }
+    } else {
+        out.copy_from_slice(src);
     }
 }
 
@@ -322,24 +372,6 @@ pub(in super::super) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], l
             let half = load(&src[2 * source + upper]);
             store(o, _mm256_permutevar8x32_epi32(half, load(words)));
         }
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn spread(out: &mut [u64], src: &[u64]) {
-    let times = out.len() / src.len();
-    if times >= 4 {
-        for (run, &word) in out.chunks_exact_mut(times).zip(src) {
-            let word = _mm256_set1_epi64x(word as i64);
-            quads_mut(run).iter_mut().for_each(|o| store(o, word));
-        }
-    } else if times == 2 {
-        let (pairs, _) = src.as_chunks::<2>();
-        for (o, &[a, b]) in quads_mut(out).iter_mut().zip(pairs) {
-            *o = [a, a, b, b];
-        }
-    } else {
-        out.copy_from_slice(src);
     }
 }
 

@@ -62,7 +62,6 @@ macro_rules! entry_points {
                 pointwise::sub_from_mul_scalar(q: Modulus, out: &mut [u64], a: &[u64], s: u64);
                 pointwise::reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
                 pointwise::permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes);
-                pointwise::spread(out: &mut [u64], src: &[u64]);
                 pointwise::prefetch(words: &[u64]);
                 sums::inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_products(

@@ -151,32 +151,6 @@ pub(super) fn permute<V: Vector>(out: &mut [u64], src: &[u64], sources: &[u32], 
     }
 }
 
-#[inline(always)]
-pub(super) fn spread<V: Vector>(out: &mut [u64], src: &[u64]) {
-    let times = out.len() / src.len();
-    match times {
-        1 => out.copy_from_slice(src),
-        2 => {
-            let lanes = V::load(&[0, 0, 1, 1, 2, 2, 3, 3]);
-            for (o, words) in octets_mut(out).iter_mut().zip(src.as_chunks().0) {
-                V::repeat_4(words).permute(lanes).store(o);
-            }
-        }
-        4 => {
-            let lanes = V::load(&[0, 0, 0, 0, 1, 1, 1, 1]);
-            for (o, words) in octets_mut(out).iter_mut().zip(src.as_chunks().0) {
-                V::repeat_2(words).permute(lanes).store(o);
-            }
-        }
-        _ => {
-            for (run, &word) in octets_mut(out).chunks_exact_mut(times / 8).zip(src) {
-                let word = V::splat(word);
-                run.iter_mut().for_each(|o| word.store(o));
-            }
-        }
-    }
-}
-
 /// The nearest cache is too small for what comes that long before it is read.
 #[inline(always)]
 pub(super) fn prefetch<V: Vector>(words: &[u64]) {

@@ -3,7 +3,7 @@
 //! A register of packed words holds sixteen residues: the first and the third four in the lower halves of its words,
 //! the second and the fourth in the upper ones. Sums are kept apart that way until they are stored.
 
-use super::sums::{AHEAD, Sums};
+use super::sums::{AHEAD, Repeat, Sums};
 use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
 
@@ -24,21 +24,32 @@ pub(super) fn packed_sums<V: Vector>(sums: [&mut [u64]; 2], triples: &[(&[u64], 
     let [first, second] = sums.map(octets_mut);
     let len = first.len() / 2;
     let wide = len / WIDE * WIDE;
+    let repeated = Repeat::<V>::of(8 * len, triples);
     for i in (0..wide).step_by(WIDE) {
-        add::<V, WIDE>(&mut first[2 * i..], &mut second[2 * i..], i, triples);
+        let (first, second) = (&mut first[2 * i..], &mut second[2 * i..]);
+        match repeated {
+            None => add::<V, WIDE>(first, second, i, triples, |a, i| V::load(&octets(a)[i])),
+            Some(repeat) => add::<V, WIDE>(first, second, i, triples, |a, i| repeat.at(a, i)),
+        }
     }
     for i in wide..len {
-        add::<V, 1>(&mut first[2 * i..], &mut second[2 * i..], i, triples);
+        let (first, second) = (&mut first[2 * i..], &mut second[2 * i..]);
+        match repeated {
+            None => add::<V, 1>(first, second, i, triples, |a, i| V::load(&octets(a)[i])),
+            Some(repeat) => add::<V, 1>(first, second, i, triples, |a, i| repeat.at(a, i)),
+        }
     }
 }
 
-/// All products of the W packed registers from number `i` on, added to the sums that begin here.
+/// All products of the W packed registers from number `i` on, added to the sums that begin here;
+/// `at` finds a register of a left factor.
 #[inline(always)]
 fn add<V: Vector, const W: usize>(
     first: &mut [Words],
     second: &mut [Words],
     i: usize,
     triples: &[(&[u64], [&[u64]; 2])],
+    at: impl Fn(&[u64], usize) -> V,
 ) {
     let (first, second) =
         (&mut first.as_chunks_mut::<2>().0[..W], &mut second.as_chunks_mut::<2>().0[..W]);
@@ -48,12 +59,11 @@ fn add<V: Vector, const W: usize>(
     }
     let range = i..i + W;
     for (a, [b, c]) in triples {
-        let (a, b, c) =
-            (&octets(a)[range.clone()], &octets(b)[range.clone()], &octets(c)[range.clone()]);
+        let (b, c) = (&octets(b)[range.clone()], &octets(c)[range.clone()]);
         for w in 0..W {
             V::prefetch_at(b, w + AHEAD);
             V::prefetch_at(c, w + AHEAD);
-            let (a, b, c) = (V::load(&a[w]), V::load(&b[w]), V::load(&c[w]));
+            let (a, b, c) = (at(a, i + w), V::load(&b[w]), V::load(&c[w]));
             let upper = a.above_32();
             left[w].0 = left[w].0.add(a.mul_32(b));
             left[w].1 = left[w].1.add(upper.mul_32(b.above_32()));

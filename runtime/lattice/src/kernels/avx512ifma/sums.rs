@@ -38,6 +38,58 @@ impl<V: Vector, const M: usize> Term<V, M> for Shared<'_, M> {
     }
 }
 
+/// How registers are made of words of which each stands several times in a row.
+#[derive(Clone, Copy)]
+pub(super) enum Repeat<V> {
+    /// Two words, each in four lanes: the lanes that they go to from the first two.
+    Four(V),
+    /// Four words, each in two lanes.
+    Two(V),
+    /// One word for a power of two of registers, whose logarithm this is.
+    Registers(u32),
+}
+
+impl<V: Vector> Repeat<V> {
+    /// For sums of `len` words, if their left factors are shorter.
+    #[inline(always)]
+    pub(super) fn of(len: usize, triples: &[(&[u64], [&[u64]; 2])]) -> Option<Self> {
+        let (a, _) = triples.first()?;
+        match len / a.len() {
+            1 => None,
+            2 => Some(Self::Two(V::load(&[0, 0, 1, 1, 2, 2, 3, 3]))),
+            4 => Some(Self::Four(V::load(&[0, 0, 0, 0, 1, 1, 1, 1]))),
+            times => Some(Self::Registers((times / 8).ilog2())),
+        }
+    }
+
+    /// Register number `i`.
+    #[inline(always)]
+    pub(super) fn at(self, words: &[u64], i: usize) -> V {
+        match self {
+            Self::Registers(log) => V::splat(words[i >> log]),
+            Self::Four(lanes) => V::repeat_2(&words.as_chunks().0[i]).permute(lanes),
+            Self::Two(lanes) => V::repeat_4(&words.as_chunks().0[i]).permute(lanes),
+        }
+    }
+}
+
+/// Words that are repeated, to be multiplied by runs of registers from number `first` on.
+#[derive(Clone, Copy)]
+struct Repeated<'a, V> {
+    a: &'a [u64],
+    repeat: Repeat<V>,
+    first: usize,
+    b: [&'a [Words]; 2],
+}
+
+impl<V: Vector> Term<V, 2> for Repeated<'_, V> {
+    #[inline(always)]
+    fn factors(&self, i: usize) -> (V, [V; 2]) {
+        let a = self.repeat.at(self.a, self.first + i);
+        (a, [V::load(&self.b[0][i]), V::load(&self.b[1][i])])
+    }
+}
+
 /// A run of registers and a number.
 #[derive(Clone, Copy)]
 struct Scaled<'a, V>(&'a [Words], V);
@@ -305,6 +357,14 @@ pub(super) fn inner_products<V: Vector>(
     fresh: bool,
 ) {
     let lazy = lazy_products(q);
+    if let Some(repeat) = Repeat::<V>::of(outs[0].len(), triples) {
+        sum!(q, outs, Start::of(fresh), triples, lazy, |triple, range| {
+            let &(a, [b, c]): &(&[u64], [&[u64]; 2]) = triple;
+            let b = [&octets(b)[range.clone()], &octets(c)[range.clone()]];
+            Repeated { a, repeat, first: range.start, b }
+        });
+        return;
+    }
     sum!(q, outs, Start::of(fresh), triples, lazy, |triple, range| {
         let &(a, [b, c]): &(&[u64], [&[u64]; 2]) = triple;
         let of = range.clone();

@@ -133,13 +133,28 @@ pub(in super::super::super) fn packed_sums(
         let mut right = Line::load(second);
         for (a, [b, c]) in triples {
             let range = 8 * i..8 * i + 8;
-            let [a, b, c] = [quads(&a[range.clone()]), quads(&b[range.clone()]), quads(&c[range])];
-            let (low, high) = (load(&a[0]), load(&a[1]));
+            let times = b.len() / a.len();
+            let (low, high) = (repeated(a, times, 2 * i), repeated(a, times, 2 * i + 1));
+            let [b, c] = [quads(&b[range.clone()]), quads(&c[range])];
             left.add(low, high, load(&b[0]), load(&b[1]));
             right.add(low, high, load(&c[0]), load(&c[1]));
         }
         left.store(first);
         right.store(second);
+    }
+}
+
+/// Register number `i` of words that stand `times` times in a row each.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn repeated(words: &[u64], times: usize, i: usize) -> __m256i {
+    match times {
+        1 => load(&quads(words)[i]),
+        2 => {
+            let [a, b] = words.as_chunks().0[i];
+            load(&[a, a, b, b])
+        }
+        _ => _mm256_set1_epi64x(words[4 * i / times] as i64),
     }
 }
 
