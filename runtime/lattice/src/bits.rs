@@ -97,8 +97,8 @@ macro_rules! with_constant_width {
     };
 }
 
-/// As [`unpack`], where every group has a whole window of bytes from its first on.
-pub(crate) fn unpack_groups(bytes: &[u8], width: u32, out: &mut [u64]) {
+/// Every group of `out` has a whole window of bytes from its first on.
+fn unpack_groups(bytes: &[u8], width: u32, out: &mut [u64]) {
     with_constant_width!(width, unpack_wide(bytes, out);
         1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
         29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56);

@@ -42,9 +42,13 @@ impl Form {
         }
     }
 
-    /// Of the limbs of keys: of long primes as narrow as they are, since keys come from far away.
-    const fn of_keys(q: Modulus) -> Self {
-        if q.value() <= kernels::LARGEST_PACKED { Self::Halves } else { Self::Narrow(q.bits()) }
+    /// Of the limbs of keys: of long primes as narrow as they are, where that pays, since keys come from far away.
+    const fn of_keys(isa: Isa, q: Modulus) -> Self {
+        match (q.value() <= kernels::LARGEST_PACKED, isa.takes_narrow()) {
+            (true, _) => Self::Halves,
+            (false, true) => Self::Narrow(q.bits()),
+            (false, false) => Self::Plain,
+        }
     }
 }
 
@@ -68,7 +72,7 @@ impl Limbs {
 
     /// Room for `count` limbs of keys, with unspecified contents.
     pub fn of_keys(ring: &Ring, prime: Prime, count: usize) -> Self {
-        Self::of_form(ring, Form::of_keys(ring.modulus(prime)), count)
+        Self::of_form(ring, Form::of_keys(ring.isa(), ring.modulus(prime)), count)
     }
 
     fn of_form(ring: &Ring, form: Form, count: usize) -> Self {
@@ -79,8 +83,9 @@ impl Limbs {
     }
 
     /// The bytes that `count` limbs of keys at a prime take.
-    pub fn bytes_of_keys(degree: usize, q: Modulus, count: usize) -> usize {
-        count * (Form::of_keys(q).words(degree) + PADDING_WORDS) * size_of::<u64>()
+    pub fn bytes_of_keys(ring: &Ring, prime: Prime, count: usize) -> usize {
+        let form = Form::of_keys(ring.isa(), ring.modulus(prime));
+        count * (form.words(ring.degree()) + PADDING_WORDS) * size_of::<u64>()
     }
 
     /// How many there are.
@@ -169,9 +174,7 @@ impl<'a> Sum<'a> {
 
     /// [`Self::add`], where the `b` are limbs of keys ([`Limbs::of_keys`]).
     pub(crate) fn add_keys(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {
-        if is_packed(self.q) {
-            return self.add_halves(triples);
-        }
+        let Form::Narrow(_) = Form::of_keys(self.isa, self.q) else { return self.add(triples) };
         let fresh = std::mem::take(&mut self.empty);
         let pair = self.pair.each_mut().map(|half| &mut **half);
         kernels::packed_products(self.isa, self.q, pair, triples, fresh);

@@ -217,8 +217,8 @@ impl SwitchingKey {
     /// Bytes of an expanded key for a level.
     pub fn expanded_bytes(context: &Context, level: usize) -> usize {
         let (ring, digits) = (context.ring(), context.parameters().digits(level));
-        let moduli = ring.moduli(context.basis_qp(level));
-        moduli.map(|q| Limbs::bytes_of_keys(ring.degree(), q, 2 * digits)).sum()
+        let primes = context.basis_qp(level).primes();
+        primes.map(|prime| Limbs::bytes_of_keys(ring, prime, 2 * digits)).sum()
     }
 
     /// Bytes that it takes in memory.

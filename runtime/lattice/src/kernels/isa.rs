@@ -66,6 +66,19 @@ impl Isa {
         sets
     }
 
+    /// Whether keys are best kept as narrow as their primes: where they are unpacked in less time than they are fetched.
+    pub(crate) const fn takes_narrow(self) -> bool {
+        match self.0 {
+            Kind::Scalar => false,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => false,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Ifma => true,
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Kind::Modelled => true,
+        }
+    }
+
     /// The name that `HEPLAN_ISA` understands.
     pub const fn name(self) -> &'static str {
         match self.0 {

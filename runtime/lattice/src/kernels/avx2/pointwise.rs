@@ -6,7 +6,6 @@ use std::arch::x86_64::{
     _mm256_cmpeq_epi64, _mm256_floor_pd, _mm256_mul_pd, _mm256_permutevar8x32_epi32,
     _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
 };
-use std::ops::Range;
 
 use super::super::Lanes;
 use super::arithmetic::{
@@ -14,7 +13,7 @@ use super::arithmetic::{
     store_integers,
 };
 use super::short;
-use crate::bits;
+use super::uneven::repeated_products;
 use crate::modulus::Modulus;
 
 /// Reduced products of two residues that add up before the sum must be reduced:
@@ -142,15 +141,7 @@ pub(in super::super) fn inner_products(
 ) {
     let (len, shortest) = (outs[0].len(), triples.first().map(|(a, _)| a.len()));
     if let Some(words) = shortest.filter(|&words| words < len) {
-        let times = len / words;
-        return by_block(q, outs, triples, fresh, |a, b, range, entries| {
-            if times < range.len() {
-                spread(entries, &a[range.start / times..range.end / times]);
-            } else {
-                entries.fill(a[range.start / times]);
-            }
-            (entries, &b[range])
-        });
+        return repeated_products(q, outs, triples, len / words, fresh);
     }
     for (half, out) in outs.into_iter().enumerate() {
         let pairs = triples.iter().map(|&(a, b)| (a, b[half]));
@@ -185,57 +176,10 @@ fn sum_of_products<'a, const ADD: bool>(
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn packed_products(
-    q: Modulus,
-    outs: [&mut [u64]; 2],
-    triples: &[(&[u64], [&[u64]; 2])],
-    fresh: bool,
-) {
-    let width = q.bits();
-    by_block(q, outs, triples, fresh, |a, b, range, entries| {
-        let first = bits::packed_len(range.start, width);
-        bits::unpack_groups(&bytes(b)[first..], width, entries);
-        (entries, &a[range])
-    });
-}
-
-/// Sums of products block by block, whose factors `expand(a, b, range, spare)` gives.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn by_block<'a>(
-    q: Modulus,
-    outs: [&mut [u64]; 2],
-    triples: &[(&'a [u64], [&'a [u64]; 2])],
-    fresh: bool,
-    expand: impl for<'s> Fn(&'a [u64], &'a [u64], Range<usize>, &'s mut [u64]) -> (&'s [u64], &'a [u64]),
-) {
-    let f = Field::new(q);
-    let mut spare = [0; BLOCK_WORDS];
-    for (half, out) in outs.into_iter().enumerate() {
-        for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
-            let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
-            let (spare, out) = (&mut spare[..out.len()], quads_mut(out));
-            begin(f, out, fresh);
-            for (i, (a, b)) in triples.iter().enumerate() {
-                let (x, y) = expand(a, b[half], range.clone(), spare);
-                add_products(f, out, i, x, y);
-            }
-            finish(f, out);
-        }
-    }
-}
-
-/// The bytes of words, the lowest of each first.
-fn bytes(words: &[u64]) -> &[u8] {
-    // SAFETY: as many bytes as the words have, of which each is initialised; x86 has the lowest byte first.
-    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
-}
-
 /// What f64 sums begin with: zeros, or the residues that stand there, centred like the sums that are carried over.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn begin(f: Field, out: &mut [Words], fresh: bool) {
+pub(super) fn begin(f: Field, out: &mut [Words], fresh: bool) {
     if fresh {
         clear(out);
     } else {
@@ -243,30 +187,10 @@ fn begin(f: Field, out: &mut [Words], fresh: bool) {
     }
 }
 
-/// Every word of `src` as often, in a row, as `out` is longer: a power of two times.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn spread(out: &mut [u64], src: &[u64]) {
-    let times = out.len() / src.len();
-    if times >= 4 {
-        for (run, &word) in out.chunks_exact_mut(times).zip(src) {
-            let word = _mm256_set1_epi64x(word as i64);
-            quads_mut(run).iter_mut().for_each(|o| store(o, word));
-        }
-    } else if times == 2 {
-        let (pairs, _) = src.as_chunks::<2>();
-        for (o, &[a, b]) in quads_mut(out).iter_mut().zip(pairs) {
-            *o = [a, a, b, b];
-        }
-    } else {
-        out.copy_from_slice(src);
-    }
-}
-
 /// Adds the products of term number `i` to f64 sums.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_products(f: Field, out: &mut [Words], i: usize, a: &[u64], b: &[u64]) {
+pub(super) fn add_products(f: Field, out: &mut [Words], i: usize, a: &[u64], b: &[u64]) {
     for ((o, x), y) in out.iter_mut().zip(quads(a)).zip(quads(b)) {
         let product = f.mul(load_integers(x), load_integers(y));
         store_bits(o, _mm256_add_pd(load_bits(o), product));
@@ -315,7 +239,7 @@ fn reduce_bits(f: Field, out: &mut [Words]) {
 /// Turns f64 sums into residues in place.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn finish(f: Field, out: &mut [Words]) {
+pub(super) fn finish(f: Field, out: &mut [Words]) {
     for o in out {
         f.store_reduced(o, load_bits(o));
     }

@@ -119,42 +119,48 @@ pub(in super::super::super) fn pack(out: &mut [u64], a: &[u64]) {
     }
 }
 
-/// Sixteen words of every sum: a line of each packed operand, so that operands which fall on the same lines of the
-/// nearest cache do not drive each other out half read.
 #[target_feature(enable = "avx2,fma")]
 pub(in super::super::super) fn packed_sums(
     sums: [&mut [u64]; 2],
     triples: &[(&[u64], [&[u64]; 2])],
 ) {
-    let [first, second] = sums;
+    let words = sums[0].len() / 2;
+    match triples.first().map_or(1, |(a, _)| words / a.len()) {
+        1 => packed_lines(sums, triples, |a, i| load(&quads(a)[i])),
+        2 => packed_lines(sums, triples, |words, i| {
+            let [a, b] = words.as_chunks().0[i];
+            load(&[a, a, b, b])
+        }),
+        times => {
+            // A power of two, and shifts are what a division by it is.
+            let log = (times / 4).ilog2();
+            packed_lines(sums, triples, |a, i| _mm256_set1_epi64x(a[i >> log] as i64));
+        }
+    }
+}
+
+/// Sixteen words of every sum: a line of each packed operand, so that operands which fall on the same lines of the
+/// nearest cache do not drive each other out half read. `at` finds a register of a left factor.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn packed_lines(
+    [first, second]: [&mut [u64]; 2],
+    triples: &[(&[u64], [&[u64]; 2])],
+    at: impl Fn(&[u64], usize) -> __m256i,
+) {
     let first = first.as_chunks_mut::<16>().0.iter_mut();
     for (i, (first, second)) in first.zip(second.as_chunks_mut::<16>().0).enumerate() {
         let mut left = Line::load(first);
         let mut right = Line::load(second);
         for (a, [b, c]) in triples {
             let range = 8 * i..8 * i + 8;
-            let times = b.len() / a.len();
-            let (low, high) = (repeated(a, times, 2 * i), repeated(a, times, 2 * i + 1));
+            let (low, high) = (at(a, 2 * i), at(a, 2 * i + 1));
             let [b, c] = [quads(&b[range.clone()]), quads(&c[range])];
             left.add(low, high, load(&b[0]), load(&b[1]));
             right.add(low, high, load(&c[0]), load(&c[1]));
         }
         left.store(first);
         right.store(second);
-    }
-}
-
-/// Register number `i` of words that stand `times` times in a row each.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn repeated(words: &[u64], times: usize, i: usize) -> __m256i {
-    match times {
-        1 => load(&quads(words)[i]),
-        2 => {
-            let [a, b] = words.as_chunks().0[i];
-            load(&[a, a, b, b])
-        }
-        _ => _mm256_set1_epi64x(words[4 * i / times] as i64),
     }
 }
 
