@@ -72,13 +72,16 @@ impl SpecialFft {
         }
     }
 
-    /// `z` to `w`, times a factor: first all real parts, then all imaginary ones. What is left of `z` does not matter.
-    pub(crate) fn inverse(&self, re: &mut [f64], im: &mut [f64], factor: f64) -> Vec<f64> {
+    /// `z` to `w`, times a factor, in place.
+    pub(crate) fn inverse<'a>(
+        &self,
+        re: &'a mut [f64],
+        im: &'a mut [f64],
+        factor: f64,
+    ) -> Transformed<'a> {
         self.inverse_halves(re, im);
-        let n = re.len();
-        let factor = factor / n as f64;
-        let (re, im) = (&*re, &*im);
-        gathered(2 * n, |i| if i < n { re } else { im }[reversed(i % n, n)] * factor)
+        let factor = factor / re.len() as f64;
+        Transformed { re, im, factor }
     }
 
     /// The stages; large sizes are a first stage, and two of half the size, side by side.
@@ -230,7 +233,39 @@ fn reversed(i: usize, n: usize) -> usize {
     if n > 1 { i.reverse_bits() >> (usize::BITS - n.ilog2()) } else { i }
 }
 
-fn gathered(n: usize, f: impl Fn(usize) -> f64 + Sync + Send) -> Vec<f64> {
+/// `w`: the parts in bit-reversed order, each still to be multiplied by the factor.
+#[derive(Clone, Copy)]
+pub(crate) struct Transformed<'a> {
+    re: &'a [f64],
+    im: &'a [f64],
+    factor: f64,
+}
+
+impl Transformed<'_> {
+    /// The largest magnitude, if all are numbers.
+    pub(crate) fn largest(self) -> Option<f64> {
+        let of_run = |run: &[f64]| {
+            let of = |c: f64| (c * self.factor).abs();
+            // Not the maximum alone, which would pass over what is not a number.
+            let finite = run.iter().fold(true, |all, &c| all & of(c).is_finite());
+            finite.then(|| run.iter().fold(0.0f64, |m, &c| m.max(of(c))))
+        };
+        let both = |a: Option<f64>, b: Option<f64>| Some(a?.max(b?));
+        let runs = self.re.par_chunks(GATHERED).chain(self.im.par_chunks(GATHERED));
+        runs.map(of_run).reduce(|| Some(0.0), both)
+    }
+
+    /// First all real parts, then all imaginary ones, each rounded by the given function.
+    pub(crate) fn rounded<T: Send>(self, round: impl Fn(f64) -> T + Sync + Send) -> Vec<T> {
+        let n = self.re.len();
+        gathered(2 * n, |i| {
+            let part = if i < n { self.re } else { self.im };
+            round(part[reversed(i % n, n)] * self.factor)
+        })
+    }
+}
+
+fn gathered<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     (0..n).into_par_iter().with_min_len(GATHERED).map(f).collect()
 }
 
@@ -266,7 +301,7 @@ mod tests {
             for (j, (r, i)) in naive(&re, &im).into_iter().enumerate() {
                 assert!((a[j] - r).abs() < 1e-11 && (b[j] - i).abs() < 1e-11, "{n} {j}");
             }
-            let back = fft.inverse(&mut a, &mut b, 2.0);
+            let back = fft.inverse(&mut a, &mut b, 2.0).rounded(|c| c);
             let expected = re.iter().chain(&im);
             assert!(back.iter().zip(expected).all(|(b, e)| (b / 2.0 - e).abs() < 1e-13), "{n}");
         }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use heplan_ir::scale::Scale;
 use heplan_lattice::ntt::MIN_LOG_N;
 use heplan_lattice::{Basis, Form, Modulus, Poly, Prime, Ring};
-use rayon::prelude::*;
 use thiserror::Error;
 
 use fft::SpecialFft;
@@ -26,9 +25,6 @@ const SHORT_BOUND: f64 = (1u64 << 51) as f64;
 
 /// Coefficients below this magnitude round to 32 bits.
 const TINY_BOUND: f64 = (1u64 << 31) as f64 - 1.0;
-
-/// Coefficients that one task looks at or rounds.
-const RUN: usize = 1 << 12;
 
 /// `3·2^51`: the spacing of `f64` around it is one.
 const ROUNDING: f64 = (3u64 << 51) as f64;
@@ -102,18 +98,21 @@ impl Encoder {
         if !period.is_power_of_two() || period > self.width {
             return Err(EncodeError::Length { len: period, width: self.width });
         }
-        let mut re = shortest_period(values).to_vec();
-        let mut im = vec![0.0; re.len()];
-        let re = self.fft.inverse(&mut re, &mut im, scale);
-        let Some(largest) = largest(&re).filter(|&largest| largest < COEFFICIENT_BOUND) else {
+        let values = shortest_period(values);
+        let mut parts = vec![0.0; 2 * values.len()];
+        let (re, im) = parts.split_at_mut(values.len());
+        re.copy_from_slice(values);
+        let transformed = self.fft.inverse(re, im, scale);
+        let Some(largest) = transformed.largest().filter(|&largest| largest < COEFFICIENT_BOUND)
+        else {
             return Err(EncodeError::Range { log_scale: scale.log2() });
         };
         let coefficients = if largest < TINY_BOUND {
-            Coefficients::Tiny(rounded(&re, |c| round_short(c) as i32))
+            Coefficients::Tiny(transformed.rounded(|c| round_short(c) as i32))
         } else if largest < SHORT_BOUND {
-            Coefficients::Short(rounded(&re, round_short))
+            Coefficients::Short(transformed.rounded(round_short))
         } else {
-            Coefficients::Long(rounded(&re, f64::round_ties_even))
+            Coefficients::Long(transformed.rounded(f64::round_ties_even))
         };
         Ok(Plaintext { coefficients, largest })
     }
@@ -212,22 +211,6 @@ impl Plaintext {
             Coefficients::Long(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i128(c as i128)),
         }
     }
-}
-
-/// The largest magnitude, if all are numbers.
-fn largest(coefficients: &[f64]) -> Option<f64> {
-    let of_run = |run: &[f64]| {
-        // Not the maximum alone, which would pass over what is not a number.
-        let finite = run.iter().fold(true, |all, c| all & c.is_finite());
-        finite.then(|| run.iter().fold(0.0f64, |m, c| m.max(c.abs())))
-    };
-    let both = |a: Option<f64>, b: Option<f64>| Some(a?.max(b?));
-    coefficients.par_chunks(RUN).map(of_run).reduce(|| Some(0.0), both)
-}
-
-/// Every number rounded.
-fn rounded<T: Send>(coefficients: &[f64], round: impl Fn(f64) -> T + Sync + Send) -> Vec<T> {
-    coefficients.par_iter().with_min_len(RUN).map(|&c| round(c)).collect()
 }
 
 /// The nearest integer, ties to even, of a number below [`SHORT_BOUND`] in magnitude.
