@@ -155,7 +155,11 @@ fn too_noisy((log_n, missed): (u32, Missed), asked: f64, depth: usize) -> Diagno
     if let Some(what) = overflow {
         return overflowed(what);
     }
-    let message = format!("noise leaves {bits:.1} bits of the outputs, {asked:.1} are asked for");
+    let message = if bits.is_finite() {
+        format!("noise leaves {bits:.1} bits of the outputs, {asked:.1} are asked for")
+    } else {
+        "scales of products drift out of every modulus".to_owned()
+    };
     Diagnostic::new(Code::Precision, message)
         .note(format!(
             "the best ring tried has dimension 2^{log_n}, the model needs {depth} levels"

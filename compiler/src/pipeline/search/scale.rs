@@ -8,10 +8,11 @@
 //! Few samples show of most plans that they are too noisy; what a plan is said to reach, it reaches
 //! on as many as the finished plan is judged by.
 
+use heplan_ir::ckks::Graph;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::Plan;
 
-use super::{Lowered, Ring, candidates, lifted_scales, typical_scale};
+use super::{HEADROOM_BITS, Lowered, Ring, candidates, lifted_scales, typical_scale};
 use crate::judge::{Refusal, Tensors};
 use crate::passes;
 use crate::passes::ckks::Waterline;
@@ -135,7 +136,8 @@ impl Ring<'_> {
             if candidates(self.log_n, self.depth, waterline).is_empty() {
                 break;
             }
-            let left = self.probe(waterline, wish.of_few(), observer)?.bits;
+            let probed = self.probe(waterline, wish.of_few(), observer)?;
+            let left = probed.map_or(f64::NEG_INFINITY, |probed| probed.bits);
             if left >= best.1 + LEAST_LIFTED_BITS {
                 best = (lift, left);
             } else if lift > best.0 + 1 {
@@ -158,19 +160,24 @@ impl Ring<'_> {
             (Some(known), _) => (Some(known.bits), None),
             (None, None) => (None, None),
             (None, Some(&bits)) => {
-                let first = self.probe(Waterline { bits, lift }, wish.of_few(), observer)?;
-                (self.least_scale(&feasible, &first, wish.of_few(), observer)?, Some(first))
+                match self.probe(Waterline { bits, lift }, wish.of_few(), observer)? {
+                    Some(first) => {
+                        (self.least_scale(&feasible, &first, wish.of_few(), observer)?, Some(first))
+                    }
+                    None => (None, None),
+                }
             }
         };
         while let Some(bits) = next {
             let probed = self.probe(Waterline { bits, lift }, wish, observer)?;
-            if probed.bits >= wish.bits {
-                return Ok(Ok(probed.lowered));
-            }
+            let left = probed.as_ref().map_or(f64::NEG_INFINITY, |probed| probed.bits);
             // A value that leaves the modulus does so at any scale.
-            let least = f64::from(bits) + (wish.bits - probed.bits).floor().max(1.0);
+            let least = f64::from(bits) + (wish.bits - left).floor().max(1.0);
             next = feasible.iter().copied().rev().find(|&s| f64::from(s) >= least);
-            last = Some(probed);
+            match probed {
+                Some(probed) if left >= wish.bits => return Ok(Ok(probed.lowered)),
+                _ => last = probed.or(last),
+            }
         }
         Ok(Err(last))
     }
@@ -186,7 +193,7 @@ impl Ring<'_> {
     ) -> Result<Option<u32>, CompileError> {
         let at = |bits: u32| Waterline { bits, ..first.lowered.waterline };
         let mut does = |bits: u32| -> Result<bool, CompileError> {
-            Ok(self.probe(at(bits), few, observer)?.bits >= few.bits)
+            Ok(self.probe(at(bits), few, observer)?.is_some_and(|p| p.bits >= few.bits))
         };
         let left = |bits: u32| first.bits - f64::from(first.lowered.waterline.bits - bits);
         let guess = feasible.iter().rposition(|&bits| left(bits) >= few.bits);
@@ -224,13 +231,14 @@ impl Ring<'_> {
     }
 
     /// Lowers at one scale and measures the bits that noise leaves, under the cheapest parameters
-    /// that leave enough, or else under those that leave most.
+    /// that leave enough, or else under those that leave most; nothing where scales drift out of the
+    /// modulus.
     fn probe(
         &self,
         waterline: Waterline,
         wish: Wish,
         observer: &mut dyn Observer,
-    ) -> Result<Probed, CompileError> {
+    ) -> Result<Option<Probed>, CompileError> {
         let Waterline { bits, lift } = waterline;
         observer
             .progress(&format!("trying ring 2^{} at scale 2^{bits}, lifted by {lift}", self.log_n));
@@ -248,6 +256,9 @@ impl Ring<'_> {
                 continue;
             }
             let (cost, lowered) = self.lower(&parameters, waterline)?;
+            if !has_room(&lowered) {
+                continue;
+            }
             watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
             let plan =
                 passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
@@ -264,12 +275,12 @@ impl Ring<'_> {
             };
             let probed = Probed { lowered, bits, overflow };
             if bits >= wish.bits {
-                return Ok(probed);
+                return Ok(Some(probed));
             }
             loudest = margin;
             best = best.into_iter().chain([probed]).max_by(|a, b| a.bits.total_cmp(&b.bits));
         }
-        Ok(best.expect("a feasible scale has a candidate"))
+        Ok(best)
     }
 
     /// Simulates a plan on some samples, or on few of them where these leave too few bits.
@@ -299,4 +310,14 @@ impl Ring<'_> {
             Err(Refusal::Broken(e)) => Err(CompileError::broken("simulate", &e)),
         }
     }
+}
+
+/// Whether the modulus has room for every value: scales of products drift, and every product in a
+/// chain of them doubles the drift.
+fn has_room(graph: &Graph) -> bool {
+    graph.insts.iter().all(|inst| {
+        let scale = inst.ty.scale.log2();
+        let room = graph.parameters.log_q_at(inst.ty.level) - f64::from(HEADROOM_BITS);
+        scale > 0.0 && scale < room
+    })
 }
