@@ -213,7 +213,7 @@ fn report(
         keys: plan.keys.len(),
         key_bytes: cost.key_bytes,
         seconds: cost.seconds,
-        first_seconds: cost.seconds + cost.encode_seconds + cost.expand_seconds,
+        first_seconds: cost.first_seconds(),
         peak_bytes: plan_peak_bytes(plan),
         batch: parameters.batch(),
         trades,

@@ -324,8 +324,7 @@ impl<'a> Ring<'a> {
 
     /// What a plan costs, in seconds of its first run, with the price of its keys.
     fn weight(&self, cost: &Cost) -> f64 {
-        let once = cost.encode_seconds + cost.expand_seconds;
-        cost.seconds + once + self.key_price * cost.key_bytes as f64
+        cost.first_seconds() + self.key_price * cost.key_bytes as f64
     }
 
     /// Base-2 logarithm of the ring dimension.
