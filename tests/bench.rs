@@ -165,6 +165,7 @@ fn costs(convert: &str) -> String {
         "short_diagonal",
         "encode",
         "expand",
+        "fresh",
     ];
     let others: String = others.iter().map(|name| format!("{name}: 1e-9, ")).collect();
     format!("(format: 1, processor: \"\", isa: \"\", seconds: ({others}convert: {convert}))")

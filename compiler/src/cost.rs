@@ -224,6 +224,8 @@ pub struct Cost {
     pub encode_seconds: f64,
     /// Seconds of one core that the first run takes beyond that: keys are expanded.
     pub expand_seconds: f64,
+    /// Seconds of one core that the first run takes beyond that: its memory is touched.
+    pub fresh_seconds: f64,
     /// Bytes of all evaluation keys in their file.
     pub key_bytes: u64,
     /// Bytes that one run holds at most, in the graph's order.
@@ -242,6 +244,13 @@ pub struct Cost {
     pub rotation_keys: usize,
 }
 
+impl Cost {
+    /// Seconds of one core for the first run of a process.
+    pub fn first_seconds(&self) -> f64 {
+        self.seconds + self.encode_seconds + self.expand_seconds + self.fresh_seconds
+    }
+}
+
 /// The cost of a graph under the given costs.
 ///
 /// # Panics
@@ -255,6 +264,7 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         ..Cost::default()
     };
     let key = |k: &KeySpec| Work::expand_key(&Place::of(&graph.parameters, k.level));
+    cost.fresh_seconds = costs.seconds(&Work::fresh(cost.peak_bytes));
     cost.expand_seconds = specs.iter().map(|k| costs.seconds(&key(k))).sum();
     for inst in &graph.insts {
         let relinearise = matches!(inst.op, Op::Relinearise { .. });
@@ -341,5 +351,14 @@ mod tests {
         assert!(linear < 64.0 * rotate(5), "steps are fewer than diagonals");
         let hoisted = costs.seconds(&Work::rotate_many(&at(5), 8));
         assert!(hoisted < 8.0 * rotate(5), "hoisting is cheaper than rotating");
+    }
+
+    #[test]
+    fn first_runs_pay_for_the_memory_that_they_touch() {
+        let costs = Costs::default();
+        let touched = costs.seconds(&Work::fresh(100 << 20));
+        assert!((0.01..0.2).contains(&touched), "{touched} s for 100 MiB");
+        let cost = Cost { seconds: 1.0, fresh_seconds: touched, ..Cost::default() };
+        assert_eq!(cost.first_seconds(), 1.0 + touched);
     }
 }

@@ -173,8 +173,8 @@ pub enum Standing {
 impl Trade {
     /// A plan of this cost, not chosen.
     pub(crate) fn of(cost: &Cost) -> Self {
-        let seconds = cost.seconds + cost.encode_seconds + cost.expand_seconds;
-        let (run_seconds, key_bytes) = (cost.seconds, cost.key_bytes);
+        let (seconds, run_seconds) = (cost.first_seconds(), cost.seconds);
+        let key_bytes = cost.key_bytes;
         Self { seconds, run_seconds, key_bytes, standing: Standing::Estimated }
     }
 }

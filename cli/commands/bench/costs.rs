@@ -43,13 +43,16 @@ pub(super) fn write(
     Ok(())
 }
 
-/// What the figures of a shape say of the costs, and of its kernels the one that no figure times.
+/// What the figures of a shape say of the costs, and of its kernels those that no figure times.
 ///
 /// Transforms and conversions are timed within operations: alone, on words at hand, they take a fifth less.
 fn observe(measured: &Measured) -> anyhow::Result<Vec<Observation>> {
     let at = place(&measured.shape)?;
     let expand = Work::expand_key(&at) * (1.0 / (at.digits() * at.wide()) as f64);
-    let mut found = vec![Observation { work: expand, seconds: measured.kernels.uniform }];
+    let mut found = vec![
+        Observation { work: expand, seconds: measured.kernels.uniform },
+        Observation { work: Work::fresh(1), seconds: measured.kernels.fresh },
+    ];
     let of = |f: &Figure| Some(Observation { work: work(f.operation, &at)?, seconds: f.seconds });
     found.extend(measured.figures.iter().filter(|f| f.threads == 1).filter_map(of));
     Ok(found)

@@ -161,7 +161,8 @@ fn rows(found: &Measured) -> impl Iterator<Item = Value> {
 }
 
 fn kernels(found: &Measured) -> Value {
-    let Kernels { forward, inverse, product, addition, raise, lower, uniform } = found.kernels;
+    let Kernels { forward, inverse, product, addition, raise, lower, uniform, fresh } =
+        found.kernels;
     json!({
         "shape": found.shape.name,
         "forward": forward,
@@ -171,5 +172,6 @@ fn kernels(found: &Measured) -> Value {
         "raise_digit": raise,
         "lower_special": lower,
         "uniform": uniform,
+        "fresh_byte": fresh,
     })
 }

@@ -84,6 +84,7 @@ mod tests {
                 Work::rescale(&at, 1),
                 Work::encode(1 << (log_n - 1)),
                 Work::expand_key(&at),
+                Work::fresh(1 << log_n),
             ];
             let seen = |work: Work| Observation { work, seconds: truth.seconds(&work) };
             observations.extend(works.map(seen));

@@ -75,6 +75,8 @@ elementary! {
     encode,
     /// Expansion of a key from its seed when it is first used, per coefficient.
     expand,
+    /// First use of a process's memory, which the system has to find and clear, per byte.
+    fresh,
 }
 
 impl Costs {
@@ -237,6 +239,11 @@ impl Work {
     pub fn weighted_sums(at: &Place, shape: &LinearShape) -> Self {
         let terms = (2 * at.limbs() * shape.diagonals) as f64 * at.n();
         Self { diagonal: terms, ..Self::default() }
+    }
+
+    /// First use of so many bytes.
+    pub fn fresh(bytes: u64) -> Self {
+        Self { fresh: bytes as f64, ..Self::default() }
     }
 
     /// Expansion of a key for a level.

@@ -18,15 +18,15 @@ use heplan_ir::tensor;
 
 use crate::cost::plan_peak_bytes;
 use crate::data::Samples;
-use crate::judge::{Judge, Refusal};
+use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
 use crate::report::{Quality, Report, RunnerUp, Trade};
 use observer::{Observer, Stage};
 use search::Lowered;
 use tensors::Real;
 
-/// Samples that the finished plan is simulated on: what approximation does is known from more, and
-/// noise is the same for all.
+/// Samples that a plan is simulated on before it is taken: what approximation does is known from
+/// more, and noise is the same for all.
 const FINAL_SAMPLES: usize = 64;
 /// Bits that the next round asks for beyond those that a finished plan was short of.
 const SHORT_BITS: f64 = 0.25;
@@ -114,7 +114,7 @@ pub fn compile(
         observer.progress("checking the plan on the calibration set");
         let report = report(&real, &lowered, trades, options.min_agreement, judge)?;
         let agreement = report.simulation.agreement.unwrap_or(1.0);
-        // The search measured few samples; these are all, and no approximation is to blame.
+        // The search measured some samples; these may be all, and no approximation is to blame.
         let exact = real.functions.is_empty();
         let short = options.precision() - report.simulation.precision_bits;
         if exact && short > 0.0 && round < ROUNDS {
@@ -148,20 +148,23 @@ fn bearable(real: &Real, asked: f64, options: &Options) -> f64 {
     asked.min(options.noise_below_bits() - error.max(2f64.powi(-40)).log2())
 }
 
-/// Simulates the finished plan on some samples, and on all where these agree with the float model
+/// What the finished plan answers in simulation to some samples, and to all where these agree with the float model
 /// more rarely than asked for and the others may make up for it: one of few is a large share.
 fn simulated(
     real: &Real,
-    plan: &Plan,
+    lowered: &Lowered,
     min_agreement: f64,
     judge: &dyn Judge,
 ) -> Result<Quality, CompileError> {
+    let quality =
+        |found: &[Tensors]| Quality::within(found, &real.float[..found.len()], &real.spans);
     let of = |count: usize| {
-        let found = judge.simulate(plan, &real.samples[..count]).map_err(overflowed)?;
-        Ok(Quality::within(&found, &real.float[..count], &real.spans))
+        let found = judge.simulate(&lowered.plan, &real.samples[..count]).map_err(refused)?;
+        Ok(quality(&found))
     };
     let (all, few) = (real.samples.len(), real.samples.len().min(FINAL_SAMPLES));
-    let quality = of(few)?;
+    let known = &lowered.answers;
+    let quality = if known.len() == few { quality(known) } else { of(few)? };
     let agreement = quality.agreement.unwrap_or(1.0);
     let at_best = (agreement * few as f64 + (all - few) as f64) / all as f64;
     if few < all && agreement < min_agreement && at_best >= min_agreement {
@@ -170,15 +173,18 @@ fn simulated(
     Ok(quality)
 }
 
-/// The finding about a plan that a calibration sample drives out of the modulus.
-fn overflowed(refusal: Refusal) -> CompileError {
+fn refused(refusal: Refusal) -> CompileError {
     match refusal {
-        Refusal::Overflow(what) => Diagnostic::new(Code::Precision, what)
-            .note("a calibration sample drives a value out of the ciphertext modulus")
-            .help("ask for more --precision-bits, or check the calibration data for outliers")
-            .into(),
+        Refusal::Overflow(what) => overflowed(what).into(),
         Refusal::Broken(what) => CompileError::broken("simulate", &what),
     }
+}
+
+/// The finding about a plan that a calibration sample drives out of the modulus.
+fn overflowed(what: String) -> Diagnostic {
+    Diagnostic::new(Code::Precision, what)
+        .note("a calibration sample drives a value out of the ciphertext modulus")
+        .help("ask for more --precision-bits, or check the calibration data for outliers")
 }
 
 /// Simulates the finished plan and gathers what there is to tell.
@@ -190,7 +196,7 @@ fn report(
     judge: &dyn Judge,
 ) -> Result<Report, CompileError> {
     let plan = &lowered.plan;
-    let simulation = simulated(real, plan, min_agreement, judge)?;
+    let simulation = simulated(real, lowered, min_agreement, judge)?;
     let parameters = &plan.parameters;
     let bound = max_log_qp(parameters.log_n()).unwrap_or(0.0);
     let cost = &lowered.cost;
@@ -198,7 +204,7 @@ fn report(
         name: plan.name.clone(),
         log_n: parameters.log_n(),
         levels: parameters.max_level(),
-        scale_bits: lowered.scale_bits,
+        scale_bits: lowered.waterline.bits,
         log_qp: parameters.log_qp(),
         log_qp_bound: bound,
         digits: parameters.digits(parameters.max_level()),
@@ -207,7 +213,7 @@ fn report(
         keys: plan.keys.len(),
         key_bytes: cost.key_bytes,
         seconds: cost.seconds,
-        first_seconds: cost.seconds + cost.encode_seconds + cost.expand_seconds,
+        first_seconds: cost.first_seconds(),
         peak_bytes: plan_peak_bytes(plan),
         batch: parameters.batch(),
         trades,

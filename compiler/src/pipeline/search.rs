@@ -4,9 +4,9 @@
 //! Rings are tried from the smallest secure one; the next one is looked at too where tensors do
 //! not fit one ciphertext of the smaller, and goes first where its layouts are estimated to be
 //! cheaper.
-//! Within a ring, precision grows by about one bit per bit of scale, so one simulation at the
-//! largest scale that fits tells whether the ring can do it at all, and how far the scale can come
-//! down: smaller primes leave room for larger digits, and make smaller keys.
+//! Within a ring the smallest scale that is precise enough is taken (`scale`).
+
+mod scale;
 
 use std::sync::Arc;
 
@@ -18,41 +18,36 @@ use heplan_ir::tensor::Op;
 use heplan_ir::{ckks, slots};
 use rayon::prelude::*;
 
-use super::observer::{Observer, Stage};
+use super::observer::Observer;
 use super::tensors::Real;
-use super::{CompileError, watch};
+use super::{CompileError, overflowed};
 use crate::cost::{self, Cost, Costs};
-use crate::judge::{Judge, Refusal, Tensors};
+use crate::judge::{Judge, Tensors};
 use crate::options::Options;
 use crate::passes;
+use crate::passes::ckks::Waterline;
 use crate::passes::slots::{Placement, Prices, Problem};
-use crate::report::{LayoutGap, NodeLayout, Quality};
+use crate::report::{LayoutGap, NodeLayout};
+use scale::Missed;
 
 /// Waterline scales that are tried, in bits.
 const SCALES: std::ops::RangeInclusive<u32> = 20..=45;
 /// The scale that most plans come to, in bits.
-const TYPICAL_SCALE_BITS: u32 = 27;
+const TYPICAL_SCALE_BITS: u32 = 25;
 /// Slots hold numbers of magnitude about one; calibration does not see every input, so they may
 /// grow by this many bits before they leave the modulus.
 const HEADROOM_BITS: u32 = 3;
-/// Samples that precision is measured on during the search.
-const PROBES: usize = 4;
-/// Bits that a probe must show beyond those asked for: the other samples may be worse.
-const RESERVE_BITS: f64 = 1.0;
-
 /// A ring that misses the precision by less is tried with other layouts, whose noise differs a little.
 const NEAR_MISS_BITS: f64 = 0.5;
-
-/// Bits by which special primes must exceed the digits by more than those of a set that was too
-/// noisy, for another set to be tried.
-const LEAST_MARGIN_STEP: f64 = 0.5;
 
 /// A plan under the parameters that were chosen.
 #[derive(Clone)]
 pub(super) struct Lowered {
     pub(super) plan: Plan,
+    /// What it answers, in simulation, to the first samples.
+    pub(super) answers: Vec<Tensors>,
     pub(super) cost: Cost,
-    pub(super) scale_bits: u32,
+    pub(super) waterline: Waterline,
     /// The layouts of inputs and of what the affine maps of a node write.
     pub(super) layouts: Vec<NodeLayout>,
     /// How good they are, if that is asked for.
@@ -100,12 +95,6 @@ impl KeyPrice {
     }
 }
 
-/// A plan with the precision that simulation found.
-struct Probed {
-    lowered: Lowered,
-    bits: f64,
-}
-
 /// The rings that have secure parameters for `depth` and room for `batch` samples, smallest first.
 pub(super) fn rings(depth: usize, batch: usize, options: &Options) -> impl Iterator<Item = u32> {
     LOG_N
@@ -140,29 +129,37 @@ pub(super) fn search<'a>(
         queue.extend(rest.next().map(|n| lay_out(n, observer)));
     }
     queue.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
-    let mut best = (rings[0], f64::NEG_INFINITY);
+    let mut best = (rings[0], Missed::untried());
     while let Some(ring) = queue.pop().or_else(|| rest.next().map(|n| lay_out(n, observer))) {
-        let bits = match ring.search(precision_bits, observer)? {
+        let missed = match ring.search(precision_bits, observer)? {
             Ok(lowered) => return Ok((ring, lowered)),
-            Err(bits) => bits,
+            Err(missed) => missed,
         };
-        if bits + NEAR_MISS_BITS > precision_bits {
+        if missed.bits + NEAR_MISS_BITS > precision_bits {
             for near in ring.nearby() {
                 if let Ok(lowered) = near.search(precision_bits, observer)? {
                     return Ok((near, lowered));
                 }
             }
         }
-        if bits > best.1 {
-            best = (ring.log_n, bits);
+        if missed.nearer_than(&best.1) {
+            best = (ring.log_n, missed);
         }
     }
     Err(too_noisy(best, precision_bits, depth).into())
 }
 
 /// No ring leaves enough bits; the best one with its bits says how far it is.
-fn too_noisy((log_n, bits): (u32, f64), asked: f64, depth: usize) -> Diagnostic {
-    let message = format!("noise leaves {bits:.1} bits of the outputs, {asked:.1} are asked for");
+fn too_noisy((log_n, missed): (u32, Missed), asked: f64, depth: usize) -> Diagnostic {
+    let Missed { bits, overflow } = missed;
+    if let Some(what) = overflow {
+        return overflowed(what);
+    }
+    let message = if bits.is_finite() {
+        format!("noise leaves {bits:.1} bits of the outputs, {asked:.1} are asked for")
+    } else {
+        "scales of products drift out of every modulus".to_owned()
+    };
     Diagnostic::new(Code::Precision, message)
         .note(format!(
             "the best ring tried has dimension 2^{log_n}, the model needs {depth} levels"
@@ -172,15 +169,26 @@ fn too_noisy((log_n, bits): (u32, f64), asked: f64, depth: usize) -> Diagnostic 
 
 /// The scales for which a secure parameter set exists, largest first.
 fn scales(log_n: u32, depth: usize, options: &Options) -> impl Iterator<Item = u32> {
+    lifted_scales(log_n, depth, 0, options)
+}
+
+/// The same where values are lifted.
+fn lifted_scales(
+    log_n: u32,
+    depth: usize,
+    lift: u32,
+    options: &Options,
+) -> impl Iterator<Item = u32> {
     let wish = options.scale_bits;
     SCALES
         .rev()
         .filter(move |&s| wish.is_none_or(|w| w == s))
-        .filter(move |&s| !candidates(log_n, depth, s).is_empty())
+        .filter(move |&bits| !candidates(log_n, depth, Waterline { bits, lift }).is_empty())
 }
 
-fn candidates(log_n: u32, depth: usize, scale_bits: u32) -> Vec<Parameters> {
-    passes::ckks::parameters::candidates(log_n, depth, scale_bits, HEADROOM_BITS)
+fn candidates(log_n: u32, depth: usize, waterline: Waterline) -> Vec<Parameters> {
+    let headroom = HEADROOM_BITS + waterline.lift;
+    passes::ckks::parameters::candidates(log_n, depth, waterline.bits, headroom)
 }
 
 fn too_deep(depth: usize, options: &Options) -> Diagnostic {
@@ -203,6 +211,8 @@ pub(super) struct Ring<'a> {
     depth: usize,
     options: &'a Options,
     judge: &'a dyn Judge,
+    /// The scales of a plan of this ring that is no noisier, if there is one.
+    known: Option<Waterline>,
     /// What one byte of keys is worth beside the seconds of a run.
     key_price: f64,
     /// The same as the layouts were searched for.
@@ -232,7 +242,7 @@ impl<'a> Ring<'a> {
     ) -> Self {
         let depth = real.depth();
         let scale = typical_scale(log_n, depth, options).unwrap_or(TYPICAL_SCALE_BITS);
-        let typical = candidates(log_n, depth, scale).into_iter().next();
+        let typical = candidates(log_n, depth, Waterline::even(scale)).into_iter().next();
         let typical = typical.expect("rings without a parameter set are not laid out");
         let problem = Problem::new(&real.graph, (1 << (log_n - 1)) / batch);
         let searched = KeyPrice::same(key_price);
@@ -246,6 +256,7 @@ impl<'a> Ring<'a> {
             depth,
             options,
             judge,
+            known: None,
             key_price,
             searched,
             problem,
@@ -258,6 +269,11 @@ impl<'a> Ring<'a> {
     /// The same ring with other layouts and steps, for which bytes of keys have another price.
     pub(super) fn at_price(&self, key_price: KeyPrice) -> Self {
         Self { key_price: key_price.all, ..self.laid_out(key_price) }
+    }
+
+    /// The same ring with the scales of a plan of it, which is no noisier, to start from.
+    pub(super) fn noisier_than(self, plan: &Lowered) -> Self {
+        Self { known: Some(plan.waterline), ..self }
     }
 
     /// The affine maps.
@@ -308,8 +324,7 @@ impl<'a> Ring<'a> {
 
     /// What a plan costs, in seconds of its first run, with the price of its keys.
     fn weight(&self, cost: &Cost) -> f64 {
-        let once = cost.encode_seconds + cost.expand_seconds;
-        cost.seconds + once + self.key_price * cost.key_bytes as f64
+        cost.first_seconds() + self.key_price * cost.key_bytes as f64
     }
 
     /// Base-2 logarithm of the ring dimension.
@@ -343,56 +358,31 @@ impl<'a> Ring<'a> {
         self.lowered.cost
     }
 
-    /// The plan of this ring, or the bits that it reaches at most.
-    pub(super) fn search(
-        &self,
-        precision_bits: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<Result<Lowered, f64>, CompileError> {
-        watch("assign-layouts", Stage::Slots(&self.lowered.graph), observer)?;
-        let wanted = precision_bits + RESERVE_BITS;
-        let mut feasible: Vec<u32> = scales(self.log_n, self.depth, self.options).collect();
-        let Some(&largest) = feasible.first() else { return Ok(Err(f64::NEG_INFINITY)) };
-        let mut best = self.probe(largest, wanted, observer)?;
-        if best.bits < wanted {
-            return Ok(Err(best.bits - RESERVE_BITS));
-        }
-        // The first guess assumes one bit per bit; noise that does not scale makes it too low.
-        let spare = (best.bits - wanted).floor().max(0.0) as u32;
-        feasible.reverse();
-        for s in feasible.into_iter().filter(|&s| s < largest && s + spare >= largest) {
-            let probed = self.probe(s, wanted, observer)?;
-            if probed.bits >= wanted {
-                best = probed;
-                break;
-            }
-        }
-        let (layouts, layout_gap) = self.explained();
-        Ok(Ok(Lowered { layouts, layout_gap, ..best.lowered }))
-    }
-
     /// The cost at a typical scale.
     pub(super) fn estimate(&self) -> Result<Cost, CompileError> {
         let Some(scale) = typical_scale(self.log_n, self.depth, self.options) else {
             return Err(too_deep(self.depth, self.options).into());
         };
-        Ok(self.cheapest(scale)?.0)
+        Ok(self.cheapest(Waterline::even(scale))?.0)
     }
 
     /// Lowers at one scale under the parameters that make it cheapest.
-    pub(super) fn cheapest(&self, scale_bits: u32) -> Result<(Cost, ckks::Graph), CompileError> {
-        let ranked = self.ranked(scale_bits)?;
-        self.lower(ranked.first().expect("a feasible scale has a candidate"), scale_bits)
+    pub(super) fn cheapest(
+        &self,
+        waterline: Waterline,
+    ) -> Result<(Cost, ckks::Graph), CompileError> {
+        let ranked = self.ranked(waterline)?;
+        self.lower(ranked.first().expect("a feasible scale has a candidate"), waterline)
     }
 
     /// The parameters for one scale, the cheapest first.
-    fn ranked(&self, scale_bits: u32) -> Result<Vec<Parameters>, CompileError> {
+    fn ranked(&self, waterline: Waterline) -> Result<Vec<Parameters>, CompileError> {
         let mut ranked: Vec<(f64, Parameters)> = Vec::new();
-        for parameters in candidates(self.log_n, self.depth, scale_bits) {
+        for parameters in candidates(self.log_n, self.depth, waterline) {
             let parameters = parameters
                 .with_batch(self.batch)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
-            let weight = self.weight(&self.lower(&parameters, scale_bits)?.0);
+            let weight = self.weight(&self.lower(&parameters, waterline)?.0);
             ranked.push((weight, parameters));
         }
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -402,57 +392,11 @@ impl<'a> Ring<'a> {
     fn lower(
         &self,
         parameters: &Parameters,
-        scale_bits: u32,
+        waterline: Waterline,
     ) -> Result<(Cost, ckks::Graph), CompileError> {
-        let lowered = passes::ckks::lower(&self.lowered.graph, parameters, scale_bits)
+        let lowered = passes::ckks::lower(&self.lowered.graph, parameters, waterline)
             .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
         Ok((cost::plan_cost(&lowered, &self.options.costs), lowered))
-    }
-
-    /// Lowers at one scale and measures the bits that noise leaves, under the cheapest parameters
-    /// that leave those `wanted`, or else under those that leave most.
-    fn probe(
-        &self,
-        scale_bits: u32,
-        wanted: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<Probed, CompileError> {
-        observer.progress(&format!("trying ring 2^{} at scale 2^{scale_bits}", self.log_n));
-        let mut best: Option<Probed> = None;
-        let mut loudest = f64::NEG_INFINITY;
-        let ranked = self.ranked(scale_bits)?;
-        let runner_up = match ranked.get(1) {
-            Some(next) => Some((next.clone(), self.lower(next, scale_bits)?.0)),
-            None => None,
-        };
-        for parameters in ranked {
-            // Noise falls as the special primes exceed the digits by more.
-            let margin = parameters.special_margin_bits();
-            if margin <= loudest + LEAST_MARGIN_STEP {
-                continue;
-            }
-            let (cost, lowered) = self.lower(&parameters, scale_bits)?;
-            watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
-            let plan =
-                passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
-            watch("emit-plan", Stage::Plan(&plan), observer)?;
-            let bits = self.measure(&plan)?;
-            let lowered = Lowered {
-                plan,
-                cost,
-                scale_bits,
-                layouts: Vec::new(),
-                layout_gap: None,
-                runner_up: runner_up.clone(),
-            };
-            let probed = Probed { lowered, bits };
-            if bits >= wanted {
-                return Ok(probed);
-            }
-            loudest = margin;
-            best = best.into_iter().chain([probed]).max_by(|a, b| a.bits.total_cmp(&b.bits));
-        }
-        Ok(best.expect("a feasible scale has a candidate"))
     }
 
     /// The layouts by node, and what there is to say of them if that is asked for.
@@ -473,17 +417,5 @@ impl<'a> Ring<'a> {
     /// The prices that the layouts were searched at.
     fn prices(&self) -> Prices {
         self.searched.prices(&self.typical, &self.options.costs)
-    }
-
-    /// Bits of precision against the approximated graph in the clear, so that noise alone counts.
-    fn measure(&self, plan: &Plan) -> Result<f64, CompileError> {
-        let probes: Vec<Tensors> = self.real.samples.iter().take(PROBES).cloned().collect();
-        match self.judge.simulate(plan, &probes) {
-            Ok(got) => {
-                Ok(Quality::within(&got, &self.real.approximated, &self.real.spans).precision_bits)
-            }
-            Err(Refusal::Overflow(_)) => Ok(f64::NEG_INFINITY),
-            Err(Refusal::Broken(e)) => Err(CompileError::broken("simulate", &e)),
-        }
     }
 }

@@ -113,7 +113,7 @@ impl<'a> Ladder<'_, 'a> {
     fn ring_at(&self, price: KeyPrice) -> Ring<'a> {
         let times = |factor: f64| factor * self.ring.key_price();
         let except = price.except.map(|(affine, factor)| (affine, times(factor)));
-        self.ring.at_price(KeyPrice { all: times(price.all), except })
+        self.ring.at_price(KeyPrice { all: times(price.all), except }).noisier_than(self.usual)
     }
 
     /// Whether a plan takes too long, on its first run or later.
@@ -126,7 +126,7 @@ impl<'a> Ladder<'_, 'a> {
     /// The plans at these prices, estimated. Their graphs are not kept: they are many.
     fn at(&self, prices: Vec<KeyPrice>) -> Result<Vec<Rung>, CompileError> {
         let estimate = |price: KeyPrice| {
-            let cost = self.ring_at(price).cheapest(self.usual.scale_bits)?.0;
+            let cost = self.ring_at(price).cheapest(self.usual.waterline)?.0;
             Ok((price, Trade::of(&cost)))
         };
         prices.into_par_iter().map(estimate).collect()

@@ -16,7 +16,8 @@
 //! diagonals' scales are known only once levels are.
 //!
 //! *Cost and precision*: a linear map is encoded at `Δ·q_ℓ/s_i` for an operand of scale `s_i`, so
-//! that its result has exactly the waterline scale `Δ` and drifts never build up.
+//! that its result has exactly the waterline scale `Δ`, or that scale lifted by some bits ([`lift`](super::lift)),
+//! and drifts never build up.
 //! Its division, by `q_ℓ` and the special primes, comes as late as it can: giant steps and folds are
 //! rotated and summed extended, and what anything else reads is divided once. Operands are dropped
 //! to the level at which they are read before anything is computed on them.
@@ -31,12 +32,29 @@ use heplan_ir::slots::{Graph, Inst, Op};
 use super::builder::Builder;
 use super::chebyshev::Strategies;
 use super::levels::Levels;
+use super::lift::Lifts;
 use super::{LowerError, polynomial};
 
-/// Lowers `graph` under `parameters` with the waterline scale `2^waterline_bits`.
+/// The scales that values are brought to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waterline {
+    /// The scale in bits.
+    pub bits: u32,
+    /// By how many bits values exceed it where [`Lifts`] has nothing against: so many bits of
+    /// headroom more the first prime must have.
+    pub lift: u32,
+}
+
+impl Waterline {
+    /// One scale for all levels.
+    pub const fn even(bits: u32) -> Self {
+        Self { bits, lift: 0 }
+    }
+}
+
+/// Lowers `graph` under `parameters` with the scales of `waterline`.
 ///
-/// Inputs are at the level that they are needed at and at the waterline scale; outputs are at
-/// level 0.
+/// Inputs are at the level that they are needed at; outputs are at level 0.
 ///
 /// # Errors
 /// If graph and parameters do not fit each other, or the graph breaks the contract of its level
@@ -44,7 +62,7 @@ use super::{LowerError, polynomial};
 pub fn lower(
     graph: &Graph,
     parameters: &Parameters,
-    waterline_bits: u32,
+    waterline: Waterline,
 ) -> Result<ckks::Graph, LowerError> {
     if graph.width != parameters.width() {
         return Err(LowerError::Width { graph: graph.width, parameters: parameters.width() });
@@ -64,11 +82,11 @@ pub fn lower(
         origins: graph.origins.clone(),
         values: 0,
     };
-    let waterline = Scale::pow2(i32::try_from(waterline_bits).unwrap_or(i32::MAX));
     let mut lowering = Lowering {
         graph,
+        lifts: Lifts::of(graph, &levels, waterline.lift),
         levels,
-        waterline,
+        waterline_bits: waterline.bits,
         builder: Builder::new(empty),
         values: vec![None; graph.values],
         strategies: Strategies::default(),
@@ -80,7 +98,8 @@ pub fn lower(
 struct Lowering<'a> {
     graph: &'a Graph,
     levels: Levels,
-    waterline: Scale,
+    lifts: Lifts,
+    waterline_bits: u32,
     builder: Builder,
     /// The ciphertext of every slots value that has been lowered.
     values: Vec<Option<ValueId>>,
@@ -92,7 +111,7 @@ impl Lowering<'_> {
         self.builder.set_origin(inst.origin);
         if let Op::Input { input, part } = inst.op {
             let level = self.levels.input(input as usize);
-            let ty = CtType::new(level, self.waterline.clone());
+            let ty = CtType::new(level, self.target(inst.results[0]));
             let fresh = self.builder.input(input, part, ty);
             self.values[inst.results[0].index()] = Some(fresh);
             return Ok(());
@@ -145,7 +164,7 @@ impl Lowering<'_> {
                 }
                 let x = self.lowered(*x)?;
                 let x = self.builder.ordinary(x);
-                let target = (level, &self.waterline);
+                let target = (level, &self.target(value));
                 polynomial::evaluate(&mut self.builder, &mut self.strategies, x, set, target)
             }
         }
@@ -164,12 +183,18 @@ impl Lowering<'_> {
             _ => None,
         };
         let map = map.ok_or(LowerError::Constant { value: inst.results[0] })?;
-        let target = (level, &self.waterline);
+        let target = (level, &self.target(inst.results[0]));
         let sums = self.builder.linear(xs, map, target, inst.results.len());
         for (&r, sum) in inst.results.iter().zip(sums) {
             self.values[r.index()] = Some(sum);
         }
         Ok(())
+    }
+
+    /// The scale of a value that can have any.
+    fn target(&self, v: ValueId) -> Scale {
+        let bits = self.waterline_bits + self.lifts.chosen(v);
+        Scale::pow2(i32::try_from(bits).unwrap_or(i32::MAX))
     }
 
     fn lowered(&self, v: ValueId) -> Result<ValueId, LowerError> {

@@ -1,7 +1,8 @@
 //! From the `slots` level to the `ckks` level: *when* to rescale, relinearise and drop levels, and
 //! under which parameters.
 //!
-//! [`levels`] says at which level every value is needed, [`parameters`] finds the prime chains
+//! [`levels`] says at which level every value is needed, [`lift`] how far its scale may exceed the
+//! waterline, [`parameters`] finds the prime chains
 //! that carry that depth, and [`lower`](mod@lower) emits the ciphertext operations, with
 //! [`polynomial`] for Chebyshev series.
 //! Nothing here chooses layouts or rotations; those arrive decided.
@@ -9,6 +10,7 @@
 mod builder;
 mod chebyshev;
 pub mod levels;
+pub mod lift;
 pub mod lower;
 pub mod parameters;
 pub mod polynomial;
@@ -21,7 +23,7 @@ use heplan_ir::entity::ValueId;
 use thiserror::Error;
 
 pub use levels::Levels;
-pub use lower::lower;
+pub use lower::{Waterline, lower};
 
 /// A graph that cannot be lowered. Every variant but [`LowerError::Depth`] and
 /// [`LowerError::Width`] means that an earlier pass broke its contract.

@@ -3,7 +3,7 @@
 //! *What*: for a ring, a depth and a waterline, the parameter sets that fit the security bound,
 //! cheapest first.
 //!
-//! *How*: `q_0` holds the outputs with their headroom, the rescaling primes lie as near to the
+//! *How*: `q_0` holds the outputs with their headroom (lifted ones ask for more of it), the rescaling primes lie as near to the
 //! waterline scale as primes allow, alternating around it, so that scales drift least. For every
 //! digit size the special primes are the fewest of at most 50 bits (and once more of at most 30, which
 //! are quicker) that exceed the largest digit

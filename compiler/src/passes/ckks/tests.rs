@@ -13,8 +13,9 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::levels::Levels;
+use super::lift::Lifts;
 use super::testing::run_graph;
-use super::{LowerError, lower};
+use super::{LowerError, Waterline, lower};
 
 fn port(name: &str, width: usize) -> Port {
     Port {
@@ -115,22 +116,28 @@ fn reference(g: &Graph, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
     g.outputs.iter().map(|o| values[o.1[0].index()].clone()).collect()
 }
 
-/// Lowers, runs, compares, and checks that outputs are at level 0 at the waterline.
-fn check(g: &Graph, parameters: &Parameters, bits: u32) -> ckks::Graph {
+/// Lowers, runs, compares, and checks that outputs are at level 0.
+fn check_at(g: &Graph, parameters: &Parameters, waterline: Waterline) -> ckks::Graph {
     assert_eq!(g.verify(), []);
-    let lowered = lower(g, parameters, bits).unwrap();
+    let lowered = lower(g, parameters, waterline).unwrap();
     let inputs: Vec<Vec<f64>> =
         (0..g.inputs.len()).map(|i| ramp(g.width, 0.37 + i as f64)).collect();
     let cells = run_graph(&lowered, &inputs.iter().map(|x| vec![x.clone()]).collect());
-    for inst in lowered.insts.iter().filter(|i| matches!(i.op, Ct::Rescale { .. })) {
-        let drift = inst.ty.scale.log2() - f64::from(bits);
-        assert!(drift.abs() < 0.5, "a scale drifts by {drift} bits");
-    }
     for (cells, expected) in cells.iter().zip(reference(g, &inputs)) {
         assert_eq!(cells[0].ty.level, 0);
         let error =
             cells[0].slots.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(error < 1e-9, "an error of {error}");
+    }
+    lowered
+}
+
+/// The same, and that all scales are near the waterline.
+fn check(g: &Graph, parameters: &Parameters, bits: u32) -> ckks::Graph {
+    let lowered = check_at(g, parameters, Waterline::even(bits));
+    for inst in lowered.insts.iter().filter(|i| matches!(i.op, Ct::Rescale { .. })) {
+        let drift = inst.ty.scale.log2() - f64::from(bits);
+        assert!(drift.abs() < 0.5, "a scale drifts by {drift} bits");
     }
     lowered
 }
@@ -313,12 +320,18 @@ fn sums_of_unequal_scales_and_foreign_rings_are_refused() {
     let s = push(&mut g, Op::Product { a: x[0], b: x[0] });
     let y = push(&mut g, Op::Add { a: s, b: x[0] });
     output(&mut g, y);
-    assert!(matches!(lower(&g, &parameters, 40), Err(LowerError::Operands { .. })));
+    assert!(matches!(
+        lower(&g, &parameters, Waterline::even(40)),
+        Err(LowerError::Operands { .. })
+    ));
     g.width *= 2;
-    assert!(matches!(lower(&g, &parameters, 40), Err(LowerError::Width { .. })));
+    assert!(matches!(lower(&g, &parameters, Waterline::even(40)), Err(LowerError::Width { .. })));
     g.width /= 2;
     let short = super::parameters::candidates(14, 0, 40, 3).remove(0);
-    assert!(matches!(lower(&g, &short, 40), Err(LowerError::Depth { needed: 1, available: 0 })));
+    assert!(matches!(
+        lower(&g, &short, Waterline::even(40)),
+        Err(LowerError::Depth { needed: 1, available: 0 })
+    ));
 }
 
 /// A random slots graph: every step reads earlier values, chosen by the numbers.
@@ -326,11 +339,16 @@ fn random_graph(width: usize, steps: &[(u8, usize, usize)]) -> Graph {
     let (mut g, mut values) = graph(width, 2);
     for &(kind, i, j) in steps {
         let (a, b) = (values[i % values.len()], values[j % values.len()]);
-        let v = match kind % 6 {
+        let v = match kind % 7 {
             0 if a != b => linear(&mut g, &[a, b], 0.3),
             0 | 1 => linear(&mut g, &[a], 0.5),
             2 => push(&mut g, Op::Product { a, b }),
             3 => polynomial(&mut g, a, PolynomialSet::shared(dense(1 + j % 6, i))),
+            6 => {
+                let mut series = dense(2 << (j % 3), i);
+                *series.coefficients.last_mut().expect("the degree is positive") = 1.0;
+                polynomial(&mut g, a, PolynomialSet::shared(series))
+            }
             4 => {
                 let rotated = push(&mut g, Op::Rotate { x: a, by: 1 + j as u32 });
                 push(&mut g, Op::Add { a, b: rotated })
@@ -353,7 +371,7 @@ proptest! {
 
     #[test]
     fn random_graphs_keep_their_meaning(
-        steps in prop::collection::vec((0u8..6, 0usize..8, 0usize..8), 1..6),
+        steps in prop::collection::vec((0u8..7, 0usize..8, 0usize..8), 1..6),
     ) {
         let parameters = super::parameters::candidates(15, 18, 40, 3).remove(0);
         let g = random_graph(parameters.width(), &steps);
@@ -365,6 +383,48 @@ proptest! {
             prop_assert_eq!(inst.ty.level, levels.input(input as usize));
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever the lift is, values three bits above those of magnitude one fit their modulus.
+    #[test]
+    fn lifted_graphs_keep_their_meaning_and_their_headroom(
+        lift in 0u32..9,
+        steps in prop::collection::vec((0u8..7, 0usize..8, 0usize..8), 1..6),
+    ) {
+        let parameters = super::parameters::candidates(15, 18, 30, 3 + lift).remove(0);
+        let g = random_graph(parameters.width(), &steps);
+        prop_assume!(Levels::of(&g).depth() <= 18);
+        let lowered = check_at(&g, &parameters, Waterline { bits: 30, lift });
+        for inst in &lowered.insts {
+            let room = parameters.log_q_at(inst.ty.level) - inst.ty.scale.log2();
+            prop_assert!(room >= 4.0 - 0.01, "{room} bits of room for {inst:?}");
+        }
+    }
+}
+
+#[test]
+fn lifts_are_what_readers_bear() {
+    let series = |leading| Series { coefficients: vec![0.5, 0.25, 0.125, 0.0, leading] };
+    let (mut g, x) = graph(16, 1);
+    let a = linear(&mut g, &x, 0.5);
+    let squared = push(&mut g, Op::Product { a, b: a });
+    let b = linear(&mut g, &[squared], 0.5);
+    let monic = polynomial(&mut g, b, PolynomialSet::shared(series(1.0)));
+    let c = linear(&mut g, &[monic], 0.5);
+    let other = polynomial(&mut g, c, PolynomialSet::shared(series(0.75)));
+    let d = linear(&mut g, &[other], 0.5);
+    let e = push(&mut g, Op::Rotate { x: d, by: 1 });
+    let f = push(&mut g, Op::Add { a: d, b: e });
+    let last = push(&mut g, Op::Product { a: f, b: f });
+    output(&mut g, last);
+    let lifts = Lifts::of(&g, &Levels::of(&g), 4);
+    let found = [x[0], a, b, c, other, d, e, f].map(|v| lifts.chosen(v));
+    assert_eq!(found, [4, 4, 2, 0, 4, 2, 2, 2]);
+    let none = Lifts::of(&g, &Levels::of(&g), 0);
+    assert!((0..g.values).all(|v| none.chosen(ValueId::new(v)) == 0));
 }
 
 /// Before and after of the pass on one convolution with a fold, a bias and a square.

@@ -14,6 +14,11 @@ use crate::context::Context;
 /// How often the median of a kernel is taken.
 const ROUNDS: u32 = 3;
 
+/// Bytes of fresh memory that are touched at a time: more than what allocators take from memory that was freed.
+const FRESH_BYTES: usize = 64 << 20;
+/// Bytes that the system gives at a time.
+const PAGE_BYTES: usize = 4096;
+
 /// Seconds of each kernel on one thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kernels {
@@ -31,6 +36,8 @@ pub struct Kernels {
     pub lower: f64,
     /// Uniform residues of one limb from a seed: what expands a key.
     pub uniform: f64,
+    /// One byte of memory that the process touches for the first time.
+    pub fresh: f64,
 }
 
 impl Kernels {
@@ -70,8 +77,16 @@ impl Kernels {
             raise: time(&mut conversion(context, digit, others)),
             lower: time(&mut conversion(context, Basis::p(special), Basis::q(limbs))),
             uniform: time(&mut || drop(black_box(random(5)))),
+            fresh: time(&mut touch) / FRESH_BYTES as f64,
         }
     }
+}
+
+/// Touches memory that no allocator keeps.
+fn touch() {
+    let mut fresh = vec![0u8; FRESH_BYTES];
+    fresh.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    drop(black_box(fresh));
 }
 
 fn first_limb(poly: &mut Poly) -> &mut [u64] {
