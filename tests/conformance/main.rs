@@ -8,6 +8,8 @@
 
 mod case;
 mod run;
+#[path = "../common/simulation.rs"]
+mod simulation;
 mod table;
 mod tail;
 mod wheel;

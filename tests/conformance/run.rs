@@ -10,7 +10,7 @@ use heplan_ckks::files::ciphertexts::CiphertextFile;
 use heplan_ckks::server::Server;
 use heplan_compiler::data::Samples;
 use heplan_compiler::import;
-use heplan_compiler::judge::{Judge, Refusal, Tensors};
+use heplan_compiler::judge::{Judge, Tensors};
 use heplan_compiler::options::{MAX_ERROR, Options};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, compile};
@@ -25,9 +25,9 @@ use heplan_ir::tensor::{Graph, Op, Value};
 use heplan_lattice::Seed;
 use heplan_onnx::Model;
 use heplan_runtime::executor::Executor as Runner;
-use heplan_runtime::simulate::{Noise, simulate};
 
 use crate::case::{Case, Tensor};
+use crate::simulation::Simulation;
 use crate::tail;
 
 /// Calibration samples: the test's own input, and copies of it.
@@ -49,21 +49,6 @@ pub(crate) enum Verdict {
     Refused(String, String),
     /// A wrong answer, a panic or a breach.
     Wrong(String),
-}
-
-struct Simulation;
-
-impl Judge for Simulation {
-    fn simulate(&self, plan: &Plan, samples: &[Tensors]) -> Result<Vec<Tensors>, Refusal> {
-        let found = simulate(plan, samples, Noise::Seeded(1)).map_err(|error| {
-            if error.is_overflow() {
-                Refusal::Overflow(error.to_string())
-            } else {
-                Refusal::Broken(error.to_string())
-            }
-        })?;
-        Ok(found.into_iter().map(|s| s.outputs).collect())
-    }
 }
 
 /// Ends a compilation that takes too long.

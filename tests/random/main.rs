@@ -10,6 +10,8 @@ mod generate;
 #[allow(dead_code, reason = "every suite uses another part")]
 mod onnx;
 mod random;
+#[path = "../common/simulation.rs"]
+mod simulation;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -18,36 +20,20 @@ use bytes::Bytes;
 use generate::Case;
 use heplan_compiler::data::Samples;
 use heplan_compiler::import;
-use heplan_compiler::judge::{Judge, Refusal, Tensors};
+use heplan_compiler::judge::{Judge, Tensors};
 use heplan_compiler::options::{MAX_ERROR, Options};
 use heplan_compiler::pipeline::observer::Unobserved;
 use heplan_compiler::pipeline::{CompileError, compile};
 use heplan_compiler::reference::Executor;
 use heplan_ir::diagnostic::Diagnostic;
-use heplan_ir::plan::Plan;
 use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::Model;
-use heplan_runtime::simulate::{Noise, simulate};
+use simulation::Simulation;
 
 /// Graphs whose import is held against the second evaluator.
 const IMPORTED: u64 = 3000;
 /// Graphs that are compiled as well.
 const COMPILED: u64 = 80;
-
-struct Simulation;
-
-impl Judge for Simulation {
-    fn simulate(&self, plan: &Plan, samples: &[Tensors]) -> Result<Vec<Tensors>, Refusal> {
-        let found = simulate(plan, samples, Noise::Seeded(1)).map_err(|error| {
-            if error.is_overflow() {
-                Refusal::Overflow(error.to_string())
-            } else {
-                Refusal::Broken(error.to_string())
-            }
-        })?;
-        Ok(found.into_iter().map(|s| s.outputs).collect())
-    }
-}
 
 fn text(findings: &[Diagnostic]) -> String {
     let of =
