@@ -10,7 +10,7 @@ use heplan_ckks::files::ciphertexts::CiphertextFile;
 use heplan_ckks::server::Server;
 use heplan_compiler::data::Samples;
 use heplan_compiler::import;
-use heplan_compiler::judge::{Judge, Tensors};
+use heplan_compiler::judge::Judge;
 use heplan_compiler::options::{MAX_ERROR, Options};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, compile};
