@@ -96,7 +96,9 @@ impl Array {
             Elements::Bool(v) => Data::Bool(v),
             Elements::Text(_) => {
                 let message = format!("tensor {name:?} holds text, which no operator here takes");
-                return Err(fault(Code::UnsupportedType, message));
+                let help = "train on numbers: let the client encode categories, and export classes \
+                            as integers";
+                return Err(fault_help(Code::UnsupportedType, message, help));
             }
         };
         Ok(Self { shape: tensor.dims().to_vec(), data })
@@ -193,7 +195,9 @@ pub(super) fn broadcast_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fa
             (x, 1) => x,
             _ => {
                 let message = format!("shapes {a:?} and {b:?} do not broadcast");
-                return Err(fault(Code::ShapeMismatch, message));
+                let help = "export with example inputs of batch 1; an axis that the model leaves \
+                            open is taken to be 1, unless --dim NAME=N says otherwise";
+                return Err(fault_help(Code::ShapeMismatch, message, help));
             }
         });
     }

@@ -49,7 +49,9 @@ pub(super) fn bind(
         ValueKind::Tensor { data_type, shape } => (data_type, shape),
         ValueKind::Other(kind) => {
             let message = format!("input {name:?} is {kind}, expected a tensor");
-            return Err(fault(Code::UnsupportedType, message));
+            let help = "export the model with one array of floats per input: FloatTensorType in \
+                        skl2onnx, tensors instead of lists and dictionaries in torch.onnx.export";
+            return Err(fault_help(Code::UnsupportedType, message, help));
         }
         ValueKind::Undeclared => {
             let message = format!("input {name:?} has no declared type");

@@ -206,14 +206,27 @@ impl NodeCx<'_> {
     }
 
     fn not_a_tensor(&self, index: usize, operand: &Operand) -> Fault {
-        let what = match operand {
-            Operand::Above { .. } => "a comparison of encrypted data",
-            Operand::LeftOut(why) => why,
-            Operand::Words(_) => "text, which no operator here computes with",
-            Operand::Ending(_) => "computed by the client after decryption",
-            _ => "unknown",
+        let (what, help) = match operand {
+            Operand::Above { .. } => (
+                "a comparison of encrypted data",
+                "let a Where read it whose two sides meet at the bound, as Relu's do, or end the \
+                 graph with it, and decrypt applies it",
+            ),
+            Operand::LeftOut(why) => (*why, ""),
+            Operand::Words(_) => (
+                "text, which no operator here computes with",
+                "let the client encode texts, and export classes as integers",
+            ),
+            Operand::Ending(_) => (
+                "computed by the client after decryption",
+                "end the graph here: drop this node and those behind it from the export, and let \
+                 the client do their work",
+            ),
+            _ => ("unknown", ""),
         };
-        fault(Code::UnsupportedMode, format!("input {index} is {what}"))
+        let mut finding = fault(Code::UnsupportedMode, format!("input {index} is {what}"));
+        finding.help = (!help.is_empty()).then(|| help.to_owned());
+        finding
     }
 
     /// An integer attribute.

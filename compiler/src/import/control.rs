@@ -388,7 +388,10 @@ fn check_trips(trips: usize) -> Result<(), Fault> {
     if trips <= MAX_TRIPS {
         return Ok(());
     }
-    Err(fault(Code::UnsupportedMode, format!("its body runs more than {MAX_TRIPS} times")))
+    let message = format!("its body runs more than {MAX_TRIPS} times");
+    let help =
+        format!("export with at most {MAX_TRIPS} steps: a shorter sequence, by --dim NAME=N");
+    Err(fault_help(Code::UnsupportedMode, message, &help))
 }
 
 /// Results of all steps along a new axis.

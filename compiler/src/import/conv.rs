@@ -3,7 +3,7 @@
 use heplan_ir::diagnostic::Code;
 
 use super::array::elements;
-use super::context::{Emitted, Fault, NodeCx, column, fault, one};
+use super::context::{Emitted, Fault, NodeCx, column, fault, fault_help, one};
 use super::window::{Axis, check_pads, coordinates, lengths, spatial, taps, window};
 
 /// `Conv`: weights `[out, in/group, kernel…]`.
@@ -18,7 +18,18 @@ pub(super) fn conv(cx: &mut NodeCx<'_>) -> Emitted {
     if maps == 0 || !maps.is_multiple_of(group) || per_group.checked_mul(group) != Some(channels) {
         let message =
             format!("weights of shape {w_shape:?} in {group} groups over {channels} channels");
-        return Err(fault(Code::ShapeMismatch, message));
+        return Err(match per_group.checked_mul(group) {
+            Some(wanted) if x.shape.len() > 2 && x.shape.last() == Some(&wanted) => fault_help(
+                Code::ShapeMismatch,
+                message,
+                &format!(
+                    "its input of shape {:?} has its {wanted} channels last: export with channels \
+                     first (tf2onnx --inputs-as-nchw INPUT), or put a Transpose before it",
+                    x.shape
+                ),
+            ),
+            _ => fault(Code::ShapeMismatch, message),
+        });
     }
     check_kernel_shape(cx, kernel)?;
     let axes = window(cx, &x.shape, kernel, false)?;

@@ -9,7 +9,9 @@ use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
 
 use super::array::{Array, Data, broadcast_shape, broadcast_source, elements};
-use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, known, one};
+use super::context::{
+    Emitted, Fault, NodeCx, Operand, Secret, column, fault, fault_help, known, one,
+};
 use super::fold;
 use super::patterns;
 
@@ -229,7 +231,8 @@ pub(super) fn pow(cx: &mut NodeCx<'_>) -> Emitted {
     }
     if exponent.abs() > MAX_POWER as f64 {
         let message = format!("exponent {exponent}, whole exponents are at most {MAX_POWER}");
-        return Err(fault(Code::UnsupportedMode, message));
+        let help = format!("split the power: two Pow nodes with exponents of at most {MAX_POWER}");
+        return Err(fault_help(Code::UnsupportedMode, message, &help));
     }
     if exponent == 0.0 {
         let count = elements(&out)?;
@@ -290,9 +293,10 @@ fn power(cx: &mut NodeCx<'_>, x: &Secret, n: u32) -> Secret {
 fn exponential(cx: &mut NodeCx<'_>) -> Emitted {
     let (x, (shape, base)) = (cx.secret(1)?, cx.weights(0)?);
     if base.iter().any(|&b| b <= 0.0) {
-        return Err(fault(
+        return Err(fault_help(
             Code::UnsupportedMode,
             "the base of an encrypted exponent is not positive",
+            "make the base a positive constant, or the exponent a constant",
         ));
     }
     let logs: Vec<f64> = base.iter().map(|b| b.ln()).collect();

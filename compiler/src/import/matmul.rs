@@ -5,7 +5,9 @@ use heplan_ir::diagnostic::Code;
 use heplan_onnx::AttributeValue;
 
 use super::array::{broadcast_shape, broadcast_source, elements};
-use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, fault, non_zeros, one};
+use super::context::{
+    Emitted, Fault, NodeCx, Operand, Secret, column, fault, fault_help, non_zeros, one,
+};
 use super::elementwise::{Term, sum};
 
 /// Where the elements of a (possibly batched, possibly transposed) matrix lie in its tensor.
@@ -73,7 +75,8 @@ pub(super) fn gemm(cx: &mut NodeCx<'_>) -> Emitted {
     let (a_shape, b_shape) = (cx.shape(0)?, cx.shape(1)?);
     if a_shape.len() != 2 || b_shape.len() != 2 {
         let message = format!("inputs of shapes {a_shape:?} and {b_shape:?}, expected matrices");
-        return Err(fault(Code::ShapeMismatch, message));
+        let help = "put a Flatten before it: torch.flatten(x, 1)";
+        return Err(fault_help(Code::ShapeMismatch, message, help));
     }
     let a = side(0, &a_shape, cx.attr_int("transA", 0)? != 0, true);
     let b = side(1, &b_shape, cx.attr_int("transB", 0)? != 0, true);
@@ -115,7 +118,13 @@ fn multiply(
 ) -> Result<Secret, Fault> {
     if a.cols != b.rows {
         let message = format!("{}x{} times {}x{}", a.rows, a.cols, b.rows, b.cols);
-        return Err(fault(Code::ShapeMismatch, format!("inner dimensions differ: {message}")));
+        let help = format!(
+            "give it {} features: where the model leaves an axis open it is taken to be 1, unless \
+             --dim NAME=N says otherwise",
+            b.rows
+        );
+        let message = format!("inner dimensions differ: {message}");
+        return Err(fault_help(Code::ShapeMismatch, message, &help));
     }
     let (m, n, inner) = (a.rows, b.cols, a.cols);
     non_zeros(elements(&shape)?, inner)?;

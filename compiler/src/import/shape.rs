@@ -31,7 +31,20 @@ pub(super) fn reshape(cx: &mut NodeCx<'_>) -> Emitted {
     let own = cx.shape(0)?;
     let wanted = cx.ints(1)?;
     let allow_zero = cx.attr_int("allowzero", 0)? != 0;
-    let bad = || fault(Code::ShapeMismatch, format!("shape {own:?} cannot become {wanted:?}"));
+    let bad = || {
+        let message = format!("shape {own:?} cannot become {wanted:?}");
+        match (own.first(), wanted.first()) {
+            (Some(1), Some(&batch)) if batch > 1 => fault_help(
+                Code::ShapeMismatch,
+                message,
+                &format!(
+                    "it was traced with a batch of {batch}: export with example inputs of batch 1, \
+                     or with torch.flatten(x, 1) or x.view(x.size(0), -1)"
+                ),
+            ),
+            _ => fault(Code::ShapeMismatch, message),
+        }
+    };
     let mut shape = Vec::with_capacity(wanted.len());
     let mut free = None;
     for (i, &d) in wanted.iter().enumerate() {
@@ -79,7 +92,8 @@ pub(super) fn squeeze(cx: &mut NodeCx<'_>) -> Emitted {
     };
     if let Some(&a) = dropped.iter().find(|&&a| own[a] != 1) {
         let message = format!("axis {a} of shape {own:?} has not length 1");
-        return Err(fault(Code::ShapeMismatch, message));
+        let help = "name the axes of length 1 only: torch.squeeze(x, dim), numpy.squeeze(x, axis)";
+        return Err(fault_help(Code::ShapeMismatch, message, help));
     }
     let kept = own.iter().enumerate().filter(|(a, _)| !dropped.contains(a)).map(|(_, &d)| d);
     let shape = kept.collect();

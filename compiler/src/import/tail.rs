@@ -20,7 +20,7 @@ use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::{DataType, Kind, Model, Node};
 
 use super::array::axis;
-use super::context::{Emitted, Fault, NodeCx, Operand, Secret, fault};
+use super::context::{Emitted, Fault, NodeCx, Operand, Secret, fault, fault_help};
 use super::elementwise::uniform;
 use super::ml;
 use super::registry::Entry;
@@ -269,12 +269,18 @@ fn compared_with(cx: &NodeCx<'_>) -> Result<Option<Vec<Operand>>, Fault> {
         _ => return Ok(None),
     };
     if ending.is_text() {
-        return Err(fault(Code::UnsupportedMode, "labels in words are compared with numbers"));
+        let help = "train with integers as classes, or export the labels as they are";
+        let message = "labels in words are compared with numbers";
+        return Err(fault_help(Code::UnsupportedMode, message, help));
     }
     let fits = super::array::broadcast_shape(&ending.shape, &bound.shape)? == ending.shape;
     let bound = uniform(&bound.floats()).filter(|b| b.is_finite() && fits);
     let bound = bound.ok_or_else(|| {
-        fault(Code::UnsupportedMode, "what the client computes is compared with several numbers")
+        fault_help(
+            Code::UnsupportedMode,
+            "what the client computes is compared with several numbers",
+            "compare with one number for all elements, or end the graph before the comparison",
+        )
     })?;
     let above = op.starts_with("Greater") != turned;
     let step = Step::Compare { bound, above, or_equal: op.ends_with("OrEqual") };
@@ -419,7 +425,9 @@ fn moved(cx: &mut NodeCx<'_>, entry: &Entry, mut ending: Ending) -> Result<Endin
         return if to == TEXT {
             Ok(ending)
         } else {
-            Err(fault(Code::UnsupportedType, format!("words are cast to type {to}")))
+            let message = format!("words are cast to type {to}");
+            let help = "train with integers as classes, or drop the Cast from the export";
+            Err(fault_help(Code::UnsupportedType, message, help))
         };
     }
     if cx.node.op_type == "Cast" && (ending.is_whole() || is_whole_type(cx)?) {
@@ -427,7 +435,8 @@ fn moved(cx: &mut NodeCx<'_>, entry: &Entry, mut ending: Ending) -> Result<Endin
         let truth = matches!(ending.steps.last(), Some(Step::Compare { .. }));
         if !(WIDE.contains(&to) || truth && to == BOOL) {
             let message = format!("labels are cast to type {to}, which may not hold them");
-            return Err(fault(Code::UnsupportedType, message));
+            let help = "cast them to int64 or float32, or drop the Cast from the export";
+            return Err(fault_help(Code::UnsupportedType, message, help));
         }
         let step = Step::Round(Rounding::TowardsZero);
         return Ok(if ending.is_whole() { ending } else { ending.then(step) });
@@ -462,6 +471,11 @@ fn moved(cx: &mut NodeCx<'_>, entry: &Entry, mut ending: Ending) -> Result<Endin
 
 /// `ArgMax` and its like: imported at the end of a graph only, by [`end`].
 pub(super) fn only_at_the_end(cx: &mut NodeCx<'_>) -> Emitted {
-    let message = format!("{} is accepted at the end of a graph only", cx.node.op_type);
-    Err(fault(Code::Unsupported, message))
+    let op = &cx.node.op_type;
+    let message = format!("{op} is accepted at the end of a graph only");
+    let help = format!(
+        "end the graph at {op}: drop what reads its result from the export, and let the client do \
+         it after decryption"
+    );
+    Err(fault_help(Code::Unsupported, message, &help))
 }

@@ -4,7 +4,7 @@
 
 use heplan_ir::diagnostic::Code;
 
-use super::context::{Fault, NodeCx, fault};
+use super::context::{Fault, NodeCx, fault, fault_help};
 
 /// One spatial axis of a window.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,12 @@ pub(super) fn window(
             let room = padded - reach as i64;
             if kernel == 0 || room < 0 {
                 let message = format!("a window of {reach} does not fit an axis of {padded}");
-                return Err(fault(Code::ShapeMismatch, message));
+                let help = format!(
+                    "give it an input of {reach} or more along axis {} (--dim NAME=N where the \
+                     model leaves it open), a kernel of at most {padded}, or padding",
+                    i + 2
+                );
+                return Err(fault_help(Code::ShapeMismatch, message, &help));
             }
             let room = room as usize;
             let mut output = room / stride + 1;
@@ -105,7 +110,9 @@ pub(super) fn window(
 pub(super) fn spatial(shape: &[usize]) -> Result<&[usize], Fault> {
     shape.get(2..).filter(|s| !s.is_empty()).ok_or_else(|| {
         let message = format!("input of shape {shape:?}, expected batch, channel and spatial axes");
-        fault(Code::ShapeMismatch, message)
+        let help = "put a Reshape or an Unsqueeze before it: x.unsqueeze(1) adds an axis of one \
+                    channel";
+        fault_help(Code::ShapeMismatch, message, help)
     })
 }
 

@@ -13,7 +13,8 @@ pub(in super::super) fn imputer(cx: &mut NodeCx<'_>) -> Emitted {
     let x = cx.secret(0)?;
     if cx.attr_ints("imputed_value_int64s")?.is_some() {
         let message = "it imputes integers, which do not tell that a value is missing";
-        return Err(fault(Code::UnsupportedMode, message));
+        let help = "impute before encryption, and export the pipeline without its SimpleImputer";
+        return Err(fault_help(Code::UnsupportedMode, message, help));
     }
     let replaced = cx.node.attributes.float("replaced_value_float");
     let replaced = replaced.map_err(|e| fault(Code::BadNode, e.to_string()))?.unwrap_or(0.0);

@@ -44,7 +44,9 @@ pub(in super::super) fn looked_up(cx: &NodeCx<'_>) -> Result<Option<Vec<Operand>
         _ => return Ok(None),
     };
     let Some((mut ending, Labels::Numbers(places))) = named((**places).clone()) else {
-        return Err(fault(Code::UnsupportedMode, "it looks labels up at other than places"));
+        let help = "export the scores alone, without the output of labels";
+        let message = "it looks labels up at other than places";
+        return Err(fault_help(Code::UnsupportedMode, message, help));
     };
     let place = |&p: &f64| {
         let there = p >= 0.0 && p.fract() == 0.0 && p < table.len() as f64;
@@ -70,7 +72,8 @@ fn numbers(table: &Array) -> Result<Vec<f64>, Fault> {
         return Ok(numbers);
     }
     let message = format!("labels of shape {:?} ({})", table.shape, table.data.kind());
-    Err(fault(Code::UnsupportedMode, message))
+    let help = "export the scores alone, without the output of labels";
+    Err(fault_help(Code::UnsupportedMode, message, help))
 }
 
 /// `LabelEncoder` of labels, or places of classes, that the client finds.
