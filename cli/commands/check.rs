@@ -83,11 +83,13 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::new();
     outcome.insert("plan".to_owned(), format::id(&plan.id()).into());
     outcome.insert("samples".to_owned(), samples.len().into());
-    outcome.insert("overflowed".to_owned(), lost.into());
-    if lost > 0 {
+    outcome.insert("overflowed".to_owned(), lost.len().into());
+    if let Some((first, node)) = lost.first() {
         ui.warn(&format!(
-            "{lost} sample(s) drive a value out of the ciphertext modulus, far outside the \
-             calibrated ranges; they count as wrong"
+            "{} sample(s) drive a value out of the ciphertext modulus, far outside the calibrated \
+             ranges; they count as wrong. The first is sample {first}, at {node}: calibrate with \
+             samples like it",
+            lost.len()
         ));
     }
     if let Some(wanted) = &wanted {
@@ -114,22 +116,25 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// The plan's answers, and how many samples have none since a value overflowed: theirs are NaN.
-fn simulate(plan: &Plan, batch: &[Tensors]) -> anyhow::Result<(Vec<Tensors>, usize)> {
+/// A sample without an answer, and the nodes at which a value of it overflowed.
+type Lost = (usize, String);
+
+/// The plan's answers, and the samples that have none since a value overflowed: theirs are NaN.
+fn simulate(plan: &Plan, batch: &[Tensors]) -> anyhow::Result<(Vec<Tensors>, Vec<Lost>)> {
     match Simulation::outputs(plan, batch) {
-        Ok(found) => return Ok((found, 0)),
+        Ok(found) => return Ok((found, Vec::new())),
         Err(error) if !error.is_overflow() => return Err(error.into()),
         Err(_) => {}
     }
     let nothing: Tensors =
         plan.outputs.iter().map(|(port, _, _)| vec![f64::NAN; port.elements()]).collect();
-    let (mut found, mut lost) = (Vec::with_capacity(batch.len()), 0);
-    for sample in batch {
+    let (mut found, mut lost) = (Vec::with_capacity(batch.len()), Vec::new());
+    for (index, sample) in batch.iter().enumerate() {
         match Simulation::outputs(plan, std::slice::from_ref(sample)) {
             Ok(answers) => found.extend(answers),
             Err(error) if error.is_overflow() => {
                 found.push(nothing.clone());
-                lost += 1;
+                lost.push((index, error.origin().to_owned()));
             }
             Err(error) => return Err(error.into()),
         }
