@@ -63,7 +63,8 @@ fn place(shape: &Shape) -> anyhow::Result<Place> {
     Ok(Place::of(&shape.parameters()?, shape.limbs - 1))
 }
 
-/// What the model says of an operation; nothing of the client's.
+/// What the model says of an operation; nothing of the client's, and nothing of one rotation again and again, whose key
+/// is nearer than those of a plan.
 fn work(operation: Operation, at: &Place) -> Option<Work> {
     let below = &Place { level: at.level - 1, long: at.long.min(at.level), ..*at };
     let width = at.degree() / 2;
@@ -73,7 +74,6 @@ fn work(operation: Operation, at: &Place) -> Option<Work> {
         Operation::MulPlain => Work::multiply_plain(at),
         Operation::MulRelin => Work::multiply(at) + Work::relinearise(at),
         Operation::Rescale => Work::rescale(at, 1),
-        Operation::Rotate => Work::rotate(at),
         Operation::RotateHoisted8 => Work::rotate_many(at, 8),
         Operation::Linear(matrix) => {
             let matrix = matrix.placed(width);
@@ -91,6 +91,7 @@ fn work(operation: Operation, at: &Place) -> Option<Work> {
         }
         Operation::NttForward
         | Operation::NttInverse
+        | Operation::Rotate
         | Operation::Encrypt
         | Operation::DecryptDecode
         | Operation::KeygenGalois => return None,
