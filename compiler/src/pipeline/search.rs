@@ -271,9 +271,9 @@ impl<'a> Ring<'a> {
         Self { key_price: key_price.all, ..self.laid_out(key_price) }
     }
 
-    /// The same ring with the scales of a plan of it, which is no noisier, to start from.
-    pub(super) fn noisier_than(self, plan: &Lowered) -> Self {
-        Self { known: Some(plan.waterline), ..self }
+    /// The same ring with the scales of a plan that is no noisier, to start from.
+    pub(super) fn starting_at(self, waterline: Waterline) -> Self {
+        Self { known: Some(waterline), ..self }
     }
 
     /// The affine maps.
@@ -289,6 +289,18 @@ impl<'a> Ring<'a> {
         typical_scale(log_n, self.depth, self.options).filter(|_| allowed).map(|_| {
             Self::at(self.real, (log_n, self.batch), self.options, self.judge, self.key_price)
         })
+    }
+
+    /// The next ring, if a key of it can be smaller than one of `plan`, with the least scale from the plan's on: where
+    /// this ring has room for few special primes, its keys have many digits.
+    pub(super) fn next_of_smaller_keys(&self, plan: &Lowered) -> Option<(Self, Waterline)> {
+        let (log_n, Waterline { bits, lift }) = (self.log_n + 1, plan.waterline);
+        let scales = lifted_scales(log_n, self.depth, lift, self.options);
+        let waterline = Waterline { bits: scales.take_while(|&s| s >= bits).last()?, lift };
+        let bytes = |p: &Parameters| cost::bytes_of_key(p, p.max_level());
+        let least = candidates(log_n, self.depth, waterline).iter().map(bytes).min()?;
+        let smaller = least < bytes(&plan.plan.parameters);
+        self.next().filter(|_| smaller).map(|ring| (ring, waterline))
     }
 
     /// The same ring with the layouts for another price of keys.

@@ -1,4 +1,5 @@
-//! Time against bytes of keys: the same ring and scale with other layouts and steps.
+//! Time against bytes of keys: the same ring and scale with other layouts and steps, and where memory is what counts also
+//! the next ring, if its keys may be smaller.
 //!
 //! A ladder of prices for a byte of keys gives a few plans, each slower and with smaller keys than
 //! the one before. They are estimated without simulation; the one that the user's options ask for
@@ -12,6 +13,7 @@ use super::CompileError;
 use super::observer::Observer;
 use super::search::{KeyPrice, Lowered, Ring};
 use crate::options::{Objective, Options};
+use crate::passes::ckks::Waterline;
 use crate::report::{Standing, Trade};
 
 /// The prices that are tried, as multiples of the usual one: every power of [`STEP`] up to 3000.
@@ -49,33 +51,44 @@ pub(super) fn settle(
     let asked = options.objective == Objective::Memory
         || options.max_key_bytes.is_some_and(|most| usual.cost.key_bytes > most);
     observer.progress("weighing time against keys");
-    let ladder = Ladder { ring, usual: &usual, unbounded: options.max_key_bytes.is_some() };
-    let rungs = if asked {
-        ladder.climb()?
-    } else {
-        ladder.at(SHOWN.iter().map(|&r| power(r)).collect())?
-    };
+    let memory = options.objective == Objective::Memory;
+    let larger = if memory { ring.next_of_smaller_keys(&usual) } else { None };
+    let unbounded = options.max_key_bytes.is_some();
+    let on = |ring, waterline| Ladder { ring, waterline, usual: &usual, unbounded };
+    let larger = larger.as_ref().map(|(ring, waterline)| on(ring, *waterline));
+    let ladders: Vec<_> = [on(ring, usual.waterline)].into_iter().chain(larger).collect();
+    let mut rungs: Vec<(&Ladder<'_, '_>, Rung)> = Vec::new();
+    for ladder in &ladders {
+        let found = match asked {
+            true => ladder.climb()?,
+            false => ladder.at(SHOWN.iter().map(|&r| power(r)).collect())?,
+        };
+        rungs.extend(found.into_iter().map(|rung| (ladder, rung)));
+    }
+    rungs.sort_by(|(_, (_, a)), (_, (_, b))| a.seconds.total_cmp(&b.seconds));
     let mut trades = vec![Trade::of(&usual.cost)];
-    let mut prices: Vec<Option<KeyPrice>> = vec![None];
-    for (price, trade) in rungs {
+    let mut places: Vec<Option<(&Ladder<'_, '_>, KeyPrice)>> = vec![None];
+    for (ladder, (price, trade)) in rungs {
         if trades.iter().all(|t| trade.key_bytes < t.key_bytes) {
             trades.push(trade);
-            prices.push(Some(price));
+            places.push(Some((ladder, price)));
         }
     }
-    let slow = |trade: &Trade| ladder.is_slow(trade);
+    let least = |of: fn(&Trade) -> f64| trades.iter().map(of).fold(f64::INFINITY, f64::min);
+    let fastest = [least(|t| t.seconds), least(|t| t.run_seconds)];
+    let slow = |trade: &Trade| is_slow(trade, fastest);
     let mut best: Option<(usize, Lowered)> = None;
     for at in wished(&trades, slow, options) {
         // A plan as carried out has no smaller keys than its estimate.
         if best.as_ref().is_some_and(|(_, l)| l.cost.key_bytes <= trades[at].key_bytes) {
             break;
         }
-        let lowered = match prices[at] {
+        let lowered = match places[at] {
             None => Some(usual.clone()),
-            Some(price) => carried(&ladder.ring_at(price), precision_bits, observer)?,
+            Some((ladder, price)) => carried(&ladder.ring_at(price), precision_bits, observer)?,
         };
         // Precision may ask for another scale or ring than the estimate was made at.
-        let untimed = options.objective != Objective::Memory || slow(&trades[at]);
+        let untimed = !memory || slow(&trades[at]);
         let fits = |l: &Lowered| {
             options.max_key_bytes.is_none_or(|most| l.cost.key_bytes <= most)
                 && (at == 0 || l.cost.key_bytes < usual.cost.key_bytes)
@@ -89,7 +102,7 @@ pub(super) fn settle(
             continue;
         };
         best = Some((at, lowered));
-        if options.objective != Objective::Memory {
+        if !memory {
             break;
         }
     }
@@ -103,6 +116,9 @@ pub(super) fn settle(
 /// The plans of one ring at rising prices of keys.
 struct Ladder<'l, 'a> {
     ring: &'l Ring<'a>,
+    /// The scales that plans are estimated at.
+    waterline: Waterline,
+    /// The plan at the usual price.
     usual: &'l Lowered,
     /// Whether plans that are too slow are looked at too.
     unbounded: bool,
@@ -113,20 +129,19 @@ impl<'a> Ladder<'_, 'a> {
     fn ring_at(&self, price: KeyPrice) -> Ring<'a> {
         let times = |factor: f64| factor * self.ring.key_price();
         let except = price.except.map(|(affine, factor)| (affine, times(factor)));
-        self.ring.at_price(KeyPrice { all: times(price.all), except }).noisier_than(self.usual)
+        self.ring.at_price(KeyPrice { all: times(price.all), except }).starting_at(self.waterline)
     }
 
-    /// Whether a plan takes too long, on its first run or later.
+    /// Whether a plan takes too long beside the one at the usual price.
     fn is_slow(&self, trade: &Trade) -> bool {
-        let fastest = Trade::of(&self.usual.cost);
-        trade.seconds > MEMORY_SLOWDOWN * fastest.seconds
-            || trade.run_seconds > MEMORY_SLOWDOWN * fastest.run_seconds
+        let usual = Trade::of(&self.usual.cost);
+        is_slow(trade, [usual.seconds, usual.run_seconds])
     }
 
     /// The plans at these prices, estimated. Their graphs are not kept: they are many.
     fn at(&self, prices: Vec<KeyPrice>) -> Result<Vec<Rung>, CompileError> {
         let estimate = |price: KeyPrice| {
-            let cost = self.ring_at(price).cheapest(self.usual.waterline)?.0;
+            let cost = self.ring_at(price).cheapest(self.waterline)?.0;
             Ok((price, Trade::of(&cost)))
         };
         prices.into_par_iter().map(estimate).collect()
@@ -150,7 +165,6 @@ impl<'a> Ladder<'_, 'a> {
             found.extend(self.at(BETWEEN.iter().map(|part| power(last + part)).collect())?);
             found.extend(self.mixed(&found)?);
         }
-        found.sort_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
         Ok(found)
     }
 
@@ -171,6 +185,11 @@ impl<'a> Ladder<'_, 'a> {
         };
         self.at(self.ring.affines().take(MIXED).flat_map(one).collect())
     }
+}
+
+/// Whether a plan takes too long, on its first run or later, beside so many seconds.
+fn is_slow(trade: &Trade, [first, later]: [f64; 2]) -> bool {
+    trade.seconds > MEMORY_SLOWDOWN * first || trade.run_seconds > MEMORY_SLOWDOWN * later
 }
 
 /// A plan with the multiple of the usual price that it was found at.
@@ -204,7 +223,9 @@ fn wished(trades: &[Trade], slow: impl Fn(&Trade) -> bool, options: &Options) ->
     match options.objective {
         Objective::Latency | Objective::Throughput => all.collect(),
         Objective::Memory => {
-            let (within, mut beyond): (Vec<_>, Vec<_>) = all.partition(|&i| !slow(&trades[i]));
+            // The plan at the usual price is there when no other is.
+            let (within, mut beyond): (Vec<_>, Vec<_>) =
+                all.partition(|&i| i == 0 || !slow(&trades[i]));
             if options.max_key_bytes.is_none() {
                 beyond.clear();
             }
