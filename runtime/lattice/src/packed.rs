@@ -177,7 +177,7 @@ impl<'a> Sum<'a> {
         let Form::Narrow(_) = Form::of_keys(self.isa, self.q) else { return self.add(triples) };
         let fresh = std::mem::take(&mut self.empty);
         let pair = self.pair.each_mut().map(|half| &mut **half);
-        kernels::packed_products(self.isa, self.q, pair, triples, fresh);
+        kernels::narrow_products(self.isa, self.q, pair, triples, fresh);
     }
 
     fn add_halves(&mut self, triples: &[(&[u64], [&[u64]; 2])]) {

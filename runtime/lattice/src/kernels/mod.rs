@@ -209,7 +209,7 @@ dispatch! {
     );
 
     /// [`inner_products`], where the residues of every `b[i]` are packed to `q.bits()` bits each ([`bits::pack_words`]).
-    fn packed_products(
+    fn narrow_products(
         q: Modulus,
         outs: [&mut [u64]; 2],
         triples: &[(&[u64], [&[u64]; 2])],

@@ -185,7 +185,7 @@ pub(crate) fn inner_products(
     sums_of_products(q, outs, triples, fresh, |b, i| b[i]);
 }
 
-pub(crate) fn packed_products(
+pub(crate) fn narrow_products(
     q: Modulus,
     outs: [&mut [u64]; 2],
     triples: &[(&[u64], [&[u64]; 2])],

@@ -95,7 +95,7 @@ proptest! {
                 let mut other = out.to_vec();
                 let outs = if half == 0 { [out, &mut other[..]] } else { [&mut other[..], out] };
                 if narrowly {
-                    super::packed_products(isa, m, outs, &triples, fresh);
+                    super::narrow_products(isa, m, outs, &triples, fresh);
                 } else {
                     super::inner_products(isa, m, outs, &triples, fresh);
                 }
@@ -224,7 +224,7 @@ fn every_length_agrees() {
             &|isa, out| super::inner_product(isa, q, out, &pairs),
             &|isa, out| super::inner_products(isa, q, [out, &mut c.clone()], &triples, true),
             &|isa, out| super::inner_products(isa, q, [&mut c.clone(), out], &triples, false),
-            &|isa, out| super::packed_products(isa, q, [out, &mut c.clone()], &narrow, false),
+            &|isa, out| super::narrow_products(isa, q, [out, &mut c.clone()], &narrow, false),
             &|isa, out| super::linear_combination(isa, q, out, &terms),
             &|isa, out| super::reduce_centred(isa, from, q, out, &other),
             &|isa, out| super::rounded_sum(isa, out, &weights),
@@ -241,7 +241,7 @@ fn every_length_agrees() {
     }
 }
 
-/// A limb as `packed_products` takes it.
+/// A limb as `narrow_products` takes it.
 fn packed(limb: &[u64], q: Modulus) -> Vec<u64> {
     let mut words = vec![0; bits::packed_words(limb.len(), q.bits())];
     bits::pack_words(limb, q.bits(), &mut words);

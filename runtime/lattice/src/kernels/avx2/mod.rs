@@ -23,7 +23,7 @@ pub(super) use pointwise::{
 };
 
 pub(super) use short::{pack, packed_sums, reduce_words};
-pub(super) use uneven::packed_products;
+pub(super) use uneven::narrow_products;
 
 use crate::modulus::Modulus;
 

@@ -12,13 +12,13 @@ type Triple<'a> = (&'a [u64], [&'a [u64]; 2]);
 
 /// Never called for speed: keys are kept as residues here ([`Isa::takes_narrow`](super::super::Isa::takes_narrow)).
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn packed_products(
+pub(in super::super) fn narrow_products(
     q: Modulus,
     outs: [&mut [u64]; 2],
     triples: &[Triple<'_>],
     fresh: bool,
 ) {
-    scalar::packed_products(q, outs, triples, fresh);
+    scalar::narrow_products(q, outs, triples, fresh);
 }
 
 /// Every word of a left factor stands for `times` of them.

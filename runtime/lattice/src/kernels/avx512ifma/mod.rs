@@ -70,7 +70,7 @@ macro_rules! entry_points {
                     triples: &[(&[u64], [&[u64]; 2])],
                     fresh: bool
                 );
-                sums::packed_products(
+                sums::narrow_products(
                     q: Modulus,
                     outs: [&mut [u64]; 2],
                     triples: &[(&[u64], [&[u64]; 2])],

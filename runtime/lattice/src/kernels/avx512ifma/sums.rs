@@ -139,14 +139,14 @@ impl<V: Vector> Entries<V> {
 
 /// A run of registers to be multiplied by packed entries from number `8 first` on.
 #[derive(Clone, Copy)]
-struct Packed<'a, V> {
+struct Narrow<'a, V> {
     a: &'a [Words],
     b: [&'a [u64]; 2],
     first: usize,
     entries: Entries<V>,
 }
 
-impl<V: Vector> Term<V, 2> for Packed<'_, V> {
+impl<V: Vector> Term<V, 2> for Narrow<'_, V> {
     #[inline(always)]
     fn factors(&self, i: usize) -> (V, [V; 2]) {
         let ahead = (self.first + i) * self.entries.width / 64 + AHEAD;
@@ -373,7 +373,7 @@ pub(super) fn inner_products<V: Vector>(
 }
 
 #[inline(always)]
-pub(super) fn packed_products<V: Vector>(
+pub(super) fn narrow_products<V: Vector>(
     q: Modulus,
     outs: [&mut [u64]; 2],
     triples: &[(&[u64], [&[u64]; 2])],
@@ -383,7 +383,7 @@ pub(super) fn packed_products<V: Vector>(
     let lazy = lazy_products(q);
     sum!(q, outs, Start::of(fresh), triples, lazy, |triple, range| {
         let &(a, b): &(&[u64], [&[u64]; 2]) = triple;
-        Packed { a: &octets(a)[range.clone()], b, first: range.start, entries }
+        Narrow { a: &octets(a)[range.clone()], b, first: range.start, entries }
     });
 }
 
