@@ -22,6 +22,9 @@ pub(crate) fn words(report: &Report) -> String {
         "  plan       {} levels at scale 2^{}, {} diagonals, {} key switches",
         report.levels, report.scale_bits, report.diagonals, report.key_switches
     ));
+    if report.refreshes > 0 {
+        lines.push(format!("  refreshes  {} bootstraps in a run", report.refreshes));
+    }
     lines.push(format!(
         "  keys       {} evaluation keys, about {}",
         report.keys,
@@ -141,6 +144,7 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "name": report.name,
         "log_n": report.log_n,
         "levels": report.levels,
+        "refreshes": report.refreshes,
         "scale_bits": report.scale_bits,
         "log_qp": report.log_qp,
         "log_qp_bound": report.log_qp_bound,

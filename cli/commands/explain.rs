@@ -187,7 +187,7 @@ impl Row {
         let from = level + usize::from(matches!(inst.op, Op::Linear { .. }));
         self.levels = (self.levels.0.max(from), self.levels.1.min(level));
         self.scale = inst.ty.scale.to_string();
-        let used = required_keys([(&inst.op, level)], &plan.consts);
+        let used = required_keys([(&inst.op, level)], &plan.consts, &plan.parameters);
         self.keys.extend(used.into_iter().map(|k| k.kind));
         match &inst.op {
             Op::Linear { transform, .. } => {

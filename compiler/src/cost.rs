@@ -238,6 +238,8 @@ pub struct Cost {
     pub relinearisations: usize,
     /// Rescales.
     pub rescales: usize,
+    /// Bootstraps.
+    pub bootstraps: usize,
     /// Plaintext diagonals of all linear maps.
     pub diagonals: usize,
     /// Rotation keys.
@@ -256,7 +258,7 @@ impl Cost {
 /// # Panics
 /// If a constant is missing or of the wrong kind; a verified graph has none such.
 pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
-    let specs = required_keys(graph.insts.iter().map(|i| (&i.op, i.ty.level)), &graph.consts);
+    let specs = required_keys(graph.insts.iter().map(|i| (&i.op, i.ty.level)), &graph.consts, &graph.parameters);
     let mut cost = Cost {
         key_bytes: key_bytes(&specs, &graph.parameters),
         rotation_keys: specs.iter().filter(|k| k.kind != KeyKind::Relinearise).count(),
@@ -274,6 +276,7 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         cost.rescales += usize::from(matches!(inst.op, Op::Rescale { .. }));
         cost.relinearisations += usize::from(relinearise);
         cost.products += usize::from(matches!(inst.op, Op::Mul { .. }));
+        cost.bootstraps += usize::from(matches!(inst.op, Op::Bootstrap { .. }));
         cost.rotations += usize::from(matches!(inst.op, Op::Rotate { .. }));
         if let Op::Linear { transform, .. } = &inst.op {
             let transform = graph.consts.transform(*transform);

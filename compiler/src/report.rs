@@ -222,8 +222,10 @@ pub struct Report {
     pub name: String,
     /// Base-2 logarithm of the ring dimension.
     pub log_n: u32,
-    /// Levels of a fresh input.
+    /// Levels of a fresh input, and of a refreshed ciphertext.
     pub levels: usize,
+    /// How often a run refreshes a ciphertext.
+    pub refreshes: usize,
     /// Waterline scale in bits.
     pub scale_bits: u32,
     /// `log2(QP)`.

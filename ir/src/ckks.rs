@@ -136,6 +136,14 @@ pub enum Op<V> {
         /// The level of the result.
         level: usize,
     },
+    /// Refreshes a ciphertext at level 0: the same slots at the level that the parameters say
+    /// ([`Bootstrap::output_level`](crate::bootstrap::Bootstrap)) and at `scale`.
+    Bootstrap {
+        /// Operand.
+        x: V,
+        /// The scale of the result.
+        scale: Scale,
+    },
 }
 
 impl<V: Copy> Op<V> {
@@ -151,7 +159,8 @@ impl<V: Copy> Op<V> {
             | Self::Relinearise { x }
             | Self::Rescale { x }
             | Self::ModDown { x }
-            | Self::DropLevel { x, .. } => vec![*x],
+            | Self::DropLevel { x, .. }
+            | Self::Bootstrap { x, .. } => vec![*x],
         }
     }
 
@@ -176,6 +185,7 @@ impl<V: Copy> Op<V> {
             Self::Rescale { x } => Op::Rescale { x: f(*x) },
             Self::ModDown { x } => Op::ModDown { x: f(*x) },
             Self::DropLevel { x, level } => Op::DropLevel { x: f(*x), level: *level },
+            Self::Bootstrap { x, scale } => Op::Bootstrap { x: f(*x), scale: scale.clone() },
         }
     }
 }

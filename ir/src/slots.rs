@@ -63,6 +63,11 @@ pub enum Op {
         /// A polynomial set whose `class` is empty or has `width` entries (one per slot).
         polynomials: ConstId,
     },
+    /// The same slots with all levels that a bootstrap leaves; what goes in may have none left.
+    Bootstrap {
+        /// Operand.
+        x: ValueId,
+    },
 }
 
 impl Op {
@@ -72,10 +77,29 @@ impl Op {
             Self::Input { .. } => Vec::new(),
             Self::Linear { xs, .. } => xs.clone(),
             Self::Add { a, b } | Self::Product { a, b } => vec![*a, *b],
-            Self::Rotate { x, .. } | Self::AddConst { x, .. } | Self::Polynomial { x, .. } => {
-                vec![*x]
-            }
+            Self::Rotate { x, .. }
+            | Self::AddConst { x, .. }
+            | Self::Polynomial { x, .. }
+            | Self::Bootstrap { x } => vec![*x],
         }
+    }
+}
+
+impl Op {
+    /// The operation over other operands.
+    #[must_use]
+    pub fn map(&self, mut f: impl FnMut(ValueId) -> ValueId) -> Self {
+        let mut op = self.clone();
+        match &mut op {
+            Self::Input { .. } => {}
+            Self::Linear { xs, .. } => xs.iter_mut().for_each(|x| *x = f(*x)),
+            Self::Add { a, b } | Self::Product { a, b } => (*a, *b) = (f(*a), f(*b)),
+            Self::Rotate { x, .. }
+            | Self::AddConst { x, .. }
+            | Self::Polynomial { x, .. }
+            | Self::Bootstrap { x } => *x = f(*x),
+        }
+        op
     }
 }
 

@@ -360,7 +360,7 @@ pub(crate) fn plan(dice: &mut Dice, steps: usize) -> Plan {
         (port.clone(), ty, vec![of[v.index()]])
     });
     let outputs = outputs.collect();
-    let keys = required_keys(insts.iter().map(|i| (&i.op, i.ty.level)), &g.consts);
+    let keys = required_keys(insts.iter().map(|i| (&i.op, i.ty.level)), &g.consts, &g.parameters);
     Plan {
         name: g.name.clone(),
         parameters: g.parameters.clone(),

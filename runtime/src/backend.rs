@@ -106,6 +106,13 @@ pub trait Backend: Sync {
     /// Unless `level < ℓ`.
     fn drop_level(&self, x: &Self::Ct, level: usize) -> Result<Self::Ct, Self::Error>;
 
+    /// Refreshes a degree-1 operand at level 0: the same slots at the level that the parameters' bootstrap leaves and
+    /// at `scale`.
+    ///
+    /// # Errors
+    /// Unless the parameters have a bootstrap, the level is 0 and the degree 1, or if a key is missing.
+    fn bootstrap(&self, x: &Self::Ct, scale: &Scale) -> Result<Self::Ct, Self::Error>;
+
     /// `y[t] = x[(t + by) mod width]` of a degree-1 operand, extended or not; type unchanged.
     ///
     /// # Errors

@@ -117,6 +117,11 @@ impl Backend for Clear {
         Ok(Slots { values: x.values.clone(), ty: typing::drop_level(&x.ty, level)? })
     }
 
+    fn bootstrap(&self, x: &Slots, scale: &Scale) -> Result<Slots, TypeError> {
+        let ty = typing::bootstrap(&x.ty, scale, &self.parameters)?;
+        Ok(Slots { values: x.values.clone(), ty })
+    }
+
     fn rotate(&self, x: &Slots, by: u32) -> Result<Slots, TypeError> {
         let ty = typing::rotate(&x.ty, by, self.parameters.width())?;
         let mut values = x.values.clone();

@@ -145,5 +145,6 @@ pub fn mnemonic<V>(op: &Op<V>) -> &'static str {
         Op::Rescale { .. } => "rescale",
         Op::ModDown { .. } => "mod_down",
         Op::DropLevel { .. } => "drop_level",
+        Op::Bootstrap { .. } => "bootstrap",
     }
 }

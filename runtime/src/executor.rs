@@ -45,8 +45,10 @@ impl Step<'_> {
 /// How many of the first instructions do not read what another of them writes: at least one, at
 /// most `most`.
 fn side_by_side(insts: &[Inst], most: usize) -> usize {
-    // A linear map is large, and busies all threads by itself.
-    let alone = |inst: &Inst| matches!(inst.op, Op::Input { .. } | Op::Linear { .. });
+    // Linear maps and bootstraps are large, and busy all threads by themselves.
+    let alone = |inst: &Inst| {
+        matches!(inst.op, Op::Input { .. } | Op::Linear { .. } | Op::Bootstrap { .. })
+    };
     let mut written: Vec<RegId> = Vec::new();
     for (i, inst) in insts.iter().enumerate() {
         let mut touched = inst.op.operands().into_iter().chain(inst.results.iter().copied());
@@ -237,6 +239,7 @@ impl<B: Backend> Run<'_, B> {
             Op::Rescale { x } => one(backend.rescale(self.get(*x)?)),
             Op::ModDown { x } => one(backend.mod_down(self.get(*x)?)),
             Op::DropLevel { x, level } => one(backend.drop_level(self.get(*x)?, *level)),
+            Op::Bootstrap { x, scale } => one(backend.bootstrap(self.get(*x)?, scale)),
         }
     }
 

@@ -43,6 +43,9 @@ pub enum TypeError {
         /// The level asked for.
         to: usize,
     },
+    /// A bootstrap under parameters that have no levels for one.
+    #[error("the parameters have no bootstrap")]
+    NoBootstrap,
     /// A rotation by nothing or by a whole turn.
     #[error("rotation by {0} steps in a width of {1}")]
     Rotation(u32, usize),
@@ -78,6 +81,20 @@ fn same_level(a: &CtType, b: &CtType) -> Result<(), TypeError> {
 
 fn same_scale(a: &Scale, b: &Scale) -> Result<(), TypeError> {
     if a == b { Ok(()) } else { Err(TypeError::Scales(Box::new(a.clone()), Box::new(b.clone()))) }
+}
+
+/// The type of a refreshed ciphertext.
+///
+/// # Errors
+/// Unless the parameters have a bootstrap, and the operand is ordinary, of degree 1 and at level 0.
+pub fn bootstrap(x: &CtType, scale: &Scale, parameters: &Parameters) -> Result<CtType, TypeError> {
+    ordinary(x)?;
+    degree(x, 1)?;
+    let bootstrap = parameters.bootstrap().ok_or(TypeError::NoBootstrap)?;
+    if x.level != 0 {
+        return Err(TypeError::Levels(x.level, 0));
+    }
+    Ok(CtType::new(bootstrap.output_level, scale.clone()))
 }
 
 /// That a vector has as many slots as ciphertexts have.

@@ -167,6 +167,9 @@ impl Backend for Counting {
     fn mod_down(&self, x: &Counted) -> Result<Counted, TypeError> {
         Ok(self.count(self.0.mod_down(&x.0)?))
     }
+    fn bootstrap(&self, x: &Counted, scale: &Scale) -> Result<Counted, TypeError> {
+        Ok(self.count(self.0.bootstrap(&x.0, scale)?))
+    }
     fn drop_level(&self, x: &Counted, level: usize) -> Result<Counted, TypeError> {
         Ok(self.count(self.0.drop_level(&x.0, level)?))
     }

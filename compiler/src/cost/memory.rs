@@ -75,7 +75,7 @@ pub fn least_bytes(plan: &Plan, threads: usize) -> u64 {
         registers.extend(inst.results.iter().map(|&r| (r, bytes)));
         // What an instruction overwrites it may still be reading, and so may those that run beside it.
         now += operands + bytes * (inst.results.len() + threads - 1) as u64;
-        let keys = required_keys([(&inst.op, inst.ty.level)], &plan.consts);
+        let keys = required_keys([(&inst.op, inst.ty.level)], &plan.consts, &plan.parameters);
         now += keys.iter().map(|k| bytes_of_key(parameters, k.level)).sum::<u64>();
         if let Op::Linear { transform, .. } = &inst.op {
             let shape = LinearShape::of(plan.consts.transform(*transform), batch);

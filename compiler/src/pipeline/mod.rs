@@ -203,7 +203,8 @@ fn report(
     Ok(Report {
         name: plan.name.clone(),
         log_n: parameters.log_n(),
-        levels: parameters.max_level(),
+        levels: parameters.fresh_level(),
+        refreshes: cost.bootstraps,
         scale_bits: lowered.waterline.bits,
         log_qp: parameters.log_qp(),
         log_qp_bound: bound,

@@ -6,8 +6,10 @@
 //! cheaper.
 //! Within a ring the smallest scale that is precise enough is taken (`scale`).
 
+mod chain;
 mod scale;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
@@ -28,15 +30,10 @@ use crate::passes;
 use crate::passes::ckks::Waterline;
 use crate::passes::slots::{Placement, Prices, Problem};
 use crate::report::{LayoutGap, NodeLayout};
+pub(super) use chain::rings;
+use chain::{Chain, lifted_scales, typical_scale};
 use scale::Missed;
 
-/// Waterline scales that are tried, in bits.
-const SCALES: std::ops::RangeInclusive<u32> = 20..=45;
-/// The scale that most plans come to, in bits.
-const TYPICAL_SCALE_BITS: u32 = 25;
-/// Slots hold numbers of magnitude about one; calibration does not see every input, so they may
-/// grow by this many bits before they leave the modulus.
-const HEADROOM_BITS: u32 = 3;
 /// A ring that misses the precision by less is tried with other layouts, whose noise differs a little.
 const NEAR_MISS_BITS: f64 = 0.5;
 
@@ -63,13 +60,8 @@ pub(super) const USUAL_KEY_PRICE: f64 = 1.0e-9;
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
 const NEARBY: [f64; 2] = [0.6, 1.6];
-
-/// The scale to estimate a ring at; precision decides later which one it takes.
-fn typical_scale(log_n: u32, depth: usize, options: &Options) -> Option<u32> {
-    let mut scales = scales(log_n, depth, options);
-    let largest = scales.next()?;
-    Some(scales.find(|&s| s <= TYPICAL_SCALE_BITS).unwrap_or(largest))
-}
+/// Chains that are weighed where ciphertexts are refreshed: those with the fewest refreshes.
+const CHAINS: usize = 6;
 
 /// What a byte of keys is worth in seconds of a run.
 #[derive(Clone, Copy, Debug)]
@@ -95,14 +87,6 @@ impl KeyPrice {
     }
 }
 
-/// The rings that have secure parameters for `depth` and room for `batch` samples, smallest first.
-pub(super) fn rings(depth: usize, batch: usize, options: &Options) -> impl Iterator<Item = u32> {
-    LOG_N
-        .filter(move |&n| options.log_n.is_none_or(|wish| wish == n))
-        .filter(move |&n| 1usize << (n - 1) >= batch)
-        .filter(move |&n| scales(n, depth, options).next().is_some())
-}
-
 /// Finds the cheapest plan for `batch` samples of `real` whose noise leaves `precision_bits`, with
 /// the ring that it is for.
 pub(super) fn search<'a>(
@@ -114,23 +98,26 @@ pub(super) fn search<'a>(
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
     let depth = real.depth();
-    let rings: Vec<u32> = rings(depth, batch, options).collect();
-    if rings.is_empty() {
-        return Err(too_deep(depth, options).into());
+    let mut rings: Vec<(u32, Chain)> =
+        chain::rings(depth, batch, options).map(|n| (n, Chain::whole(depth))).collect();
+    if rings.is_empty() && batch == 1 {
+        rings = chain::refreshing_rings(options).collect();
     }
-    let lay_out = |&log_n: &u32, observer: &mut dyn Observer| {
+    let lay_out = |&(log_n, chain): &(u32, Chain), observer: &mut dyn Observer| {
         observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
-        Ring::new(real, (log_n, batch), options, judge)
+        Ring::with_chain((real, options, judge), (log_n, batch), chain, USUAL_KEY_PRICE)
     };
     let mut rest = rings.iter();
+    let mut next = |observer: &mut dyn Observer| rest.find_map(|ring| lay_out(ring, observer));
     let mut queue: Vec<Ring<'_>> = Vec::new();
-    queue.extend(rest.next().map(|n| lay_out(n, observer)));
+    queue.extend(next(observer));
     if queue.iter().any(Ring::splits_tensors) {
-        queue.extend(rest.next().map(|n| lay_out(n, observer)));
+        queue.extend(next(observer));
     }
     queue.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
-    let mut best = (rings[0], Missed::untried());
-    while let Some(ring) = queue.pop().or_else(|| rest.next().map(|n| lay_out(n, observer))) {
+    let Some(first) = queue.last() else { return Err(too_deep(depth, options).into()) };
+    let mut best = (first.log_n, Missed::untried());
+    while let Some(ring) = queue.pop().or_else(|| next(observer)) {
         let missed = match ring.search(precision_bits, observer)? {
             Ok(lowered) => return Ok((ring, lowered)),
             Err(missed) => missed,
@@ -167,30 +154,6 @@ fn too_noisy((log_n, missed): (u32, Missed), asked: f64, depth: usize) -> Diagno
         .help("ask for fewer bits with --precision-bits, or for lower degrees with --max-error")
 }
 
-/// The scales for which a secure parameter set exists, largest first.
-fn scales(log_n: u32, depth: usize, options: &Options) -> impl Iterator<Item = u32> {
-    lifted_scales(log_n, depth, 0, options)
-}
-
-/// The same where values are lifted.
-fn lifted_scales(
-    log_n: u32,
-    depth: usize,
-    lift: u32,
-    options: &Options,
-) -> impl Iterator<Item = u32> {
-    let wish = options.scale_bits;
-    SCALES
-        .rev()
-        .filter(move |&s| wish.is_none_or(|w| w == s))
-        .filter(move |&bits| !candidates(log_n, depth, Waterline { bits, lift }).is_empty())
-}
-
-fn candidates(log_n: u32, depth: usize, waterline: Waterline) -> Vec<Parameters> {
-    let headroom = HEADROOM_BITS + waterline.lift;
-    passes::ckks::parameters::candidates(log_n, depth, waterline.bits, headroom)
-}
-
 fn too_deep(depth: usize, options: &Options) -> Diagnostic {
     let message = format!("no secure parameter set carries {depth} levels");
     let found = Diagnostic::new(Code::TooDeep, message);
@@ -208,7 +171,7 @@ pub(super) struct Ring<'a> {
     log_n: u32,
     /// Samples that share a ciphertext.
     batch: usize,
-    depth: usize,
+    chain: Chain,
     options: &'a Options,
     judge: &'a dyn Judge,
     /// The scales of a plan of this ring that is no noisier, if there is one.
@@ -224,36 +187,35 @@ pub(super) struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
+    /// A ring that carries the graph without refreshes; nothing if there are no parameters for it.
     pub(super) fn new(
         real: &'a Real,
         (log_n, batch): (u32, usize),
         options: &'a Options,
         judge: &'a dyn Judge,
-    ) -> Self {
-        Self::at(real, (log_n, batch), options, judge, USUAL_KEY_PRICE)
+    ) -> Option<Self> {
+        let chain = Chain::whole(real.depth());
+        Self::with_chain((real, options, judge), (log_n, batch), chain, USUAL_KEY_PRICE)
     }
 
-    fn at(
-        real: &'a Real,
+    /// A ring with a chain of primes, or with a shorter one if ciphertexts are refreshed and that is cheaper; nothing if
+    /// there are no parameters for it, or no places to refresh at.
+    fn with_chain(
+        (real, options, judge): (&'a Real, &'a Options, &'a dyn Judge),
         (log_n, batch): (u32, usize),
-        options: &'a Options,
-        judge: &'a dyn Judge,
+        chain: Chain,
         key_price: f64,
-    ) -> Self {
-        let depth = real.depth();
-        let scale = typical_scale(log_n, depth, options).unwrap_or(TYPICAL_SCALE_BITS);
-        let typical = candidates(log_n, depth, Waterline::even(scale)).into_iter().next();
-        let typical = typical.expect("rings without a parameter set are not laid out");
+    ) -> Option<Self> {
+        let typical = chain.typical(log_n, options)?;
         let problem = Problem::new(&real.graph, (1 << (log_n - 1)) / batch);
         let searched = KeyPrice::same(key_price);
-        let prices = searched.prices(&typical, &options.costs);
-        let lowered = problem.lower(&real.ports, &prices);
+        let lowered = problem.lower(&real.ports, &searched.prices(&typical, &options.costs));
         let (problem, typical) = (Arc::new(problem), Arc::new(typical));
         let ring = Self {
             real,
             log_n,
             batch,
-            depth,
+            chain,
             options,
             judge,
             known: None,
@@ -263,7 +225,35 @@ impl<'a> Ring<'a> {
             typical,
             lowered,
         };
-        ring.best_nearby()
+        let ring = if chain.refreshes { ring.with_refreshes()? } else { ring };
+        Some(ring.best_nearby())
+    }
+
+    /// The ring with refreshes, and with the chain that makes the plan cheapest: on fewer primes there are more of them.
+    fn with_refreshes(self) -> Option<Self> {
+        let mut shortest: BTreeMap<usize, usize> = BTreeMap::new();
+        for levels in (1..=self.chain.levels).rev() {
+            let Some(refreshed) = passes::slots::refresh(&self.lowered.graph, levels) else { break };
+            let refresh = |inst: &&slots::Inst| matches!(inst.op, slots::Op::Bootstrap { .. });
+            shortest.insert(refreshed.insts.iter().filter(refresh).count(), levels);
+        }
+        let chains: Vec<usize> = shortest.into_values().take(CHAINS).collect();
+        let rings = chains.into_par_iter().filter_map(|levels| self.with_levels(levels));
+        let weighed: Vec<(f64, Self)> = rings.map(|ring| (ring.estimated(), ring)).collect();
+        weighed.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, ring)| ring)
+    }
+
+    /// The same layouts, refreshed after at most so many levels.
+    fn with_levels(&self, levels: usize) -> Option<Self> {
+        let chain = Chain { levels, ..self.chain };
+        let graph = passes::slots::refresh(&self.lowered.graph, levels)?;
+        Some(Self {
+            chain,
+            typical: Arc::new(chain.typical(self.log_n, self.options)?),
+            lowered: passes::slots::Lowered { graph, ..self.lowered.clone() },
+            problem: Arc::clone(&self.problem),
+            ..*self
+        })
     }
 
     /// The same ring with other layouts and steps, for which bytes of keys have another price.
@@ -285,20 +275,20 @@ impl<'a> Ring<'a> {
     /// The next ring, at the same price of keys, if it may be taken and carries the depth.
     pub(super) fn next(&self) -> Option<Self> {
         let log_n = self.log_n + 1;
-        let allowed = self.options.log_n.is_none() && LOG_N.contains(&log_n);
-        typical_scale(log_n, self.depth, self.options).filter(|_| allowed).map(|_| {
-            Self::at(self.real, (log_n, self.batch), self.options, self.judge, self.key_price)
-        })
+        let allowed =
+            self.options.log_n.is_none() && LOG_N.contains(&log_n) && !self.chain.refreshes;
+        let from = (self.real, self.options, self.judge);
+        allowed.then(|| Self::with_chain(from, (log_n, self.batch), self.chain, self.key_price))?
     }
 
     /// The next ring, if a key of it can be smaller than one of `plan`, with the least scale from the plan's on: where
     /// this ring has room for few special primes, its keys have many digits.
     pub(super) fn next_of_smaller_keys(&self, plan: &Lowered) -> Option<(Self, Waterline)> {
         let (log_n, Waterline { bits, lift }) = (self.log_n + 1, plan.waterline);
-        let scales = lifted_scales(log_n, self.depth, lift, self.options);
+        let scales = lifted_scales(log_n, self.chain, lift, self.options);
         let waterline = Waterline { bits: scales.take_while(|&s| s >= bits).last()?, lift };
         let bytes = |p: &Parameters| cost::bytes_of_key(p, p.max_level());
-        let least = candidates(log_n, self.depth, waterline).iter().map(bytes).min()?;
+        let least = self.chain.candidates(log_n, waterline).iter().map(bytes).min()?;
         let smaller = least < bytes(&plan.plan.parameters);
         self.next().filter(|_| smaller).map(|ring| (ring, waterline))
     }
@@ -306,8 +296,16 @@ impl<'a> Ring<'a> {
     /// The same ring with the layouts for another price of keys.
     fn laid_out(&self, searched: KeyPrice) -> Self {
         let prices = searched.prices(&self.typical, &self.options.costs);
+        let mut lowered = self.problem.lower(&self.real.ports, &prices);
+        if self.chain.refreshes {
+            // Where these layouts have no places for refreshes, those that have some stay.
+            match passes::slots::refresh(&lowered.graph, self.chain.levels) {
+                Some(graph) => lowered.graph = graph,
+                None => lowered = self.lowered.clone(),
+            }
+        }
         Self {
-            lowered: self.problem.lower(&self.real.ports, &prices),
+            lowered,
             searched,
             problem: Arc::clone(&self.problem),
             typical: Arc::clone(&self.typical),
@@ -328,10 +326,14 @@ impl<'a> Ring<'a> {
         }
         let mut rings = self.nearby();
         rings.insert(0, self);
-        let weight = |ring: &Self| ring.estimate().map_or(f64::INFINITY, |cost| ring.weight(&cost));
-        let weights: Vec<f64> = rings.par_iter().map(weight).collect();
+        let weights: Vec<f64> = rings.par_iter().map(Self::estimated).collect();
         let best = (0..rings.len()).min_by(|&a, &b| weights[a].total_cmp(&weights[b]));
         rings.swap_remove(best.expect("there is a ring"))
+    }
+
+    /// The weight of its plan at a typical scale.
+    fn estimated(&self) -> f64 {
+        self.estimate().map_or(f64::INFINITY, |cost| self.weight(&cost))
     }
 
     /// What a plan costs, in seconds of its first run, with the price of its keys.
@@ -372,8 +374,8 @@ impl<'a> Ring<'a> {
 
     /// The cost at a typical scale.
     pub(super) fn estimate(&self) -> Result<Cost, CompileError> {
-        let Some(scale) = typical_scale(self.log_n, self.depth, self.options) else {
-            return Err(too_deep(self.depth, self.options).into());
+        let Some(scale) = typical_scale(self.log_n, self.chain, self.options) else {
+            return Err(too_deep(self.chain, self.options).into());
         };
         Ok(self.cheapest(Waterline::even(scale))?.0)
     }
@@ -390,7 +392,7 @@ impl<'a> Ring<'a> {
     /// The parameters for one scale, the cheapest first.
     fn ranked(&self, waterline: Waterline) -> Result<Vec<Parameters>, CompileError> {
         let mut ranked: Vec<(f64, Parameters)> = Vec::new();
-        for parameters in candidates(self.log_n, self.depth, waterline) {
+        for parameters in self.chain.candidates(self.log_n, waterline) {
             let parameters = parameters
                 .with_batch(self.batch)
                 .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;

@@ -122,7 +122,7 @@ fn best_first(
     let mut found = Vec::new();
     for batch in batches {
         observer.progress(&format!("estimating {batch} samples per ciphertext"));
-        let ring = Ring::new(real, (log_n, batch), options, judge);
+        let Some(ring) = Ring::new(real, (log_n, batch), options, judge) else { continue };
         let cost = ring.estimate()?;
         found.push((cost.peak_bytes > MOST_BYTES, cost.seconds / batch as f64, batch));
     }

@@ -147,6 +147,10 @@ impl Rules<'_> {
                 });
                 x.map(|x| CtType { level: *level, ..x.clone() })
             }
+            Op::Bootstrap { scale, .. } => {
+                degree(operands, 1, out);
+                self.bootstrap(x?, scale, out)
+            }
         };
         result.filter(|_| out.len() == before)
     }
@@ -158,6 +162,17 @@ impl Rules<'_> {
         };
         let q = *self.parameters.q().get(x.level)?;
         Some(CtType { level, scale: x.scale.rescaled(q), ..x.clone() })
+    }
+
+    fn bootstrap(&self, x: &CtType, scale: &Scale, out: &mut Vec<String>) -> Option<CtType> {
+        let Some(bootstrap) = self.parameters.bootstrap() else {
+            out.push("the parameters have no levels for a bootstrap".into());
+            return None;
+        };
+        if x.level != 0 {
+            out.push(format!("a bootstrap at level {} instead of 0", x.level));
+        }
+        Some(CtType::new(bootstrap.output_level, scale.clone()))
     }
 
     fn linear<V: Copy + Display>(

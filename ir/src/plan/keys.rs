@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use super::{KeyKind, KeySpec};
 use crate::ckks::Op;
 use crate::constants::{ConstPool, Constant};
+use crate::parameters::Parameters;
 
 /// The keys that operations need, sorted by kind, each with the highest level of its use.
 ///
 /// Every operation comes with the level of its results. A `Linear`, whose results are a level below
-/// its operands, needs a key for each of its steps. Transforms that do not exist need nothing here:
+/// its operands, needs a key for each of its steps; a `Bootstrap` needs those that the parameters list. Transforms that do not exist need nothing here:
 /// the verifier reports them.
 pub fn required_keys<'a, V: Copy + 'a>(
     ops: impl IntoIterator<Item = (&'a Op<V>, usize)>,
     consts: &ConstPool,
+    parameters: &Parameters,
 ) -> Vec<KeySpec> {
     let mut levels: BTreeMap<KeyKind, usize> = BTreeMap::new();
     let mut need = |kind: KeyKind, level: usize| {
@@ -27,6 +29,10 @@ pub fn required_keys<'a, V: Copy + 'a>(
             Op::Linear { transform, .. } => {
                 let Some(Constant::Transform(t)) = consts.get(*transform) else { continue };
                 t.steps().into_iter().for_each(|s| need(KeyKind::Rotate(s), level + 1));
+            }
+            Op::Bootstrap { .. } => {
+                let keys = parameters.bootstrap().map(|b| b.keys(parameters));
+                keys.into_iter().flatten().for_each(|k| need(k.kind, k.level));
             }
             Op::Input { .. }
             | Op::Add { .. }

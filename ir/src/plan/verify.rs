@@ -159,7 +159,7 @@ impl Plan {
     /// Keys against instructions; levels of operands equal those of results wherever keys serve.
     fn verify_manifest(&self, errors: &mut Errors) {
         let ops = self.insts.iter().map(|i| (&i.op, i.ty.level));
-        let needed = keys::required_keys(ops, &self.consts);
+        let needed = keys::required_keys(ops, &self.consts, &self.parameters);
         let level_in =
             |keys: &[KeySpec], kind: KeyKind| keys.iter().find(|k| k.kind == kind).map(|k| k.level);
         for (i, key) in self.keys.iter().enumerate() {

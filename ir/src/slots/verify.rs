@@ -99,7 +99,7 @@ impl Graph {
                 Some(Constant::Polynomials(p)) => out.extend(p.misfit(self.width)),
                 _ => out.push(format!("{polynomials} is not a polynomial set")),
             },
-            Op::Add { .. } | Op::Product { .. } => {}
+            Op::Add { .. } | Op::Product { .. } | Op::Bootstrap { .. } => {}
         }
         if inst.results.len() != results {
             out.push(format!("{} results instead of {results}", inst.results.len()));

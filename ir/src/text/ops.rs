@@ -47,6 +47,10 @@ pub(super) fn print<V: Name>(
             attributes.push(format!("level = {level}"));
             format!("drop_level {x}")
         }
+        Op::Bootstrap { x, scale: s } => {
+            attributes.push(format!("scale = {}", scale(s)));
+            format!("bootstrap {x}")
+        }
     };
     if !frees.is_empty() {
         attributes.push(format!("frees = [{}]", common::commas(frees)));
@@ -144,6 +148,11 @@ pub(super) fn parse<V: Name>(
             let x = c.name()?;
             at.key(c, "level")?;
             Op::DropLevel { x, level: c.number()? }
+        }
+        "bootstrap" => {
+            let x = c.name()?;
+            at.key(c, "scale")?;
+            Op::Bootstrap { x, scale: common::parse_scale(c, parameters)? }
         }
         _ => return Err(before.fail("an operation on ciphertexts")),
     };

@@ -45,6 +45,7 @@ impl Graph {
             Op::Polynomial { x, polynomials } => {
                 format!("polynomial {}, {x}", hash(*polynomials))
             }
+            Op::Bootstrap { x } => format!("bootstrap {x}"),
         }
     }
 
@@ -148,6 +149,7 @@ fn parse_op(c: &mut Cursor<'_>) -> Result<Op, ParseError> {
             c.expect(",")?;
             Op::Polynomial { x: c.name()?, polynomials }
         }
+        "bootstrap" => Op::Bootstrap { x: c.name()? },
         _ => return Err(before.fail("an operation on slots")),
     })
 }

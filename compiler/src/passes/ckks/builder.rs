@@ -166,6 +166,17 @@ impl Builder {
         Ok(self.push(Op::Rescale { x }, CtType { level, scale, ..ty }))
     }
 
+    /// A refreshed value at level 0, at exactly the scale `target`.
+    pub(super) fn bootstrap(&mut self, x: ValueId, target: &Scale) -> Result<ValueId, LowerError> {
+        let parameters = &self.graph.parameters;
+        let Some(level) = parameters.bootstrap().map(|b| b.output_level) else {
+            let available = parameters.max_level();
+            return Err(LowerError::Depth { needed: available + 1, available });
+        };
+        let ty = CtType::new(level, target.clone());
+        Ok(self.push(Op::Bootstrap { x, scale: target.clone() }, ty))
+    }
+
     /// A rotation to the left.
     pub(super) fn rotate(&mut self, x: ValueId, by: u32) -> ValueId {
         self.push(Op::Rotate { x, by }, self.ty(x).clone())

@@ -4,6 +4,7 @@
 //! level at which any of its users reads it, and no more.
 //! So everything is computed as low, hence as cheaply, as the graph allows, a branch that is used
 //! late is dropped where it is produced, and inputs arrive at the level that they need.
+//! A bootstrap starts anew: what it reads is needed at level 0, whatever it gives.
 //! This is an analysis; it changes nothing.
 
 use heplan_ir::entity::ValueId;
@@ -23,7 +24,11 @@ pub struct Levels {
 /// If a polynomial's constant is none; a verified graph has none such.
 pub fn consumption(graph: &Graph, op: &Op) -> usize {
     match op {
-        Op::Input { .. } | Op::Rotate { .. } | Op::Add { .. } | Op::AddConst { .. } => 0,
+        Op::Input { .. }
+        | Op::Rotate { .. }
+        | Op::Add { .. }
+        | Op::AddConst { .. }
+        | Op::Bootstrap { .. } => 0,
         Op::Linear { .. } | Op::Product { .. } => 1,
         Op::Polynomial { polynomials, .. } => {
             graph.consts.polynomials(*polynomials).depth() as usize
@@ -44,7 +49,11 @@ impl Levels {
             for r in &inst.results {
                 values[r.index()] = values[r.index()].map(|_| level);
             }
-            let read = Some(level + consumption(graph, &inst.op));
+            // What is refreshed may have no level left.
+            let read = match inst.op {
+                Op::Bootstrap { .. } => Some(0),
+                _ => Some(level + consumption(graph, &inst.op)),
+            };
             for x in inst.op.operands() {
                 let slot = &mut values[x.index()];
                 *slot = (*slot).max(read);

@@ -75,7 +75,7 @@ impl Lifts {
             let most = self.allowed[result.index()];
             match &inst.op {
                 Op::Input { input, .. } => parts[*input as usize].push(result),
-                Op::Linear { .. } => lowered |= self.share(&inst.results),
+                Op::Linear { .. } | Op::Bootstrap { .. } => lowered |= self.share(&inst.results),
                 Op::Rotate { x, .. } | Op::AddConst { x, .. } => {
                     lowered |= self.share(&[result, *x]);
                 }

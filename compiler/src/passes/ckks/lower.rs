@@ -68,7 +68,7 @@ pub fn lower(
         return Err(LowerError::Width { graph: graph.width, parameters: parameters.width() });
     }
     let levels = Levels::of(graph);
-    let available = parameters.max_level();
+    let available = parameters.fresh_level();
     if levels.depth() > available {
         return Err(LowerError::Depth { needed: levels.depth(), available });
     }
@@ -147,6 +147,11 @@ impl Lowering<'_> {
                 };
                 let plain = self.builder.plain(slots);
                 Ok(self.builder.add_plain(x, plain))
+            }
+            Op::Bootstrap { x } => {
+                let x = self.read(*x, 0)?;
+                let refreshed = self.builder.bootstrap(x, &self.target(value));
+                refreshed.and_then(|x| self.builder.at_level(x, level))
             }
             Op::Product { a, b } => {
                 let (a, b) = (self.read(*a, level + 1)?, self.read(*b, level + 1)?);

@@ -16,6 +16,7 @@ mod columns;
 mod count;
 mod divider;
 mod emit;
+mod refresh;
 mod routing;
 mod source;
 mod steps;
@@ -38,6 +39,7 @@ use rayon::prelude::*;
 use count::Survey;
 use routing::Placed;
 use source::combinations;
+pub use refresh::place as refresh;
 pub use weights::Prices;
 
 /// What the client has to know of an input or output besides its layout.

@@ -21,7 +21,7 @@ impl Prices {
     /// The prices under a parameter set, when one byte of keys is worth `key_price` seconds.
     pub fn new(parameters: &Parameters, costs: &Costs, key_price: f64) -> Self {
         let at = |level| Weights::at(parameters, level, costs, key_price);
-        Self { levels: (0..=parameters.max_level()).map(at).collect(), except: None }
+        Self { levels: (0..=parameters.fresh_level()).map(at).collect(), except: None }
     }
 
     /// The same, but for one affine map those of others.
@@ -40,7 +40,8 @@ impl Prices {
     pub(super) fn of(&self, affine: ValueId, level: usize) -> &Weights {
         let own = self.except.as_ref().filter(|(other, _)| *other == affine);
         let levels = own.map_or(&self.levels, |(_, levels)| levels);
-        &levels[level.min(levels.len() - 1)]
+        // Where ciphertexts are refreshed levels are not known yet: half of them are left on average.
+        levels.get(level).unwrap_or(&levels[levels.len() / 2])
     }
 }
 

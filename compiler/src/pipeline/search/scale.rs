@@ -12,7 +12,8 @@ use heplan_ir::ckks::Graph;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::Plan;
 
-use super::{HEADROOM_BITS, Lowered, Ring, candidates, lifted_scales, typical_scale};
+use super::chain::{HEADROOM_BITS, lifted_scales, typical_scale};
+use super::{Lowered, Ring};
 use crate::judge::{Refusal, Tensors};
 use crate::passes;
 use crate::passes::ckks::Waterline;
@@ -103,6 +104,8 @@ impl Ring<'_> {
         let wish = Wish { bits: precision_bits + RESERVE_BITS, samples };
         let lifts = match self.known {
             Some(known) => vec![known.lift],
+            // Polynomials bear little lift, and plans with refreshes are all polynomials: not worth the simulations.
+            None if self.chain.refreshes => vec![0],
             None => self.lifts(wish, observer)?,
         };
         let mut missed = Missed::untried();
@@ -127,13 +130,13 @@ impl Ring<'_> {
     /// The noise that a lift lowers and the roundings that it coarsens depend on the scale alike, so
     /// one scale tells for all.
     fn lifts(&self, wish: Wish, observer: &mut dyn Observer) -> Result<Vec<u32>, CompileError> {
-        let Some(bits) = typical_scale(self.log_n, self.depth, self.options) else {
+        let Some(bits) = typical_scale(self.log_n, self.chain, self.options) else {
             return Ok(vec![0]);
         };
         let mut best = (0, f64::NEG_INFINITY);
         for lift in 0..=MOST_LIFT {
             let waterline = Waterline { bits, lift };
-            if candidates(self.log_n, self.depth, waterline).is_empty() {
+            if self.chain.candidates(self.log_n, waterline).is_empty() {
                 break;
             }
             let probed = self.probe(waterline, wish.of_few(), observer)?;
@@ -154,7 +157,7 @@ impl Ring<'_> {
         wish: Wish,
         observer: &mut dyn Observer,
     ) -> Result<Result<Lowered, Option<Probed>>, CompileError> {
-        let scales = lifted_scales(self.log_n, self.depth, lift, self.options);
+        let scales = lifted_scales(self.log_n, self.chain, lift, self.options);
         let feasible: Vec<u32> = scales.collect();
         let (mut next, mut last) = match (self.known, feasible.first()) {
             (Some(known), _) => (Some(known.bits), None),
@@ -226,7 +229,7 @@ impl Ring<'_> {
 
     /// The most bits by which the special primes of some set exceed its digits.
     fn widest_margin(&self, waterline: Waterline) -> f64 {
-        let sets = candidates(self.log_n, self.depth, waterline);
+        let sets = self.chain.candidates(self.log_n, waterline);
         sets.iter().map(Parameters::special_margin_bits).fold(f64::NEG_INFINITY, f64::max)
     }
 

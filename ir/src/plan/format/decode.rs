@@ -158,6 +158,7 @@ impl Tables {
             m::Op::Rescale(x) => Op::Rescale { x: reg(x) },
             m::Op::ModDown(x) => Op::ModDown { x: reg(x) },
             m::Op::DropLevel(u) => Op::DropLevel { x: reg(u.x), level: u.number as usize },
+            m::Op::Bootstrap(u) => Op::Bootstrap { x: reg(u.x), scale: self.scale(u.number)? },
         })
     }
 }

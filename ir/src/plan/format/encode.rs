@@ -97,6 +97,9 @@ impl Tables {
             Op::DropLevel { x, level } => {
                 m::Op::DropLevel(m::Unary { x: reg(*x), number: small(*level) })
             }
+            Op::Bootstrap { x, scale } => {
+                m::Op::Bootstrap(m::Unary { x: reg(*x), number: self.scale(scale) })
+            }
         }
     }
 }

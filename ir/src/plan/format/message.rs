@@ -154,6 +154,8 @@ pub(super) enum Op {
     DropLevel(Unary),
     #[prost(uint32, tag = "16")]
     ModDown(u32),
+    #[prost(message, tag = "17")]
+    Bootstrap(Unary),
 }
 
 #[derive(Clone, PartialEq, Message)]
