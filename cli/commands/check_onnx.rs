@@ -79,9 +79,17 @@ fn words(verdict: &Verdict) -> String {
     };
     lines.extend(ports("input", &verdict.inputs));
     lines.extend(ports("output", &verdict.outputs));
-    if let Some(Estimate { depth, functions, log_n, diagonals, seconds }) = verdict.estimate {
+    if let Some(Estimate { depth, refreshes, functions, log_n, diagonals, seconds }) =
+        verdict.estimate
+    {
         let time = format::time(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
-        lines.push(format!("  depth  about {depth} levels, {functions} function(s) among them"));
+        let refreshed = match refreshes {
+            0 => String::new(),
+            times => format!(", refreshed {times} time(s) on the way"),
+        };
+        lines.push(format!(
+            "  depth  about {depth} levels, {functions} function(s) among them{refreshed}"
+        ));
         lines.push(format!("  ring   2^{log_n} or larger, {diagonals} diagonals at most"));
         lines.push(format!("  a run  in the order of {time} on one thread"));
     }
@@ -108,6 +116,7 @@ fn json_of(verdict: &Verdict) -> Outcome {
         "inputs": verdict.inputs.iter().map(port).collect::<Vec<Value>>(),
         "outputs": verdict.outputs.iter().map(port).collect::<Vec<Value>>(),
         "depth": verdict.estimate.map(|e| e.depth),
+        "refreshes": verdict.estimate.map(|e| e.refreshes),
         "functions": verdict.estimate.map(|e| e.functions),
         "log_n": verdict.estimate.map(|e| e.log_n),
         "predicted_seconds": verdict.estimate.map(|e| e.seconds),

@@ -4,6 +4,7 @@
 //! `heplan bench --costs`, fitted by [`Costs::fitted`], stored in files and with the compiler ([`Measurement`]). The
 //! model ranks choices and fills the report; no plan depends on it for being right.
 
+mod bootstrap;
 mod file;
 mod fit;
 mod memory;
@@ -198,8 +199,14 @@ fn work_of<V: Copy>(
         Op::Relinearise { .. } => Work::relinearise(at),
         Op::Rescale { .. } => Work::rescale(at, degree),
         Op::ModDown { .. } => Work::divide(&above()) * 2.0,
+        Op::Bootstrap { .. } => return bootstrap::work(parameters),
     };
     (every_run, Work::default())
+}
+
+/// The work of one bootstrap under parameters that have one.
+pub fn bootstrap_work(parameters: &Parameters) -> Work {
+    bootstrap::work(parameters).0
 }
 
 /// How much longer operations take within a plan than when one is measured over and over: operands

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use heplan_ir::bootstrap;
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
@@ -16,9 +17,11 @@ use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::Model;
 
-use crate::cost::{Costs, Place, Work};
+use crate::cost::{Costs, Place, Work, bootstrap_work};
 use crate::import::{self, Surveyed, diagnose, survey};
-use crate::passes::ckks::parameters::{HEADROOM_BITS, candidates, smallest_ring};
+use crate::passes::ckks::parameters::{
+    HEADROOM_BITS, candidates, refreshing_candidates, smallest_ring,
+};
 use crate::passes::tensor::anchor::anchor;
 use crate::passes::tensor::fuse_affine::fuse_affine;
 use crate::passes::tensor::saturate::assume;
@@ -26,6 +29,8 @@ use crate::passes::tensor::simplify::simplify;
 
 /// A scale that suits most models, in bits.
 const TYPICAL_SCALE_BITS: u32 = 30;
+/// Levels between two refreshes that are looked for, the best first.
+const TYPICAL_CHAINS: [usize; 3] = [20, 15, 10];
 /// Degree that a function without kinks typically needs.
 const SMOOTH_DEGREE: usize = 15;
 /// Degree that a function with a kink or a step typically needs.
@@ -57,6 +62,8 @@ pub struct Verdict {
 pub struct Estimate {
     /// Levels, with functions of typical degree.
     pub depth: usize,
+    /// How often values are refreshed on the way, where no ring carries all levels.
+    pub refreshes: usize,
     /// Functions that polynomials will replace.
     pub functions: usize,
     /// Base-2 logarithm of the smallest ring that carries the depth.
@@ -134,7 +141,7 @@ pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic
     let before = levels(&graph);
     let depth = graph.outputs.iter().map(|o| before[o.1.index()]).max().unwrap_or(0);
     let functions = graph.ids().filter(|&id| is_function(&graph.value(id).op)).count();
-    let Some(log_n) = smallest_ring(depth, TYPICAL_SCALE_BITS, HEADROOM_BITS) else {
+    let Some(parameters) = carrier(depth) else {
         let message = format!("no secure parameter set carries {depth} levels");
         return Err(Box::new(
             Diagnostic::new(Code::TooDeep, message)
@@ -147,13 +154,16 @@ pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic
                 .help("use fewer activations, or smoother ones"),
         ));
     };
-    let set = candidates(log_n, depth, TYPICAL_SCALE_BITS, HEADROOM_BITS).into_iter().next();
-    let parameters = set.expect("the smallest ring has a candidate");
-    let mut total = Estimate { depth, functions, log_n, diagonals: 0, seconds: 0.0 };
+    let (log_n, levels) = (parameters.log_n(), parameters.fresh_level().max(1));
+    let refreshes = depth.saturating_sub(1) / levels;
+    let seconds = refreshes as f64 * costs.seconds(&bootstrap_work(&parameters));
+    let mut total = Estimate { depth, refreshes, functions, log_n, diagonals: 0, seconds };
     for id in graph.ids() {
         let value = graph.value(id);
         let spent = value.op.operands().iter().map(|x| before[x.index()]).max().unwrap_or(0);
-        let at = Place::of(&parameters, depth.saturating_sub(spent));
+        // Levels left until the next refresh, or the end.
+        let left = depth.saturating_sub(spent).checked_sub(1).map_or(0, |left| left % levels + 1);
+        let at = Place::of(&parameters, left);
         let parts = value.elements().div_ceil(parameters.width()) as f64;
         total.seconds += match &value.op {
             Op::Input { .. } => 0.0,
@@ -176,6 +186,18 @@ pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic
         };
     }
     Ok(total)
+}
+
+/// Typical parameters that carry the levels: in the smallest ring that can, or else in the smallest one with refreshes.
+fn carrier(depth: usize) -> Option<Parameters> {
+    let (bits, headroom) = (TYPICAL_SCALE_BITS, HEADROOM_BITS);
+    if let Some(log_n) = smallest_ring(depth, bits, headroom) {
+        return candidates(log_n, depth, bits, headroom).into_iter().next();
+    }
+    let of = |log_n| move |levels| refreshing_candidates(log_n, levels, bits, 0).into_iter().next();
+    bootstrap::LOG_N.into_iter().find_map(|log_n| {
+        TYPICAL_CHAINS.into_iter().find_map(of(log_n))
+    })
 }
 
 fn product(costs: &Costs, at: &Place) -> f64 {

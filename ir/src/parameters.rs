@@ -195,6 +195,16 @@ impl Parameters {
         self.literal.q.len() - 1
     }
 
+    /// The keys that a bootstrap needs; none where there is none.
+    pub fn bootstrap_keys(&self) -> Vec<crate::plan::KeySpec> {
+        self.bootstrap().map_or_else(Vec::new, |b| b.keys(self.log_n()))
+    }
+
+    /// The level of a fresh ciphertext, and of a refreshed one.
+    pub fn fresh_level(&self) -> usize {
+        self.bootstrap().map_or(self.max_level(), |b| b.output_level)
+    }
+
     /// Number of key-switching digits at a level.
     pub fn digits(&self, level: usize) -> usize {
         (level + 1).div_ceil(self.literal.digit_size)

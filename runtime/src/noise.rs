@@ -123,6 +123,11 @@ impl NoiseModel {
         Variance { plain, ..Variance::default() }
     }
 
+    /// A bootstrap, in units of its operand.
+    pub fn bootstrap(&self) -> Variance {
+        self.rounding(1)
+    }
+
     /// A key switch at `level` with its division by `P`.
     pub fn switch(&self, level: usize) -> Variance {
         self.switch_hoisted(level).plus(&self.rounding(1))

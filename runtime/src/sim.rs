@@ -376,6 +376,15 @@ impl Backend for Sim {
         self.finish(slots, x.variance, x.seed, None)
     }
 
+    fn bootstrap(&self, x: &SimCt, scale: &Scale) -> Result<SimCt, SimError> {
+        let slots = self.clear.bootstrap(&x.slots, scale)?;
+        for KeySpec { kind, level } in self.parameters.bootstrap_keys() {
+            self.key(kind, level)?;
+        }
+        let noise = self.in_slots(&self.model.bootstrap(), &x.slots.ty.scale);
+        self.finish(slots, x.variance, derive("bootstrap", &[&x.seed], &[]), Some(noise))
+    }
+
     fn rotate(&self, x: &SimCt, by: u32) -> Result<SimCt, SimError> {
         let slots = self.clear.rotate(&x.slots, by)?;
         self.key(KeyKind::Rotate(by), slots.ty.level)?;

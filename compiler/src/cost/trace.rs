@@ -49,9 +49,9 @@ pub(super) fn most_bytes<V: Copy + Ord>(
     threads: usize,
 ) -> u64 {
     let ops = || steps.iter().map(|s| (s.op, s.ty.level));
-    let levels = required_keys(ops(), consts).into_iter().map(|k| (k.kind, k.level)).collect();
+    let levels = required_keys(ops(), consts, parameters).into_iter().map(|k| (k.kind, k.level)).collect();
     let keys: Vec<BTreeSet<KeyKind>> =
-        ops().map(|op| required_keys([op], consts).into_iter().map(|k| k.kind).collect()).collect();
+        ops().map(|op| required_keys([op], consts, parameters).into_iter().map(|k| k.kind).collect()).collect();
     let mut last_use = BTreeMap::new();
     for (i, kinds) in keys.iter().enumerate() {
         last_use.extend(kinds.iter().map(|&kind| (kind, i)));
@@ -315,6 +315,7 @@ impl Sizes<'_> {
             | Op::MulPlain { plain: Plain::Vector(_), .. }
             | Op::Mul { .. } => Scratch { own: vec![limbs * n], ..plain },
             Op::Rescale { .. } => Scratch { own: vec![n; result.len()], ..plain },
+            Op::Bootstrap { .. } => Scratch { own: self.bootstrap(), ..plain },
             Op::ModDown { .. } => Scratch { own: vec![(special + 1) * n; 2], ..plain },
             Op::Input { .. }
             | Op::Add { .. }
@@ -323,6 +324,12 @@ impl Sizes<'_> {
             | Op::MulPlain { .. }
             | Op::DropLevel { .. } => plain,
         }
+    }
+
+    /// The ciphertexts of a bootstrap.
+    fn bootstrap(&self) -> Vec<u64> {
+        let top = self.parameters.q().len() + self.parameters.p().len();
+        vec![top as u64 * self.n(); 8]
     }
 
     /// What a thread holds of a key switch: raised digits, and the limbs of a key that is not expanded.

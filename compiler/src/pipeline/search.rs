@@ -375,7 +375,7 @@ impl<'a> Ring<'a> {
     /// The cost at a typical scale.
     pub(super) fn estimate(&self) -> Result<Cost, CompileError> {
         let Some(scale) = typical_scale(self.log_n, self.chain, self.options) else {
-            return Err(too_deep(self.chain, self.options).into());
+            return Err(too_deep(self.real.depth(), self.options).into());
         };
         Ok(self.cheapest(Waterline::even(scale))?.0)
     }

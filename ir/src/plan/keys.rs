@@ -31,8 +31,7 @@ pub fn required_keys<'a, V: Copy + 'a>(
                 t.steps().into_iter().for_each(|s| need(KeyKind::Rotate(s), level + 1));
             }
             Op::Bootstrap { .. } => {
-                let keys = parameters.bootstrap().map(|b| b.keys(parameters));
-                keys.into_iter().flatten().for_each(|k| need(k.kind, k.level));
+                parameters.bootstrap_keys().into_iter().for_each(|k| need(k.kind, k.level));
             }
             Op::Input { .. }
             | Op::Add { .. }

@@ -176,6 +176,10 @@ impl Backend for CkksBackend {
         self.evaluator.drop_level(x, level)
     }
 
+    fn bootstrap(&self, x: &Ciphertext, scale: &Scale) -> Result<Ciphertext, EvalError> {
+        self.evaluator.bootstrap(x, scale)
+    }
+
     fn rotate(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
         self.evaluator.rotate(x, by)
     }

@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 
+use heplan_ir::bootstrap::{self, Bootstrap};
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::{LOG_N, Parameters, ParametersLiteral, max_log_qp};
 use heplan_ir::primes::{MAX_PRIME_BITS, near_power};
@@ -36,6 +37,8 @@ const SHORT_BITS: u32 = 30;
 
 /// The largest digit size that is tried.
 const MAX_DIGIT_SIZE: usize = 6;
+/// And where there is a bootstrap, whose keys are larger and live at higher levels.
+const MAX_REFRESHING_DIGIT_SIZE: usize = 14;
 
 /// What one byte of a rotation key is worth beside the seconds of the rotation: a key is read from
 /// a file at about a gigabyte per second, and used about once.
@@ -55,17 +58,41 @@ pub fn candidates(
     headroom_bits: u32,
 ) -> Vec<Parameters> {
     let Some(q) = chain(log_n, depth, waterline_bits, headroom_bits) else { return Vec::new() };
+    let sizes = 1..=MAX_DIGIT_SIZE.min(q.len());
+    let with = |(digit_size, most_bits)| {
+        let p = special(log_n, &q, digit_size, most_bits)?;
+        Parameters::new(ParametersLiteral { log_n, q: q.clone(), p, digit_size }).ok()
+    };
+    sorted(sizes.flat_map(|d| [MAX_PRIME_BITS, SHORT_BITS].map(|most| (d, most))).filter_map(with))
+}
+
+/// The secure sets for a ring with a bootstrap that leaves `levels` levels, cheapest first; empty when none fits.
+///
+/// Values are carried at a scale of `waterline_bits`, or lifted by up to `lift` bits more.
+pub fn refreshing_candidates(
+    log_n: u32,
+    levels: usize,
+    waterline_bits: u32,
+    lift: u32,
+) -> Vec<Parameters> {
+    let bootstrap = Bootstrap::usual(log_n, levels);
+    let Some(q) = refreshing_chain(log_n, &bootstrap, waterline_bits, lift) else {
+        return Vec::new();
+    };
+    let with = |digit_size| {
+        let p = special(log_n, &q, digit_size, MAX_PRIME_BITS)?;
+        let set = ParametersLiteral { log_n, q: q.clone(), p, digit_size };
+        Parameters::new(set).ok()?.with_bootstrap(bootstrap.clone()).ok()
+    };
+    sorted((1..=MAX_REFRESHING_DIGIT_SIZE.min(q.len())).filter_map(with))
+}
+
+/// Sets without repetitions, cheapest first.
+fn sorted(found: impl Iterator<Item = Parameters>) -> Vec<Parameters> {
     let mut sets: Vec<Parameters> = Vec::new();
-    for digit_size in 1..=MAX_DIGIT_SIZE.min(q.len()) {
-        for most_bits in [MAX_PRIME_BITS, SHORT_BITS] {
-            let literal = special(log_n, &q, digit_size, most_bits).map(|p| ParametersLiteral {
-                log_n,
-                q: q.clone(),
-                p,
-                digit_size,
-            });
-            let set = literal.and_then(|l| Parameters::new(l).ok());
-            sets.extend(set.filter(|set| !sets.contains(set)));
+    for set in found {
+        if !sets.contains(&set) {
+            sets.push(set);
         }
     }
     let costs = Costs::default();
@@ -131,6 +158,36 @@ fn chain(log_n: u32, depth: usize, waterline_bits: u32, headroom_bits: u32) -> O
     let head = q.first().copied()?;
     q.extend(near_power(waterline_bits, log_n).filter(|&p| p != head).take(depth));
     (q.len() == depth + 1).then_some(q)
+}
+
+/// The primes of a chain with a bootstrap: one that exceeds the scale by far, those of the circuit, and those of the
+/// bootstrap's sections.
+fn refreshing_chain(
+    log_n: u32,
+    bootstrap: &Bootstrap,
+    waterline_bits: u32,
+    lift: u32,
+) -> Option<Vec<u64>> {
+    let allowed = max_log_qp(log_n).filter(|_| bootstrap::LOG_N.contains(&log_n))?;
+    let [first, to_coefficients, reduction, to_slots] = Bootstrap::prime_bits(waterline_bits + lift);
+    let sections = [
+        (first, 1),
+        (waterline_bits, bootstrap.output_level),
+        (to_coefficients, bootstrap.slots_to_coefficients),
+        (reduction, bootstrap.reduction_levels()),
+        (to_slots, bootstrap.coefficients_to_slots),
+    ];
+    let least: f64 = sections.iter().map(|&(bits, n)| f64::from(bits - 1) * n as f64).sum();
+    if waterline_bits <= log_n + 2 || first > MAX_PRIME_BITS || least > allowed {
+        return None;
+    }
+    let mut q: Vec<u64> = Vec::new();
+    for (bits, count) in sections {
+        let free: Vec<u64> =
+            near_power(bits, log_n).filter(|prime| !q.contains(prime)).take(count).collect();
+        q.extend(free);
+    }
+    (q.len() == bootstrap.max_level() + 1).then_some(q)
 }
 
 /// The fewest special primes of about equal size, of at most so many bits, for a digit size.

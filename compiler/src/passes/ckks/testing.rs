@@ -95,6 +95,11 @@ impl Machine<'_> {
                 assert!(*level < xs[0].ty.level);
                 one(xs[0].slots.clone(), CtType { level: *level, ..xs[0].ty.clone() })
             }
+            Op::Bootstrap { scale, .. } => {
+                assert!(xs[0].ty.level == 0 && xs[0].ty.degree == 1 && !xs[0].ty.extended);
+                let level = self.parameters.fresh_level();
+                one(xs[0].slots.clone(), CtType::new(level, scale.clone()))
+            }
         }
     }
 

@@ -1,0 +1,53 @@
+//! The work of a bootstrap: its two transforms, its modular reduction and its switches of secrets.
+
+use heplan_ir::bootstrap::Stage;
+use heplan_ir::parameters::Parameters;
+
+use super::{LinearShape, Place, Work};
+
+/// The work of one bootstrap: every time, and once more when it runs for the first time; none without one.
+pub(super) fn work(parameters: &Parameters) -> (Work, Work) {
+    let Some(bootstrap) = parameters.bootstrap() else {
+        return (Work::default(), Work::default());
+    };
+    let at = |level| Place::of(parameters, level);
+    let mut every = Work::key_switch(&at(0)) + Work::key_switch(&at(bootstrap.max_level()));
+    let mut first = Work::default();
+    for stage in bootstrap.stages(parameters.log_n()) {
+        let (place, below) = (at(stage.level), at(stage.level - 1));
+        let shape = shape(&stage);
+        every += Work::linear(&place, &shape) + Work::divide(&place) * 2.0;
+        every += Work::rotate_extended(&below, &place) * (stage.giant_steps as f64 - 1.0);
+        let diagonal = Work::encode(stage.period)
+            + Work::evaluate(&place, stage.period, place.wide_limbs());
+        first += diagonal * stage.diagonals as f64;
+    }
+    for level in [bootstrap.reduction_level(), bootstrap.output_level] {
+        every += Work::rotate(&at(level));
+    }
+    // A level of the polynomial takes about as many products as there are powers in it.
+    let (top, levels) = (bootstrap.reduction_level(), bootstrap.reduction_levels());
+    for spent in 0..levels {
+        let place = at(top - spent);
+        let product =
+            Work::multiply(&place) + Work::relinearise(&place) + Work::rescale(&place, 1);
+        let doubles = spent >= levels - bootstrap.double_angles;
+        every += product * if doubles { 1.0 } else { PRODUCTS_PER_LEVEL };
+    }
+    (every, first)
+}
+
+/// Products on a level of the polynomial, on average.
+const PRODUCTS_PER_LEVEL: f64 = 2.0;
+
+/// A group of butterflies as a linear map.
+fn shape(stage: &Stage) -> LinearShape {
+    LinearShape {
+        inputs: 1,
+        outputs: stage.giant_steps,
+        babies: stage.baby_steps.min(stage.diagonals) - 1,
+        diagonals: stage.diagonals,
+        period: stage.period,
+        scalar: false,
+    }
+}
