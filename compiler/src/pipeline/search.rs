@@ -98,16 +98,16 @@ pub(super) fn search<'a>(
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
     let depth = real.depth();
-    let mut rings: Vec<(u32, Chain)> =
-        chain::rings(depth, batch, options).map(|n| (n, Chain::whole(depth))).collect();
-    if rings.is_empty() && batch == 1 {
-        rings = chain::refreshing_rings(options).collect();
+    let mut carriers: Vec<(u32, Chain)> =
+        rings(depth, batch, options).map(|n| (n, Chain::whole(depth))).collect();
+    if carriers.is_empty() && batch == 1 {
+        carriers = chain::refreshing_rings(options).collect();
     }
     let lay_out = |&(log_n, chain): &(u32, Chain), observer: &mut dyn Observer| {
         observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
         Ring::with_chain((real, options, judge), (log_n, batch), chain, USUAL_KEY_PRICE)
     };
-    let mut rest = rings.iter();
+    let mut rest = carriers.iter();
     let mut next = |observer: &mut dyn Observer| rest.find_map(|ring| lay_out(ring, observer));
     let mut queue: Vec<Ring<'_>> = Vec::new();
     queue.extend(next(observer));
