@@ -80,6 +80,9 @@ fn key_name(kind: KeyKind) -> String {
     match kind {
         KeyKind::Relinearise => "relinearisation".into(),
         KeyKind::Rotate(by) => format!("rotation by {by}"),
+        KeyKind::Conjugate => "conjugation".into(),
+        KeyKind::ToSparse => "switch to the sparse secret".into(),
+        KeyKind::FromSparse => "switch from the sparse secret".into(),
     }
 }
 
