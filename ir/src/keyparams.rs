@@ -20,6 +20,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bootstrap::Bootstrap;
 use crate::ckks::{CtType, rules};
 use crate::constants::ConstPool;
 use crate::container::{FileError, Kind, Problem, looks_like, read_file, write_atomic};
@@ -31,9 +32,9 @@ use crate::slots::Port;
 use crate::tail::{self, Answer};
 use crate::verify::{Errors, Location, check_ports};
 
-/// The version of this text form. Files that hold nothing that came after version 1 say 1, so that
+/// The version of this text form. Files say the first version that has all that they hold, so that
 /// the same key parameters give the same bytes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// A file beyond this is none of ours: a manifest has thousands of keys, not millions.
 const MAX_BYTES: usize = 16 << 20;
 const START: &str = "// heplan key parameters";
@@ -50,6 +51,9 @@ struct File {
     /// Samples per ciphertext; since version 2.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     batch: usize,
+    /// How ciphertexts are bootstrapped; since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Bootstrap>,
     inputs: Vec<PortText>,
     outputs: Vec<PortText>,
     /// What the client makes of the outputs; left out where they are the answers themselves.
@@ -59,6 +63,15 @@ struct File {
     relinearise: Option<usize>,
     /// (steps, level) of every rotation key, by steps.
     rotations: Vec<(u32, usize)>,
+    /// The level of the conjugation key; since version 3, as those that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conjugate: Option<usize>,
+    /// The level of the key to the sparse secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to_sparse: Option<usize>,
+    /// The level of the key from the sparse secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from_sparse: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,21 +114,23 @@ struct ScaleText {
 impl KeyParams {
     /// The file's text; equal key parameters give equal bytes.
     pub fn to_text(&self) -> String {
+        let level = |kind| self.keys.iter().find(|k| k.kind == kind).map(|k| k.level);
         let file = File {
-            format: if self.parameters.batch() == 1 { 1 } else { FORMAT },
+            format: self.format(),
             plan: hex(&self.plan),
             name: self.name.clone(),
             precision_bits: self.precision_bits,
             parameters: self.parameters.literal().clone(),
             batch: self.parameters.batch(),
+            bootstrap: self.parameters.bootstrap().cloned(),
             inputs: self.inputs.iter().map(port_text).collect(),
             outputs: self.outputs.iter().map(port_text).collect(),
             answers: self.answers.clone(),
-            relinearise: self.keys.iter().find_map(|k| match k.kind {
-                KeyKind::Relinearise => Some(k.level),
-                KeyKind::Rotate(_) => None,
-            }),
+            relinearise: level(KeyKind::Relinearise),
             rotations: self.keys.iter().filter_map(rotation).collect(),
+            conjugate: level(KeyKind::Conjugate),
+            to_sparse: level(KeyKind::ToSparse),
+            from_sparse: level(KeyKind::FromSparse),
         };
         let config = ron::ser::PrettyConfig::new().new_line("\n").depth_limit(3);
         let body = ron::ser::to_string_pretty(&file, config).expect("plain data serialises");
@@ -129,6 +144,16 @@ impl KeyParams {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{CHECKSUM}{}", hash.to_hex());
         text
+    }
+
+    /// The first version that has all that it holds.
+    fn format(&self) -> u32 {
+        let old = |k: &KeySpec| matches!(k.kind, KeyKind::Relinearise | KeyKind::Rotate(_));
+        match (self.parameters.bootstrap(), self.parameters.batch()) {
+            (None, 1) if self.keys.iter().all(old) => 1,
+            (None, _) if self.keys.iter().all(old) => 2,
+            _ => FORMAT,
+        }
     }
 
     /// Reads the file's bytes.
@@ -219,14 +244,23 @@ impl File {
             .ok_or_else(|| invalid(format!("the plan id {:?} is not 32 bytes", self.plan)))?;
         let parameters = Parameters::new(self.parameters)
             .and_then(|p| p.with_batch(self.batch))
+            .and_then(|p| match self.bootstrap {
+                Some(bootstrap) => p.with_bootstrap(bootstrap),
+                None => Ok(p),
+            })
             .map_err(|e| invalid(format!("the parameters are refused: {e}")))?;
+        let of_version_3 = [
+            (KeyKind::Conjugate, self.conjugate),
+            (KeyKind::ToSparse, self.to_sparse),
+            (KeyKind::FromSparse, self.from_sparse),
+        ];
         let inputs = ports(self.inputs, &parameters).map_err(invalid)?;
         let outputs = ports(self.outputs, &parameters).map_err(invalid)?;
         let params = KeyParams {
             plan,
             name: self.name,
             parameters,
-            keys: keys(self.relinearise, self.rotations),
+            keys: keys(self.relinearise, self.rotations, of_version_3),
             inputs,
             outputs,
             answers: self.answers,
@@ -257,7 +291,7 @@ impl KeyParams {
                 errors.add(at, &port.name, format!("degree is {}, not 1", ty.degree));
             }
         }
-        for (i, message) in key_problems(&self.keys, self.parameters.max_level(), width) {
+        for (i, message) in key_problems(&self.keys, &self.parameters) {
             errors.add(Location::Key(i), "", message);
         }
         let sizes: Vec<usize> = self.outputs.iter().map(|p| p.0.elements()).collect();
@@ -274,15 +308,20 @@ impl KeyParams {
 
 fn rotation(key: &KeySpec) -> Option<(u32, usize)> {
     match key.kind {
-        KeyKind::Relinearise => None,
         KeyKind::Rotate(by) => Some((by, key.level)),
+        _ => None,
     }
 }
 
-fn keys(relinearise: Option<usize>, rotations: Vec<(u32, usize)>) -> Vec<KeySpec> {
+fn keys(
+    relinearise: Option<usize>,
+    rotations: Vec<(u32, usize)>,
+    others: [(KeyKind, Option<usize>); 3],
+) -> Vec<KeySpec> {
     let rotations = rotations.into_iter().map(|(by, level)| (KeyKind::Rotate(by), level));
     let all = relinearise.map(|level| (KeyKind::Relinearise, level)).into_iter().chain(rotations);
-    all.map(|(kind, level)| KeySpec { kind, level }).collect()
+    let others = others.into_iter().filter_map(|(kind, level)| Some((kind, level?)));
+    all.chain(others).map(|(kind, level)| KeySpec { kind, level }).collect()
 }
 
 fn port_text((port, ty): &(Port, CtType)) -> PortText {

@@ -82,6 +82,7 @@
 //!   or a file that is refused. What is wrong with a *model* is a [`diagnostic::Diagnostic`].
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod ckks;
 pub mod constants;
 pub mod container;

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::bootstrap::{Bootstrap, BootstrapError};
 use crate::primes::{MAX_PRIME_BITS, is_prime};
 
 /// Smallest and largest `log2 N` that the system runs.
@@ -46,6 +47,7 @@ pub struct ParametersLiteral {
 pub struct Parameters {
     literal: ParametersLiteral,
     batch: usize,
+    bootstrap: Option<Bootstrap>,
 }
 
 /// Why a parameter set is refused.
@@ -85,6 +87,9 @@ pub enum ParametersError {
         /// Slots of a ciphertext.
         slots: usize,
     },
+    /// A bootstrapping that these parameters cannot have.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
     /// Below 128 bits of security.
     #[error(
         "a modulus of {found:.2} bits at ring dimension 2^{log_n} is below 128-bit security (at most {bound} bits)"
@@ -134,19 +139,37 @@ impl Parameters {
         if found > bound {
             return Err(ParametersError::Insecure { log_n: *log_n, found, bound });
         }
-        Ok(Self { literal, batch: 1 })
+        Ok(Self { literal, batch: 1, bootstrap: None })
     }
 
     /// The same parameters for `batch` samples per ciphertext.
     ///
     /// # Errors
-    /// Unless `batch` is a power of two up to the number of slots.
+    /// Unless `batch` is a power of two up to the number of slots, and one where ciphertexts are
+    /// bootstrapped.
     pub fn with_batch(self, batch: usize) -> Result<Self, ParametersError> {
         let slots = self.slots();
         if !batch.is_power_of_two() || batch > slots {
             return Err(ParametersError::Batch { batch, slots });
         }
+        if batch != 1 && self.bootstrap.is_some() {
+            return Err(BootstrapError::Batch(batch).into());
+        }
         Ok(Self { batch, ..self })
+    }
+
+    /// The same parameters with a bootstrapping.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::check`].
+    pub fn with_bootstrap(self, bootstrap: Bootstrap) -> Result<Self, ParametersError> {
+        bootstrap.check(&self)?;
+        Ok(Self { bootstrap: Some(bootstrap), ..self })
+    }
+
+    /// How ciphertexts are bootstrapped, if they are.
+    pub fn bootstrap(&self) -> Option<&Bootstrap> {
+        self.bootstrap.as_ref()
     }
 
     /// Base-2 logarithm of the ring dimension.

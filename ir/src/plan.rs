@@ -55,6 +55,14 @@ pub enum KeyKind {
     /// The secret rotated so that every sample moves by this many of its slots to the left (Galois
     /// element `5^(by·batch) mod 2N`).
     Rotate(u32),
+    /// The conjugated secret (Galois element `2N - 1`).
+    Conjugate,
+    /// The secret, to the ephemeral sparse one of a bootstrapping; at `q_0·p_0` only, so that its level
+    /// is 0.
+    ToSparse,
+    /// The ephemeral sparse secret, back to the secret, with a rotation by
+    /// [`Bootstrap::turn`](crate::bootstrap::Bootstrap::turn).
+    FromSparse,
 }
 
 impl fmt::Display for KeyKind {
@@ -62,6 +70,9 @@ impl fmt::Display for KeyKind {
         match self {
             Self::Relinearise => write!(f, "the relinearisation key"),
             Self::Rotate(by) => write!(f, "the key of rotation {by}"),
+            Self::Conjugate => write!(f, "the conjugation key"),
+            Self::ToSparse => write!(f, "the key to the sparse secret"),
+            Self::FromSparse => write!(f, "the key from the sparse secret"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::bootstrap::Bootstrap;
 use crate::ckks::{self, CtType, Plain};
 use crate::constants::{ConstPool, Constant};
 use crate::entity::{ConstId, OriginId, RegId, ValueId};
@@ -55,6 +56,25 @@ pub(crate) fn parameters() -> Parameters {
     q.extend(near_power(30, 13).take(4));
     let p = near_power(40, 13).skip(1).take(1).collect();
     Parameters::new(ParametersLiteral { log_n: 13, q, p, digit_size: 1 }).unwrap()
+}
+
+/// A chain for a bootstrapping at a waterline of 28 bits.
+pub(crate) fn bootstrapping(log_n: u32, bootstrap: &Bootstrap, digit_size: usize) -> Parameters {
+    let [first, forward, reduction, inverse] = Bootstrap::prime_bits(28);
+    let mut used: Vec<u64> = Vec::new();
+    let mut pick = |bits: u32, count: usize| {
+        let free = near_power(bits, log_n).filter(|q| !used.contains(q));
+        let picked: Vec<u64> = free.take(count).collect();
+        used.extend(&picked);
+        picked
+    };
+    let mut q = pick(first, 1);
+    q.extend(pick(28, bootstrap.output_level));
+    q.extend(pick(forward, bootstrap.slots_to_coefficients));
+    q.extend(pick(reduction, bootstrap.reduction_levels()));
+    q.extend(pick(inverse, bootstrap.coefficients_to_slots));
+    let p = pick(49, digit_size);
+    Parameters::new(ParametersLiteral { log_n, q, p, digit_size }).unwrap()
 }
 
 fn port(dice: &mut Dice, name: &str, width: usize) -> Port {

@@ -81,8 +81,8 @@ fn key_name(kind: KeyKind) -> String {
         KeyKind::Relinearise => "relinearisation".into(),
         KeyKind::Rotate(by) => format!("rotation by {by}"),
         KeyKind::Conjugate => "conjugation".into(),
-        KeyKind::ToSparse => "to-sparse".into(),
-        KeyKind::FromSparse => "from-sparse".into(),
+        KeyKind::ToSparse => "switch to the sparse secret".into(),
+        KeyKind::FromSparse => "switch from the sparse secret".into(),
     }
 }
 

@@ -38,7 +38,7 @@ fn lies_behind_a_sound_checksum_are_refused() {
     let body = &text[..text.rfind(CHECKSUM).unwrap()];
     assert!(KeyParams::from_text(resealed(body).as_bytes()).is_ok());
     for (from, to, wanted) in [
-        ("format: 1", "format: 3", "was written by a newer version"),
+        ("format: 1", "format: 4", "was written by a newer version"),
         ("inputs: [", "batch: 3, inputs: [", "3 samples in a ciphertext of 4096 slots"),
         ("inputs: [", "batch: 2, inputs: [", "2048"),
         ("log_n: 13", "log_n: 12", "the parameters are refused"),

@@ -47,8 +47,10 @@ pub fn required_keys<'a, V: Copy + 'a>(
     levels.into_iter().map(|(kind, level)| KeySpec { kind, level }).collect()
 }
 
-/// Breaches of a manifest by itself: sorted by kind, one per kind, levels and steps in range.
-pub(crate) fn problems(keys: &[KeySpec], max_level: usize, width: usize) -> Vec<(usize, String)> {
+/// Breaches of a manifest by itself: sorted by kind, one per kind, levels and steps in range, keys of
+/// the sparse secret only where there is one and to it at level 0 only.
+pub(crate) fn problems(keys: &[KeySpec], parameters: &Parameters) -> Vec<(usize, String)> {
+    let (max_level, width) = (parameters.max_level(), parameters.width());
     let mut out = Vec::new();
     for (i, key) in keys.iter().enumerate() {
         if i > 0 && keys[i - 1].kind >= key.kind {
@@ -61,6 +63,13 @@ pub(crate) fn problems(keys: &[KeySpec], max_level: usize, width: usize) -> Vec<
             && (by == 0 || by as usize >= width)
         {
             out.push((i, format!("rotation by {by} in a width of {width}")));
+        }
+        let sparse = matches!(key.kind, KeyKind::ToSparse | KeyKind::FromSparse);
+        if sparse && parameters.bootstrap().is_none() {
+            out.push((i, format!("{} without bootstrapping", key.kind)));
+        }
+        if key.kind == KeyKind::ToSparse && key.level > 0 {
+            out.push((i, format!("{} at level {}, above 0", key.kind, key.level)));
         }
     }
     out

@@ -79,7 +79,7 @@ impl Plan {
                 errors.add(at, &port.name, format!("{} is no type of a port", show(ty)));
             }
         }
-        for (i, message) in keys::problems(&self.keys, self.parameters.max_level(), width) {
+        for (i, message) in keys::problems(&self.keys, &self.parameters) {
             errors.add(Location::Key(i), "", message);
         }
         let sizes: Vec<usize> = self.outputs.iter().map(|o| o.0.elements()).collect();

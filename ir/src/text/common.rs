@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::ParseError;
 use super::cursor::{Cursor, Lines};
+use crate::bootstrap::Bootstrap;
 use crate::ckks::CtType;
 use crate::constants::ConstPool;
 use crate::entity::ConstId;
@@ -121,13 +122,25 @@ pub(super) fn parse_inputs<T>(
     Ok(out)
 }
 
-/// `parameters {…}`, primes in full.
+/// `parameters {…}`, primes in full; the numbers of a bootstrapping in the order of its fields.
 pub(super) fn parameters(of: &Parameters) -> String {
     let ParametersLiteral { log_n, q, p, digit_size } = of.literal();
     let (p, q) = (commas(p), commas(q));
     let batch = if of.batch() == 1 { String::new() } else { format!("batch = {}, ", of.batch()) };
+    let bootstrap = of.bootstrap().map_or(String::new(), |b| {
+        let numbers = [
+            b.output_level,
+            b.slots_to_coefficients,
+            b.degree,
+            b.double_angles,
+            b.range,
+            b.coefficients_to_slots,
+            b.baby_steps,
+        ];
+        format!("bootstrap = [{}], ", commas(numbers))
+    });
     format!(
-        "  parameters {{{batch}digit_size = {digit_size}, log_n = {log_n}, p = [{p}], q = [{q}]}}"
+        "  parameters {{{batch}{bootstrap}digit_size = {digit_size}, log_n = {log_n}, p = [{p}], q = [{q}]}}"
     )
 }
 
@@ -135,19 +148,17 @@ pub(super) fn parse_parameters(lines: &mut Lines<'_>) -> Result<Parameters, Pars
     let mut c = lines.next();
     c.expect("parameters")?;
     let before = c.clone();
-    let mut ahead = c.clone();
-    let batch = match ahead.open("batch") {
-        Ok(()) => {
-            let batch = ahead.number()?;
-            ahead.attribute("digit_size")?;
-            c = ahead;
-            batch
-        }
-        Err(_) => {
-            c.open("digit_size")?;
-            1
-        }
-    };
+    let (mut batch, mut bootstrap) = (1, None);
+    c.expect("{")?;
+    if c.eat_key("batch") {
+        batch = c.number()?;
+        c.expect(",")?;
+    }
+    if c.eat_key("bootstrap") {
+        bootstrap = Some(parse_bootstrap(&mut c)?);
+        c.expect(",")?;
+    }
+    c.key("digit_size")?;
     let digit_size = c.number()?;
     c.attribute("log_n")?;
     let log_n = c.number()?;
@@ -160,8 +171,39 @@ pub(super) fn parse_parameters(lines: &mut Lines<'_>) -> Result<Parameters, Pars
     c.expect("}")?;
     c.end()?;
     let literal = ParametersLiteral { log_n, q, p, digit_size };
-    let checked = Parameters::new(literal).and_then(|p| p.with_batch(batch));
+    let checked =
+        Parameters::new(literal).and_then(|p| p.with_batch(batch)).and_then(|p| match bootstrap {
+            Some(bootstrap) => p.with_bootstrap(bootstrap),
+            None => Ok(p),
+        });
     checked.map_err(|e| before.fail(format!("sound parameters ({e})")))
+}
+
+fn parse_bootstrap(c: &mut Cursor<'_>) -> Result<Bootstrap, ParseError> {
+    let before = c.clone();
+    c.expect("[")?;
+    let numbers: Vec<usize> = c.list("]", Cursor::number)?;
+    let [
+        output_level,
+        slots_to_coefficients,
+        degree,
+        double_angles,
+        range,
+        coefficients_to_slots,
+        baby_steps,
+    ] = numbers[..]
+    else {
+        return Err(before.fail("seven numbers"));
+    };
+    Ok(Bootstrap {
+        output_level,
+        slots_to_coefficients,
+        degree,
+        double_angles,
+        range,
+        coefficients_to_slots,
+        baby_steps,
+    })
 }
 
 /// `30`, or `30.0003 (2^60 q3^-1)`.

@@ -205,7 +205,18 @@ impl<'a> Cursor<'a> {
         self.key(key)
     }
 
-    fn key(&mut self, key: &str) -> Result<(), ParseError> {
+    /// Takes `key =` if it comes next.
+    pub(crate) fn eat_key(&mut self, key: &str) -> bool {
+        let mut ahead = self.clone();
+        let there = ahead.key(key).is_ok();
+        if there {
+            *self = ahead;
+        }
+        there
+    }
+
+    /// `key =`.
+    pub(crate) fn key(&mut self, key: &str) -> Result<(), ParseError> {
         if !self.eat_word(key) {
             return Err(self.fail(format!("attribute `{key}`")));
         }

@@ -30,6 +30,9 @@ impl Plan {
             let kind = match key.kind {
                 KeyKind::Relinearise => "relinearise".to_owned(),
                 KeyKind::Rotate(by) => format!("rotate {by}"),
+                KeyKind::Conjugate => "conjugate".to_owned(),
+                KeyKind::ToSparse => "to_sparse".to_owned(),
+                KeyKind::FromSparse => "from_sparse".to_owned(),
             };
             let text = format!("  key {kind} {{level = {}}}", key.level);
             out.push(Line::new(Location::Key(i), text));
@@ -128,6 +131,12 @@ fn parse_keys(lines: &mut Lines<'_>) -> Result<Vec<KeySpec>, ParseError> {
     while let Some(mut c) = lines.next_if("key") {
         let kind = if c.eat_word("relinearise") {
             KeyKind::Relinearise
+        } else if c.eat_word("conjugate") {
+            KeyKind::Conjugate
+        } else if c.eat_word("to_sparse") {
+            KeyKind::ToSparse
+        } else if c.eat_word("from_sparse") {
+            KeyKind::FromSparse
         } else {
             c.expect("rotate")?;
             KeyKind::Rotate(c.number()?)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use heplan_ir::ckks::CtType;
-use heplan_ir::plan::{KeyParams, KeySpec};
+use heplan_ir::plan::{KeyKind, KeyParams, KeySpec};
 use heplan_ir::slots::Port;
 use heplan_lattice::{RingError, Seed};
 use thiserror::Error;
@@ -134,7 +134,7 @@ impl Client {
 
     /// Bytes that the file of evaluation keys will take, but for its header.
     pub fn evaluation_key_bytes(&self) -> usize {
-        self.keyparams.keys.iter().map(|k| key_bytes(self.context(), k.level)).sum()
+        self.keyparams.keys.iter().map(|&k| key_bytes(self.context(), k)).sum()
     }
 
     /// Makes the evaluation keys and writes them; `progress` is told of each key that is about to be made.
@@ -339,6 +339,14 @@ fn check_keyparams(k: &KeyParams) -> Result<(), ClientError> {
     let refuse = |text: String| Err(ClientError::KeyParams(text));
     if let Some(spec) = k.keys.iter().find(|s| s.level > top) {
         return refuse(format!("a key for level {}, the highest is {top}", spec.level));
+    }
+    let to_sparse = |s: &&KeySpec| s.kind == KeyKind::ToSparse && s.level > 0;
+    if let Some(spec) = k.keys.iter().find(to_sparse) {
+        return refuse(format!("{} at level {}", spec.kind, spec.level));
+    }
+    let sparse = |s: &KeySpec| matches!(s.kind, KeyKind::ToSparse | KeyKind::FromSparse);
+    if k.parameters.bootstrap().is_none() && k.keys.iter().any(sparse) {
+        return refuse("keys of a sparse secret without bootstrapping".into());
     }
     if k.keys.windows(2).any(|w| w[0].kind >= w[1].kind) {
         return refuse("keys are not sorted".into());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use heplan_ir::parameters::Parameters;
+use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
 use heplan_lattice::{Basis, Isa, Ring, RingError, galois_element};
 
@@ -76,9 +77,26 @@ impl Context {
         Basis::qp(level + 1, self.parameters.p().len())
     }
 
-    /// The product of the special primes modulo each prime of a key switch at `level`; zero at the special ones.
-    pub(crate) fn special_product(&self, level: usize) -> Vec<u64> {
-        self.ring.product_mod(Basis::p(self.parameters.p().len()), self.basis_qp(level))
+    /// The primes of an evaluation key: those of a key switch at its level, but that to the sparse secret, which must not
+    /// lie at a larger modulus, has the first ciphertext prime and the first special one only.
+    pub fn basis_of_key(&self, spec: KeySpec) -> Basis {
+        match spec.kind {
+            KeyKind::ToSparse => Basis::qp(1, 1),
+            KeyKind::Relinearise
+            | KeyKind::Rotate(_)
+            | KeyKind::Conjugate
+            | KeyKind::FromSparse => self.basis_qp(spec.level),
+        }
+    }
+
+    /// The product of the special primes of a basis modulo each of its primes; zero at the special ones.
+    pub(crate) fn special_product(&self, basis: Basis) -> Vec<u64> {
+        self.ring.product_mod(Basis::p(basis.p_limbs()), basis)
+    }
+
+    /// The rotation that comes with the switch from the sparse secret; 0 without bootstrapping.
+    pub(crate) fn turn(&self) -> u32 {
+        self.parameters.bootstrap().map_or(0, |b| b.turn(self.parameters.log_n()))
     }
 
     /// The Galois element that rotates every sample by `by` of its slots to the left.

@@ -1,6 +1,7 @@
 //! Messages as a plan, with every number checked that the verifier relies on.
 
 use super::{PlanError, message as m};
+use crate::bootstrap::Bootstrap;
 use crate::ckks::{CtType, Op, Plain};
 use crate::constants::{ConstPool, ContentHash};
 use crate::entity::{ConstId, RegId};
@@ -28,7 +29,37 @@ pub(super) fn parameters(message: &m::Plan) -> Result<Parameters, PlanError> {
         p: found.p.clone(),
         digit_size: found.digit_size as usize,
     };
-    Ok(Parameters::new(literal)?.with_batch(found.batch.map_or(1, |b| b as usize))?)
+    let set = Parameters::new(literal)?.with_batch(found.batch.map_or(1, |b| b as usize))?;
+    Ok(match &found.bootstrap {
+        Some(found) => set.with_bootstrap(bootstrap(found))?,
+        None => set,
+    })
+}
+
+fn bootstrap(found: &m::Bootstrap) -> Bootstrap {
+    Bootstrap {
+        output_level: found.output_level as usize,
+        slots_to_coefficients: found.slots_to_coefficients as usize,
+        degree: found.degree as usize,
+        double_angles: found.double_angles as usize,
+        range: found.range as usize,
+        coefficients_to_slots: found.coefficients_to_slots as usize,
+        baby_steps: found.baby_steps as usize,
+    }
+}
+
+fn key(k: &m::Key) -> Result<KeySpec, PlanError> {
+    let kind = match (k.rotate, k.other) {
+        (None, None) => KeyKind::Relinearise,
+        (Some(by), None) => KeyKind::Rotate(by),
+        (None, Some(1)) => KeyKind::Conjugate,
+        (None, Some(2)) => KeyKind::ToSparse,
+        (None, Some(3)) => KeyKind::FromSparse,
+        (_, Some(found)) => {
+            return Err(PlanError::Number { what: "the kind of a key", found: found.into() });
+        }
+    };
+    Ok(KeySpec { kind, level: k.level as usize })
 }
 
 /// The tables that instructions and ports index.
@@ -50,11 +81,7 @@ pub(super) fn plan(
         let scale = tables.scale(t.scale)?;
         tables.types.push(CtType { level: t.level as usize, scale, degree, extended: t.extended });
     }
-    let keys = message.keys.iter().map(|k| KeySpec {
-        kind: k.rotate.map_or(KeyKind::Relinearise, KeyKind::Rotate),
-        level: k.level as usize,
-    });
-    let keys = keys.collect();
+    let keys = message.keys.iter().map(key).collect::<Result<_, _>>()?;
     let inputs = message.inputs.into_iter().map(|p| {
         let (port, ty, _) = tables.port(p)?;
         Ok((port, ty))

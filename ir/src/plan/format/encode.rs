@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::message as m;
+use crate::bootstrap::Bootstrap;
 use crate::ckks::{CtType, Op, Plain};
 use crate::entity::RegId;
 use crate::plan::{Inst, KeyKind, Plan};
@@ -112,10 +113,16 @@ pub(super) fn plan(plan: &Plan) -> m::Plan {
     let literal = plan.parameters.literal();
     let keys = plan.keys.iter().map(|k| m::Key {
         rotate: match k.kind {
-            KeyKind::Relinearise => None,
             KeyKind::Rotate(by) => Some(by),
+            _ => None,
         },
         level: small(k.level),
+        other: match k.kind {
+            KeyKind::Relinearise | KeyKind::Rotate(_) => None,
+            KeyKind::Conjugate => Some(1),
+            KeyKind::ToSparse => Some(2),
+            KeyKind::FromSparse => Some(3),
+        },
     });
     m::Plan {
         name: plan.name.clone(),
@@ -125,6 +132,7 @@ pub(super) fn plan(plan: &Plan) -> m::Plan {
             p: literal.p.clone(),
             digit_size: small(literal.digit_size),
             batch: (plan.parameters.batch() != 1).then(|| small(plan.parameters.batch())),
+            bootstrap: plan.parameters.bootstrap().map(bootstrap),
         }),
         keys: keys.collect(),
         scales: tables.scales,
@@ -137,6 +145,18 @@ pub(super) fn plan(plan: &Plan) -> m::Plan {
         precision_bits: plan.precision_bits,
         answers: plan.answers.iter().map(Answer::to_text).collect(),
         hashes: plan.consts.iter().flat_map(|(id, _)| plan.consts.hash(id).0).collect(),
+    }
+}
+
+fn bootstrap(b: &Bootstrap) -> m::Bootstrap {
+    m::Bootstrap {
+        output_level: small(b.output_level),
+        slots_to_coefficients: small(b.slots_to_coefficients),
+        degree: small(b.degree),
+        double_angles: small(b.double_angles),
+        range: small(b.range),
+        coefficients_to_slots: small(b.coefficients_to_slots),
+        baby_steps: small(b.baby_steps),
     }
 }
 

@@ -51,15 +51,38 @@ pub(super) struct Parameters {
     /// Samples per ciphertext; none for one.
     #[prost(uint32, optional, tag = "5")]
     pub(super) batch: Option<u32>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) bootstrap: Option<Bootstrap>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Bootstrap {
+    #[prost(uint32, tag = "1")]
+    pub(super) output_level: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) slots_to_coefficients: u32,
+    #[prost(uint32, tag = "3")]
+    pub(super) degree: u32,
+    #[prost(uint32, tag = "4")]
+    pub(super) double_angles: u32,
+    #[prost(uint32, tag = "5")]
+    pub(super) range: u32,
+    #[prost(uint32, tag = "6")]
+    pub(super) coefficients_to_slots: u32,
+    #[prost(uint32, tag = "7")]
+    pub(super) baby_steps: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Key {
-    /// Steps of a rotation; none for relinearisation.
+    /// Steps of a rotation; none for relinearisation and for `other` keys.
     #[prost(uint32, optional, tag = "1")]
     pub(super) rotate: Option<u32>,
     #[prost(uint32, tag = "2")]
     pub(super) level: u32,
+    /// 1 for conjugation, 2 to the sparse secret, 3 from it; none for the others.
+    #[prost(uint32, optional, tag = "3")]
+    pub(super) other: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

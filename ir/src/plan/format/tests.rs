@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bootstrap::Bootstrap;
+use crate::ckks::CtType;
 use crate::plan::{KeyKind, KeySpec};
+use crate::scale::Scale;
 use crate::testing::{self, Dice};
 
 #[test]
@@ -82,6 +85,37 @@ fn a_file_says_its_name() {
     assert_eq!(Plan::read(&path).unwrap(), plan);
     let absent = Plan::read(&dir.path().join("other.plan")).unwrap_err().to_string();
     assert!(absent.contains("other.plan: cannot be read"), "{absent}");
+}
+
+/// Plans, key parameters and texts carry a bootstrapping and its keys.
+#[test]
+fn files_and_texts_carry_a_bootstrapping() {
+    let usual = Bootstrap::usual(16, 3);
+    let set = testing::bootstrapping(16, &usual, 4).with_bootstrap(usual.clone()).unwrap();
+    let mut plan = testing::small_plan();
+    plan.keys = usual.keys(16);
+    plan.parameters = set;
+    plan.insts.clear();
+    plan.inputs.clear();
+    plan.outputs.truncate(1);
+    plan.outputs[0].0.layout.width = plan.parameters.width();
+    plan.outputs[0].1 = CtType::new(0, Scale::pow2(30));
+    plan.answers.clear();
+    let params = plan.keyparams();
+    let text = params.to_text();
+    assert!(text.contains("format: 3") && text.contains("from_sparse: Some(18)"), "{text}");
+    assert_eq!(KeyParams::from_text(text.as_bytes()).unwrap(), params);
+    let printed = Plan::parse(&plan.to_string(), &plan.consts).unwrap();
+    let message = message::Plan::decode(&plan.content()[..]).unwrap();
+    let parameters = decode::parameters(&message).unwrap();
+    let decoded = decode::plan(message.clone(), parameters, plan.consts.clone()).unwrap();
+    for found in [&printed, &decoded] {
+        assert_eq!((&found.parameters, &found.keys), (&plan.parameters, &plan.keys));
+    }
+    let mut bad = message;
+    bad.keys[1].other = Some(4);
+    let found = decode::plan(bad, plan.parameters.clone(), plan.consts.clone());
+    assert!(found.unwrap_err().to_string().contains("the kind of a key is 4"));
 }
 
 proptest! {

@@ -137,8 +137,8 @@ pub fn write_evaluation_keys(
 }
 
 /// Bytes of one key in the file.
-pub fn key_bytes(context: &Context, level: usize) -> usize {
-    PackedKey::len(context, level)
+pub fn key_bytes(context: &Context, spec: KeySpec) -> usize {
+    PackedKey::len(context, spec)
 }
 
 fn header_bytes(header: &EvaluationKeysHeader) -> Vec<u8> {
@@ -156,12 +156,15 @@ fn header_bytes(header: &EvaluationKeysHeader) -> Vec<u8> {
         let (kind, by) = match spec.kind {
             KeyKind::Relinearise => (0, 0),
             KeyKind::Rotate(by) => (1, by),
+            KeyKind::Conjugate => (2, 0),
+            KeyKind::ToSparse => (3, 0),
+            KeyKind::FromSparse => (4, 0),
         };
         w.u8(kind);
         w.u32(by);
         w.count(spec.level);
     }
-    w.batch(header.parameters.batch());
+    w.tail(header.parameters.batch(), header.parameters.bootstrap());
     w.0
 }
 
@@ -180,6 +183,9 @@ fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
         let kind = match (r.u8()?, r.u32()?) {
             (0, 0) => KeyKind::Relinearise,
             (1, by) if by > 0 && (by as usize) < parameters.width() => KeyKind::Rotate(by),
+            (2, 0) => KeyKind::Conjugate,
+            (3, 0) => KeyKind::ToSparse,
+            (4, 0) => KeyKind::FromSparse,
             _ => return Err(invalid("a key of no known kind")),
         };
         if keys.last().is_some_and(|last| last.kind >= kind) {
@@ -188,12 +194,27 @@ fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
         let level = r.count("levels of a key", parameters.max_level())?;
         keys.push(KeySpec { kind, level });
     }
-    let batch = r.batch()?;
+    let (batch, bootstrap) = r.tail()?;
     let parameters = parameters.with_batch(batch).map_err(|e| invalid(e.to_string()))?;
+    let parameters = match bootstrap {
+        Some(bootstrap) => parameters.with_bootstrap(bootstrap),
+        None => Ok(parameters),
+    };
+    let parameters = parameters.map_err(|e| invalid(e.to_string()))?;
+    if parameters.bootstrap().is_none() && keys.iter().any(|k| is_sparse(k.kind)) {
+        return Err(invalid("keys of a sparse secret without bootstrapping"));
+    }
+    if keys.iter().any(|k| k.kind == KeyKind::ToSparse && k.level > 0) {
+        return Err(invalid("the key to the sparse secret above level 0"));
+    }
     let width = parameters.width();
     if keys.iter().any(|k| matches!(k.kind, KeyKind::Rotate(by) if by as usize >= width)) {
         return Err(invalid("a key of no known kind"));
     }
     r.end()?;
     Ok(EvaluationKeysHeader { plan, key, parameters, keys })
+}
+
+const fn is_sparse(kind: KeyKind) -> bool {
+    matches!(kind, KeyKind::ToSparse | KeyKind::FromSparse)
 }

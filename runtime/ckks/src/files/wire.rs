@@ -1,5 +1,6 @@
 //! Numbers and texts in sections: writing them, and reading them without trust.
 
+use heplan_ir::bootstrap::Bootstrap;
 use heplan_ir::container::Problem;
 use heplan_ir::scale::Scale;
 
@@ -41,6 +42,23 @@ impl Writer {
         if batch > 1 {
             self.count(batch);
         }
+    }
+
+    /// What the parameters have beside primes and digits, at the end of a section: as [`Self::batch`], or, for a
+    /// bootstrapping, one sample and its numbers.
+    pub(super) fn tail(&mut self, batch: usize, bootstrap: Option<&Bootstrap>) {
+        let Some(b) = bootstrap else { return self.batch(batch) };
+        let numbers = [
+            1,
+            b.output_level,
+            b.slots_to_coefficients,
+            b.degree,
+            b.double_angles,
+            b.range,
+            b.coefficients_to_slots,
+            b.baby_steps,
+        ];
+        numbers.into_iter().for_each(|n| self.count(n));
     }
 
     pub(super) fn text(&mut self, x: &str) {
@@ -163,6 +181,25 @@ impl<'a> Reader<'a> {
             n if n > 1 && n.is_power_of_two() => Ok(n),
             n => Err(invalid(format!("{n} samples in a ciphertext"))),
         }
+    }
+
+    /// What [`Writer::tail`] wrote.
+    pub(super) fn tail(&mut self) -> Result<(usize, Option<Bootstrap>), Problem> {
+        if self.0.first_chunk() != Some(&1u32.to_le_bytes()) {
+            return Ok((self.batch()?, None));
+        }
+        self.u32()?;
+        let mut number = || Ok::<usize, Problem>(self.u32()? as usize);
+        let bootstrap = Bootstrap {
+            output_level: number()?,
+            slots_to_coefficients: number()?,
+            degree: number()?,
+            double_angles: number()?,
+            range: number()?,
+            coefficients_to_slots: number()?,
+            baby_steps: number()?,
+        };
+        Ok((1, Some(bootstrap)))
     }
 
     /// What is left, all of it.

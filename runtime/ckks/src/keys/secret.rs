@@ -8,11 +8,12 @@
 
 use std::sync::Arc;
 
+use heplan_ir::bootstrap::SPARSE_WEIGHT;
 use heplan_ir::plan::{KeyKind, KeySpec, PlanId};
 use heplan_ir::scale::Scale;
 use heplan_lattice::galois::inverse_element;
 use heplan_lattice::rlwe::{Sample, phase};
-use heplan_lattice::{Poly, Prime, Seed, sampling};
+use heplan_lattice::{Basis, Poly, Prime, Seed, conjugation_element, sampling};
 use rayon::prelude::*;
 
 use crate::ciphertext::{Ciphertext, FreshCiphertext};
@@ -102,9 +103,13 @@ impl SecretKey {
     /// special product, and digits are blocks from the front (Han and Ki, ePrint 2019/688).
     /// A rotation key decrypts under the secret rotated back, so that the permutation of the ciphertext comes last.
     ///
+    /// The key to the sparse secret lies at `q_0·p_0`, whatever the level of the others: what involves a secret of so small
+    /// a weight must not lie at a larger modulus ([`heplan_ir::bootstrap::max_log_sparse`]).
+    ///
     /// # Panics
-    /// If the level is above the highest.
+    /// If the level is above the highest, or that of the key to the sparse secret is not 0.
     pub fn evaluation_key(&self, spec: KeySpec, plan: &PlanId) -> SeededKey {
+        assert!(spec.kind != KeyKind::ToSparse || spec.level == 0, "the sparse secret lies low");
         let seed = self.key_seed(spec.kind, plan);
         let mask = seed.derive("mask", &[]);
         // `(what is encrypted, what it is encrypted under)`.
@@ -112,18 +117,38 @@ impl SecretKey {
             let inverse = inverse_element(self.context.galois(by), self.context.ring().log_n());
             self.s.automorphism(inverse)
         };
+        let basis = self.context.basis_of_key(spec);
         let (mut source, target) = match spec.kind {
             KeyKind::Relinearise => (self.s.mul(&self.s).into_secret(), None),
             KeyKind::Rotate(by) => (self.s.clone(), Some(rotated_back(by))),
+            KeyKind::Conjugate => {
+                // Conjugation is its own inverse.
+                let conjugated = conjugation_element(self.context.ring().log_n());
+                (self.s.clone(), Some(self.s.automorphism(conjugated)))
+            }
+            KeyKind::ToSparse => (self.s.clone(), Some(self.sparse(plan, basis))),
+            KeyKind::FromSparse => {
+                let by = self.context.turn();
+                (self.sparse(plan, basis), (by > 0).then(|| rotated_back(by)))
+            }
         };
         let target = target.as_ref().unwrap_or(&self.s);
-        source = source.restrict(self.context.basis_qp(spec.level));
-        source.mul_residues_assign(&self.context.special_product(spec.level));
+        source = source.restrict(basis);
+        source.mul_residues_assign(&self.context.special_product(basis));
         let digits = (0..self.context.parameters().digits(spec.level))
             .into_par_iter()
-            .map(|digit| self.key_digit(&source, target, digit, spec.level, &seed, &mask))
+            .map(|digit| self.key_digit(&source, target, digit, &seed, &mask))
             .collect();
         SeededKey { kind: spec.kind, level: spec.level, mask, digits }
+    }
+
+    /// The ephemeral sparse secret of a plan's bootstrappings, in evaluation form: of weight
+    /// [`SPARSE_WEIGHT`], from a seed of its own.
+    fn sparse(&self, plan: &PlanId, basis: Basis) -> Poly {
+        let seed = self.plan_seed(plan).derive("sparse secret", &[]);
+        let mut sparse = sampling::sparse_ternary(self.context.ring(), basis, SPARSE_WEIGHT, &seed);
+        sparse.to_evaluation();
+        sparse
     }
 
     /// `-a·target + e`, plus `P·source` at the primes of the digit.
@@ -132,12 +157,10 @@ impl SecretKey {
         source: &Poly,
         target: &Poly,
         digit: usize,
-        level: usize,
         seed: &Seed,
         mask: &Seed,
     ) -> Poly {
-        let ring = self.context.ring();
-        let basis = self.context.basis_qp(level);
+        let (ring, basis) = (self.context.ring(), source.basis());
         let error = seed.derive("error", &[digit as u64]);
         let mask = SeededKey::digit_seed(mask, digit);
         let mut b = Sample { secret: target, error: &error, mask: &mask }.draw(ring, basis, None);
@@ -152,15 +175,22 @@ impl SecretKey {
         b
     }
 
-    fn key_seed(&self, kind: KeyKind, plan: &PlanId) -> Seed {
+    fn plan_seed(&self, plan: &PlanId) -> Seed {
         let words: Vec<u64> = plan
             .chunks_exact(8)
             .map(|c| c.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)))
             .collect();
-        let of_plan = self.seed.derive("evaluation keys of plan", &words);
+        self.seed.derive("evaluation keys of plan", &words)
+    }
+
+    fn key_seed(&self, kind: KeyKind, plan: &PlanId) -> Seed {
+        let of_plan = self.plan_seed(plan);
         match kind {
             KeyKind::Relinearise => of_plan.derive("relinearise", &[]),
             KeyKind::Rotate(by) => of_plan.derive("rotate", &[u64::from(by)]),
+            KeyKind::Conjugate => of_plan.derive("conjugate", &[]),
+            KeyKind::ToSparse => of_plan.derive("to sparse", &[]),
+            KeyKind::FromSparse => of_plan.derive("from sparse", &[]),
         }
     }
 }

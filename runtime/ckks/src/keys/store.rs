@@ -197,7 +197,7 @@ impl EvaluationKeys {
         if found < level {
             return Err(EvalError::KeyLevel { kind, found, needed: level });
         }
-        let bytes = SwitchingKey::expanded_bytes(&self.context, found);
+        let bytes = SwitchingKey::expanded_bytes(&self.context, KeySpec { kind, level: found });
         let (key, again, expands) = {
             let mut kept = self.kept();
             let again = kept.count(kind);

@@ -21,7 +21,7 @@ const SEED: usize = 32;
 /// Residues that are checked at a time.
 const CHECKED: usize = 512;
 
-/// A key whose uniform halves are still a seed: one polynomial per digit over `q_0 ⋯ q_level` and the special primes.
+/// A key whose uniform halves are still a seed: one polynomial per digit over the primes of [`Context::basis_of_key`].
 #[derive(Clone, PartialEq)]
 pub struct SeededKey {
     /// What it switches.
@@ -41,9 +41,12 @@ impl SeededKey {
     }
 
     /// The uniform half of one digit.
-    fn mask_of(context: &Context, mask: &Seed, digit: usize, level: usize) -> Poly {
-        let seed = Self::digit_seed(mask, digit);
-        sampling::uniform(context.ring(), context.basis_qp(level), &seed)
+    fn mask_of(context: &Context, mask: &Seed, digit: usize, basis: Basis) -> Poly {
+        sampling::uniform(context.ring(), basis, &Self::digit_seed(mask, digit))
+    }
+
+    fn spec(&self) -> KeySpec {
+        KeySpec { kind: self.kind, level: self.level }
     }
 
     /// The key as a file holds it: the seed, then digit by digit and limb by limb the residues of the other half.
@@ -59,15 +62,14 @@ impl SeededKey {
 
     /// Packs the key.
     pub fn pack(&self, context: &Context) -> PackedKey {
-        let spec = KeySpec { kind: self.kind, level: self.level };
-        PackedKey::new(context, spec, self.packed_bytes()).expect("a key of this context")
+        PackedKey::new(context, self.spec(), self.packed_bytes()).expect("a key of this context")
     }
 
     /// Expands the uniform halves.
     pub fn expand(self, context: &Context) -> SwitchingKey {
-        let mask = |digit| Self::mask_of(context, &self.mask, digit, self.level);
+        let basis = context.basis_of_key(self.spec());
+        let mask = |digit| Self::mask_of(context, &self.mask, digit, basis);
         let masks: Vec<Poly> = (0..self.digits.len()).into_par_iter().map(mask).collect();
-        let basis = context.basis_qp(self.level);
         let form = Expanded::new(context.ring(), basis, masks.len(), |digit, prime, [b, a]| {
             b.copy_from_slice(self.digits[digit].limb_of(prime));
             a.copy_from_slice(masks[digit].limb_of(prime));
@@ -89,21 +91,21 @@ pub struct PackedKey {
 }
 
 impl PackedKey {
-    /// Bytes of a packed key for a level.
-    pub fn len(context: &Context, level: usize) -> usize {
-        let digit = starts(context.ring(), context.basis_qp(level)).pop().unwrap_or(0);
-        SEED + digit * context.parameters().digits(level)
+    /// Bytes of a packed key.
+    pub fn len(context: &Context, spec: KeySpec) -> usize {
+        let digit = starts(context.ring(), context.basis_of_key(spec)).pop().unwrap_or(0);
+        SEED + digit * context.parameters().digits(spec.level)
     }
 
     /// Takes the bytes of a key for `spec`; `None` if their number is wrong or one of the residues is none.
     pub(crate) fn new(context: &Context, spec: KeySpec, bytes: Vec<u8>) -> Option<Self> {
-        if bytes.len() != Self::len(context, spec.level) {
+        if bytes.len() != Self::len(context, spec) {
             return None;
         }
         let mask = Seed::new(*bytes.first_chunk::<SEED>()?);
         let digits = context.parameters().digits(spec.level);
         let seeds = (0..digits).map(|digit| SeededKey::digit_seed(&mask, digit)).collect();
-        let (ring, basis) = (Arc::clone(context.ring()), context.basis_qp(spec.level));
+        let (ring, basis) = (Arc::clone(context.ring()), context.basis_of_key(spec));
         let starts = starts(&ring, basis);
         let key = Self { level: spec.level, ring, basis, seeds, bytes, starts };
         let limbs = (0..digits * basis.len()).into_par_iter();
@@ -214,10 +216,10 @@ impl SwitchingKey {
         }
     }
 
-    /// Bytes of an expanded key for a level.
-    pub fn expanded_bytes(context: &Context, level: usize) -> usize {
-        let (ring, digits) = (context.ring(), context.parameters().digits(level));
-        let primes = context.basis_qp(level).primes();
+    /// Bytes of an expanded key.
+    pub fn expanded_bytes(context: &Context, spec: KeySpec) -> usize {
+        let (ring, digits) = (context.ring(), context.parameters().digits(spec.level));
+        let primes = context.basis_of_key(spec).primes();
         primes.map(|prime| Limbs::bytes_of_keys(ring, prime, 2 * digits)).sum()
     }
 
