@@ -3,7 +3,8 @@
 //!
 //! Rings are tried from the smallest secure one; the next one is looked at too where tensors do
 //! not fit one ciphertext of the smaller, and goes first where its layouts are estimated to be
-//! cheaper.
+//! cheaper. Where only large rings carry all levels, a ring with fewer levels that refreshes ciphertexts on the way is
+//! looked at too.
 //! Within a ring the smallest scale that is precise enough is taken (`scale`).
 
 mod chain;
@@ -60,6 +61,8 @@ pub(super) const USUAL_KEY_PRICE: f64 = 1.0e-9;
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
 const NEARBY: [f64; 2] = [0.6, 1.6];
+/// The smallest ring, as `log2 N`, whose plans are compared with plans that refresh ciphertexts.
+const LARGE_RING: u32 = 16;
 /// Chains that are weighed where ciphertexts are refreshed: those with the fewest refreshes.
 const CHAINS: usize = 6;
 
@@ -98,16 +101,18 @@ pub(super) fn search<'a>(
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
     let depth = real.depth();
-    let mut carriers: Vec<(u32, Chain)> =
+    let whole: Vec<(u32, Chain)> =
         rings(depth, batch, options).map(|n| (n, Chain::whole(depth))).collect();
-    if carriers.is_empty() && batch == 1 {
-        carriers = chain::refreshing_rings(options).collect();
-    }
+    let refreshes = batch == 1 && whole.first().is_none_or(|r| r.0 >= LARGE_RING);
+    let refreshing: Vec<(u32, Chain)> = match refreshes {
+        true => chain::refreshing_rings(options).collect(),
+        false => Vec::new(),
+    };
     let lay_out = |&(log_n, chain): &(u32, Chain), observer: &mut dyn Observer| {
         observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
         Ring::with_chain((real, options, judge), (log_n, batch), chain, USUAL_KEY_PRICE)
     };
-    let mut rest = carriers.iter();
+    let mut rest = whole.iter();
     let mut next = |observer: &mut dyn Observer| rest.find_map(|ring| lay_out(ring, observer));
     let mut queue: Vec<Ring<'_>> = Vec::new();
     queue.extend(next(observer));
@@ -115,6 +120,10 @@ pub(super) fn search<'a>(
         queue.extend(next(observer));
     }
     queue.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
+    if let Some(ring) = refreshing.iter().find_map(|ring| lay_out(ring, observer)) {
+        queue.push(ring);
+        queue.sort_by(|a, b| b.estimated().total_cmp(&a.estimated()));
+    }
     let Some(first) = queue.last() else { return Err(too_deep(depth, options).into()) };
     let mut best = (first.log_n, Missed::untried());
     while let Some(ring) = queue.pop().or_else(|| next(observer)) {

@@ -27,6 +27,11 @@ impl Evaluator {
         Self { context: Arc::clone(keys.context()), keys }
     }
 
+    /// Stub.
+    pub fn bootstrap(&self, _x: &Ciphertext, _scale: &heplan_ir::scale::Scale) -> Result<Ciphertext, EvalError> {
+        unimplemented!()
+    }
+
     /// What the keys belong to.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
