@@ -74,6 +74,9 @@ pub enum EvalError {
         /// What fits.
         needed: usize,
     },
+    /// Bootstrapping with parameters that have none.
+    #[error("bootstrapping, which the parameters do not have")]
+    NoBootstrap,
     /// The keys lack one.
     #[error("the evaluation keys lack {0}")]
     MissingKey(KeyKind),

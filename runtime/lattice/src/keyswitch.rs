@@ -153,13 +153,42 @@ pub fn extended_switch<K: KeyLimbs>(
     add: &Poly,
     permutation: &Arc<Permutation>,
 ) -> [Poly; 2] {
+    let limbs = add.basis().q_limbs();
+    assert_eq!(digits.limb_count() + 1, limbs, "digits reach all primes but the last");
+    undivided_switch(ring, digits, key, add, permutation, Some(Prime::Q(limbs - 1)))
+}
+
+/// `permutation(Σ digit · key + (add, 0))` over a basis that has the special primes: a key switch that is not divided by
+/// them, for an operand that is not yet either.
+///
+/// # Panics
+/// If the digits do not reach all ciphertext primes of `add`'s basis, or the key does not fit.
+#[must_use]
+pub fn lifted_switch<K: KeyLimbs>(
+    ring: &Arc<Ring>,
+    digits: &Digits<'_>,
+    key: &K,
+    add: &Poly,
+    permutation: &Arc<Permutation>,
+) -> [Poly; 2] {
+    assert_eq!(digits.limb_count(), add.basis().q_limbs(), "digits reach all primes");
+    undivided_switch(ring, digits, key, add, permutation, None)
+}
+
+/// `permutation(times·Σ digit · key + (add, 0))`.
+fn undivided_switch<K: KeyLimbs>(
+    ring: &Arc<Ring>,
+    digits: &Digits<'_>,
+    key: &K,
+    add: &Poly,
+    permutation: &Arc<Permutation>,
+    times: Option<Prime>,
+) -> [Poly; 2] {
     let basis = add.basis();
-    assert_eq!(digits.limb_count() + 1, basis.q_limbs(), "digits reach all primes but the last");
-    let last = Prime::Q(basis.q_limbs() - 1);
     let switched = Switched {
         digits,
         key,
-        times: Some(last),
+        times,
         add: [Some(Addend::Extended(add)), None],
         permutation: Some(Arc::clone(permutation)),
     };
@@ -169,7 +198,7 @@ pub fn extended_switch<K: KeyLimbs>(
     by_prime(&mut out).into_par_iter().enumerate().rev().with_max_len(1).for_each(|(i, pairs)| {
         let prime = basis.prime(i);
         for [first, second] in pairs {
-            if prime == last {
+            if times == Some(prime) {
                 permutation.apply(ring.isa(), first, add.limb_of(prime));
                 second.fill(0);
                 continue;

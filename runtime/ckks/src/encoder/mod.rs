@@ -98,10 +98,34 @@ impl Encoder {
         if !period.is_power_of_two() || period > self.width {
             return Err(EncodeError::Length { len: period, width: self.width });
         }
-        let values = shortest_period(values);
+        let values = &values[..shortest_period(&[values])];
         let mut parts = vec![0.0; 2 * values.len()];
-        let (re, im) = parts.split_at_mut(values.len());
-        re.copy_from_slice(values);
+        parts[..values.len()].copy_from_slice(values);
+        self.encode_parts(&mut parts, scale)
+    }
+
+    /// Encodes complex slots, real and imaginary parts, that repeat every `re.len()` slots.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(crate) fn encode_complex(
+        &self,
+        re: &[f64],
+        im: &[f64],
+        scale: f64,
+    ) -> Result<Plaintext, EncodeError> {
+        let len = re.len();
+        if !len.is_power_of_two() || len > self.width || im.len() != len {
+            return Err(EncodeError::Length { len, width: self.width });
+        }
+        let period = shortest_period(&[re, im]);
+        let mut parts = [&re[..period], &im[..period]].concat();
+        self.encode_parts(&mut parts, scale)
+    }
+
+    /// Encodes one period of slots, all real parts and then all imaginary ones.
+    fn encode_parts(&self, parts: &mut [f64], scale: f64) -> Result<Plaintext, EncodeError> {
+        let (re, im) = parts.split_at_mut(parts.len() / 2);
         let transformed = self.fft.inverse(re, im, scale);
         let Some(largest) = transformed.largest().filter(|&largest| largest < COEFFICIENT_BOUND)
         else {
@@ -218,16 +242,14 @@ fn round_short(c: f64) -> i64 {
     (c + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i64
 }
 
-/// The part of a vector that it repeats.
-fn shortest_period(mut values: &[f64]) -> &[f64] {
-    while values.len() > 1 {
-        let (first, second) = values.split_at(values.len() / 2);
-        if first != second {
-            break;
-        }
-        values = first;
+/// The length of the part that vectors of one length repeat.
+fn shortest_period(vectors: &[&[f64]]) -> usize {
+    let mut period = vectors.first().map_or(0, |v| v.len());
+    let repeats = |half: usize| vectors.iter().all(|v| v[..half] == v[half..2 * half]);
+    while period > 1 && repeats(period / 2) {
+        period /= 2;
     }
-    values
+    period
 }
 
 /// The same number in every slot: the constant polynomial `round(value·scale)`, modulo each of the given primes.

@@ -1,9 +1,10 @@
 //! Computing on ciphertexts: the server's side. No secret is needed here, and none can be named.
 //!
 //! Every operation checks levels, scales and degrees, exactly, and refuses what does not fit; it never repairs.
-//! `arithmetic` is what needs no keys, `switching` what does, [`linear`] the linear maps.
+//! `arithmetic` is what needs no keys, `switching` what does, [`linear`] the linear maps, [`bootstrap`] what raises levels.
 
 mod arithmetic;
+pub mod bootstrap;
 pub mod linear;
 mod switching;
 
@@ -19,12 +20,13 @@ use crate::keys::store::EvaluationKeys;
 pub struct Evaluator {
     context: Arc<Context>,
     keys: Arc<EvaluationKeys>,
+    bootstraps: bootstrap::Shared,
 }
 
 impl Evaluator {
     /// An evaluator with these keys.
     pub fn new(keys: Arc<EvaluationKeys>) -> Self {
-        Self { context: Arc::clone(keys.context()), keys }
+        Self { context: Arc::clone(keys.context()), keys, bootstraps: Arc::default() }
     }
 
     /// Stub.

@@ -188,15 +188,25 @@ impl EvaluationKeys {
         self.levels.iter().map(|(&kind, &level)| KeySpec { kind, level })
     }
 
+    /// The level that a key reaches, if it serves what is asked of it.
+    ///
+    /// # Errors
+    /// If there is none, or it does not reach the level.
+    pub fn check(&self, spec: KeySpec) -> Result<usize, EvalError> {
+        let KeySpec { kind, level: needed } = spec;
+        let found = *self.levels.get(&kind).ok_or(EvalError::MissingKey(kind))?;
+        if found < needed {
+            return Err(EvalError::KeyLevel { kind, found, needed });
+        }
+        Ok(found)
+    }
+
     /// The key of a kind for an operand at `level`. An instruction asks once for each of its keys.
     ///
     /// # Errors
     /// If there is none, it does not reach the level, or it cannot be read.
     pub fn get(&self, kind: KeyKind, level: usize) -> Result<Arc<SwitchingKey>, EvalError> {
-        let found = *self.levels.get(&kind).ok_or(EvalError::MissingKey(kind))?;
-        if found < level {
-            return Err(EvalError::KeyLevel { kind, found, needed: level });
-        }
+        let found = self.check(KeySpec { kind, level })?;
         let bytes = SwitchingKey::expanded_bytes(&self.context, KeySpec { kind, level: found });
         let (key, again, expands) = {
             let mut kept = self.kept();
