@@ -94,6 +94,7 @@ fn reference(g: &Graph, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
                 y.rotate_left(*by as usize);
                 vec![y]
             }
+            Op::Bootstrap { x: v } => vec![x(v)],
             Op::Add { a, b } => vec![pairs(a, b, |a, b| a + b)],
             Op::Product { a, b } => vec![pairs(a, b, |a, b| a * b)],
             Op::AddConst { x: v, constant } => {

@@ -129,6 +129,7 @@ fn interpret(graph: &Slots, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
                 let xs: Vec<&[f64]> = xs.iter().map(|x| values[x.index()].as_slice()).collect();
                 graph.consts.transform(*transform).apply(&xs)
             }
+            SlotsOp::Bootstrap { x } => vec![at(&values, *x)],
             SlotsOp::Rotate { x, by } => vec![rotate(&at(&values, *x), *by as usize)],
             SlotsOp::Add { a, b } => {
                 let (a, b) = (at(&values, *a), at(&values, *b));

@@ -29,11 +29,6 @@ impl Evaluator {
         Self { context: Arc::clone(keys.context()), keys, bootstraps: Arc::default() }
     }
 
-    /// Stub.
-    pub fn bootstrap(&self, _x: &Ciphertext, _scale: &heplan_ir::scale::Scale) -> Result<Ciphertext, EvalError> {
-        unimplemented!()
-    }
-
     /// What the keys belong to.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
