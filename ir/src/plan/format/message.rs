@@ -139,7 +139,7 @@ pub(super) struct Port {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Inst {
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16")]
+    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17")]
     pub(super) op: Option<Op>,
     #[prost(uint32, repeated, tag = "12")]
     pub(super) results: Vec<u32>,
