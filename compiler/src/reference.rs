@@ -39,6 +39,14 @@ impl Block {
     pub fn lane(&self, id: ValueId, lane: usize) -> impl Iterator<Item = f64> + '_ {
         self.values[id.index()].iter().skip(lane).step_by(LANES).copied()
     }
+
+    /// A value of this copy of `base`, or of `base` where they do not differ.
+    pub fn of<'b>(&'b self, id: ValueId, base: &'b Self) -> &'b [f64] {
+        match self.values[id.index()].as_slice() {
+            [] => base.values[id.index()].as_slice(),
+            fresh => fresh,
+        }
+    }
 }
 
 /// Runs a graph on real tensors.
@@ -123,25 +131,48 @@ impl<'g> Executor<'g> {
     /// A copy of a full block in which some functions are replaced; only what depends on them is
     /// computed anew, and only that and the outputs are present.
     pub fn rerun(&self, base: &Block, replaced: &BTreeMap<ValueId, Substitute<'_>>) -> Block {
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); self.graph.values.len()];
+        let mut again = self.untouched(base);
         for id in self.graph.ids() {
-            let op = &self.graph.value(id).op;
-            let substitute = replaced.get(&id).copied();
-            let dirty = op.operands().iter().any(|x| !values[x.index()].is_empty());
-            if dirty || substitute.is_some() {
-                let of = |x: ValueId| match values[x.index()].as_slice() {
-                    [] => base.values[x.index()].as_slice(),
-                    fresh => fresh,
-                };
-                values[id.index()] = self.compute(id, &of, substitute);
+            self.renew(base, &mut again, id, replaced.get(&id).copied());
+        }
+        self.complete(base, &mut again);
+        again
+    }
+
+    /// A copy of a full block in which nothing differs yet, so that no value is present.
+    pub fn untouched(&self, base: &Block) -> Block {
+        Block { lanes: base.lanes, values: vec![Vec::new(); self.graph.values.len()] }
+    }
+
+    /// Computes one value of a copy anew, if its function is replaced or what it reads differs
+    /// from `base`; values that it was the last to read are dropped.
+    pub fn renew(
+        &self,
+        base: &Block,
+        again: &mut Block,
+        id: ValueId,
+        substitute: Option<Substitute<'_>>,
+    ) {
+        let op = &self.graph.value(id).op;
+        let dirty = op.operands().iter().any(|x| !again.values[x.index()].is_empty());
+        if dirty || substitute.is_some() {
+            let of = |x: ValueId| again.of(x, base);
+            again.values[id.index()] = self.compute(id, &of, substitute);
+        }
+        for x in op.operands() {
+            if self.last_use[x.index()] == id.index() {
+                again.values[x.index()] = Vec::new();
             }
         }
+    }
+
+    /// Gives a copy the outputs that do not differ.
+    pub fn complete(&self, base: &Block, again: &mut Block) {
         for (_, id) in &self.graph.outputs {
-            if values[id.index()].is_empty() {
-                values[id.index()].clone_from(&base.values[id.index()]);
+            if again.values[id.index()].is_empty() {
+                again.values[id.index()].clone_from(&base.values[id.index()]);
             }
         }
-        Block { lanes: base.lanes, values }
     }
 
     fn single(&self, inputs: &[Vec<f64>], keep: bool) -> Block {

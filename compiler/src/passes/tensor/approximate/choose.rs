@@ -17,7 +17,7 @@ use super::{MAX_DEGREE, accepts};
 use crate::options::Options;
 
 /// Largest depth.
-const MAX_DEPTH: u32 = usize::BITS - MAX_DEGREE.leading_zeros();
+pub(super) const MAX_DEPTH: u32 = usize::BITS - MAX_DEGREE.leading_zeros();
 /// Functions among which depths are exchanged, at most.
 const EXCHANGED: usize = 12;
 /// Degrees up to this one are not trimmed: it would save plaintext products only.
@@ -26,6 +26,10 @@ const UNTRIMMED: usize = 4;
 /// A function to be replaced.
 pub(super) struct Candidate<'g> {
     pub(super) id: ValueId,
+    /// Its operand.
+    pub(super) x: ValueId,
+    /// Its shape.
+    pub(super) shape: &'g [usize],
     pub(super) function: &'g Function,
     /// The window of a shared polynomial.
     pub(super) shared: Window,
@@ -34,11 +38,13 @@ pub(super) struct Candidate<'g> {
     /// Whether affine maps behind the function can take factors.
     pub(super) undone: bool,
     pub(super) values: &'g [(u32, f64)],
+    /// Whether many functions follow each other.
+    pub(super) deep: bool,
 }
 
 impl Candidate<'_> {
     /// Degree 1 is no replacement, so the least depth is that of degree 2.
-    fn min_depth(&self) -> u32 {
+    pub(super) fn min_depth(&self) -> u32 {
         if self.undone { 1 } else { 2 }
     }
 
@@ -117,7 +123,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// Deepens where it helps most until the errors together are predicted within `target`.
-    fn raise(&mut self, depths: &mut [u32], target: f64) {
+    pub(super) fn raise(&mut self, depths: &mut [u32], target: f64) {
         loop {
             let now: Vec<f64> =
                 (0..depths.len()).map(|i| self.alone(i, depths[i]).powi(2)).collect();
@@ -189,7 +195,7 @@ impl<'a> Chooser<'a> {
         }
     }
 
-    fn degrees(&self, depths: &[u32]) -> Vec<usize> {
+    pub(super) fn degrees(&self, depths: &[u32]) -> Vec<usize> {
         self.candidates.iter().zip(depths).map(|(c, &d)| c.degree(d)).collect()
     }
 
@@ -243,6 +249,8 @@ impl<'a> Chooser<'a> {
             shared: &c.shared,
             own: c.own.as_ref(),
             values: c.values,
+            drift: &[],
+            deep: c.deep,
             undone: c.undone,
             degree,
             method: self.options.method,
@@ -251,20 +259,24 @@ impl<'a> Chooser<'a> {
     }
 
     /// The output error if only function `i` is replaced, at this depth.
-    fn alone(&mut self, i: usize, depth: u32) -> f64 {
+    pub(super) fn alone(&mut self, i: usize, depth: u32) -> f64 {
         if let Some(&known) = self.alone.get(&(i, depth)) {
             return known;
         }
+        let error = self.alone_at(i, self.candidates[i].degree(depth));
+        self.alone.insert((i, depth), error);
+        error
+    }
+
+    /// The same at a degree.
+    pub(super) fn alone_at(&mut self, i: usize, degree: usize) -> f64 {
         let id = self.candidates[i].id;
         let judge = self.judge;
-        let degree = self.candidates[i].degree(depth);
         let error = match self.fit(i, degree) {
             Some(fit) => judge.score(&BTreeMap::from([(id, fit)])).rms,
             None => f64::INFINITY,
         };
         // A finite stand-in keeps sums comparable.
-        let error = error.min(1e100);
-        self.alone.insert((i, depth), error);
-        error
+        error.min(1e100)
     }
 }

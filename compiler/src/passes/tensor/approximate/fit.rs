@@ -53,9 +53,15 @@ pub(super) struct Wish<'a> {
     pub(super) own: Option<&'a Window>,
     /// Calibration values: element and value.
     pub(super) values: &'a [(u32, f64)],
+    /// For each value what the function's result lacks of what is wanted there, which makes up for
+    /// the errors of polynomials before this one; empty where nothing is before it.
+    pub(super) drift: &'a [f64],
     /// Whether affine maps behind the function can take factors.
     pub(super) undone: bool,
     pub(super) degree: usize,
+    /// Whether many functions follow each other: polynomials per channel then serve at every
+    /// degree, since what one for all does to a channel that it suits badly adds up.
+    pub(super) deep: bool,
     pub(super) method: Method,
 }
 
@@ -136,11 +142,13 @@ fn best(wish: &Wish<'_>) -> Option<Fit> {
         return step::fit(wish);
     }
     let shared = shared(wish);
-    let low = wish.method == Method::LeastSquares && wish.degree <= OWN_DEGREE;
+    let low = wish.method == Method::LeastSquares && (wish.deep || wish.degree <= OWN_DEGREE);
     let own = wish.own.filter(|_| low);
     let own = own.and_then(|window| own::fit(wish, window));
     match (own, shared) {
-        (Some(o), Some(s)) if o.near && (!s.near || OWN_BONUS * o.rms < s.rms) => Some(o),
+        (Some(o), Some(s)) if o.near && (wish.deep || !s.near || OWN_BONUS * o.rms < s.rms) => {
+            Some(o)
+        }
         (o, None) => o,
         (_, s) => s,
     }
@@ -150,7 +158,9 @@ fn best(wish: &Wish<'_>) -> Option<Fit> {
 fn shared(wish: &Wish<'_>) -> Option<Fit> {
     let window = wish.shared;
     let general = fit(wish, window, None);
-    let Some(symmetry) = symmetry(wish.function) else { return general };
+    // What is wanted is no longer symmetric where it makes up for errors.
+    let symmetry = symmetry(wish.function).filter(|_| wish.drift.is_empty());
+    let Some(symmetry) = symmetry else { return general };
     // A window far from zero is not worth widening.
     if window.symmetric().half() > 2.0 * window.half() {
         return general;
@@ -215,16 +225,17 @@ fn fit(wish: &Wish<'_>, window: &Window, symmetry: Option<&Symmetry>) -> Option<
     // An odd polynomial has no leading term of degree 2^k.
     let monic = wish.monic() && basis.last() == Some(&wish.degree);
     let floor = monic.then(|| least_lead(&exact));
-    let (mut density, squares) = density(&grid, window, wish.values);
+    let Density { mut density, drift, squares } = density(&grid, window, wish);
     if symmetry.is_some() {
         let mirrored: Vec<f64> = density.iter().rev().copied().collect();
         density.iter_mut().zip(mirrored).for_each(|(d, m)| *d = f64::midpoint(*d, m));
     }
+    let wanted: Vec<f64> = exact.iter().zip(&drift).map(|(f, d)| f + d).collect();
     let finish = |mut series: Series| {
         series.coefficients.resize(series.coefficients.len().max(2), 0.0);
         series.coefficients[0] += constant;
         series.coefficients[1] += slope;
-        let quality = measured(&grid, &exact, &density, &series, wish.degree);
+        let quality = measured(&grid, &exact, (&wanted, &density), &series, wish.degree);
         let largest = window.scale.iter().copied().fold(0.0, f64::max);
         let lead = if monic { make_monic(&mut series) } else { 1.0 };
         Fit {
@@ -245,6 +256,7 @@ fn fit(wish: &Wish<'_>, window: &Window, symmetry: Option<&Symmetry>) -> Option<
     let mut guard = GUARD;
     loop {
         let weights = guarded(&density, guard);
+        let target = shifted(&target, (&drift, &density), 1.0 - guard, &weights);
         let found = finish(solve(&grid, &weights, &target, &basis, floor)?);
         if found.near || guard >= 1.0 {
             return Some(found);
@@ -262,6 +274,18 @@ pub(super) fn least_lead(exact: &[f64]) -> f64 {
 pub(super) fn guarded(density: &[f64], guard: f64) -> Vec<f64> {
     let even = guard / density.len() as f64;
     density.iter().map(|d| (1.0 - guard) * d + even).collect()
+}
+
+/// What is wanted in every cell: values drift, the guard does not. `share` is that of the values in
+/// the weights.
+pub(super) fn shifted(
+    target: &[f64],
+    (drift, density): (&[f64], &[f64]),
+    share: f64,
+    weights: &[f64],
+) -> Vec<f64> {
+    let values = drift.iter().zip(density).map(|(drift, d)| share * d * drift);
+    target.iter().zip(values).zip(weights).map(|((f, v), w)| f + v / w).collect()
 }
 
 /// Least squares with a leading coefficient of at least `floor` in magnitude, where one is given.
@@ -310,23 +334,35 @@ pub(super) fn make_monic(series: &mut Series) -> f64 {
     lead
 }
 
-/// The share of the calibration values in each cell, weighted by the square of their scale, which
-/// multiplies the error; and the mean of those squares.
-fn density(grid: &Grid, window: &Window, values: &[(u32, f64)]) -> (Vec<f64>, f64) {
+/// Where calibration values are.
+struct Density {
+    /// The share of the values in each cell, weighted by the square of their scale, which
+    /// multiplies the error.
+    density: Vec<f64>,
+    /// Their mean drift in each cell, in units of their scale.
+    drift: Vec<f64>,
+    /// The mean of those squares.
+    squares: f64,
+}
+
+fn density(grid: &Grid, window: &Window, wish: &Wish<'_>) -> Density {
     let mut density = vec![0.0; grid.points.len()];
+    let mut drift = vec![0.0; grid.points.len()];
     let mut total = 0.0;
-    for &(e, x) in values {
+    for (i, &(e, x)) in wish.values.iter().enumerate() {
         let t = window.place(e as usize, x);
         if t.abs() <= 1.0 {
-            let weight = window.scale_of(e as usize).powi(2);
-            density[grid.cell(t)] += weight;
-            total += weight;
+            let (scale, cell) = (window.scale_of(e as usize), grid.cell(t));
+            density[cell] += scale * scale;
+            drift[cell] += wish.drift.get(i).map_or(0.0, |d| scale * d);
+            total += scale * scale;
         }
     }
+    drift.iter_mut().zip(&density).filter(|(_, d)| **d > 0.0).for_each(|(s, d)| *s /= d);
     if total > 0.0 {
         density.iter_mut().for_each(|d| *d /= total);
     }
-    (density, total / values.len().max(1) as f64)
+    Density { density, drift, squares: total / wish.values.len().max(1) as f64 }
 }
 
 /// How good a series is on a grid.
@@ -337,20 +373,22 @@ pub(super) struct Quality {
     pub(super) near: bool,
 }
 
+/// Nearness is to the function, the mean square error that from what is `wanted` where values are.
 pub(super) fn measured(
     grid: &Grid,
     exact: &[f64],
-    density: &[f64],
+    (wanted, density): (&[f64], &[f64]),
     series: &Series,
     degree: usize,
 ) -> Quality {
     let (low, high) = extremes(exact);
     let range = (high - low).max(f64::MIN_POSITIVE);
     let (mut max_error, mut square) = (0f64, 0.0);
-    for ((&t, f), d) in grid.points.iter().zip(exact).zip(density) {
-        let error = (series.eval(t) - f).abs();
-        max_error = max_error.max(error);
-        square += d * error * error;
+    let places = grid.points.iter().zip(exact).zip(wanted.iter().zip(density));
+    for ((&t, f), (wanted, d)) in places {
+        let found = series.eval(t);
+        max_error = max_error.max((found - f).abs());
+        square += d * (found - wanted).powi(2);
     }
     // A range as small as rounding errors says nothing about the fit.
     let magnitude = low.abs().max(high.abs());
@@ -384,103 +422,4 @@ pub(super) fn tame(function: &Function, fit: &Fit) -> (f64, f64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn window(low: f64, high: f64) -> Window {
-        Window { centre: vec![0.0], scale: vec![1.0], class: Vec::new(), low, high }
-    }
-
-    fn of_degree(
-        function: &Function,
-        shared: &Window,
-        values: &[(u32, f64)],
-        degree: usize,
-        method: Method,
-    ) -> Option<Fit> {
-        let wish = Wish { function, shared, own: None, values, undone: false, degree, method };
-        super::of_degree(&wish)
-    }
-
-    /// Values of a normal distribution, by their quantiles at a fine grid.
-    fn values(mean: f64, std: f64) -> Vec<(u32, f64)> {
-        // The logistic distribution is near enough and has a closed quantile function.
-        (1..2000)
-            .map(|i| f64::from(i) / 2000.0)
-            .map(|q| (0, mean + std * (q / (1.0 - q)).ln()))
-            .collect()
-    }
-
-    #[test]
-    fn the_density_pulls_the_error_to_where_values_are_not() {
-        let w = window(-8.0, 8.0);
-        let narrow = values(0.0, 0.4);
-        let weighted = of_degree(&Function::Relu, &w, &narrow, 7, Method::LeastSquares).unwrap();
-        let even = of_degree(&Function::Relu, &w, &narrow, 7, Method::Minimax).unwrap();
-        assert!(weighted.rms < 0.8 * even.rms, "{} {}", weighted.rms, even.rms);
-        assert!(weighted.near && even.near && even.max_error <= weighted.max_error);
-    }
-
-    #[test]
-    fn relu_uses_its_symmetry() {
-        let fit = of_degree(
-            &Function::Relu,
-            &window(-3.0, 2.5),
-            &values(0.0, 0.4),
-            7,
-            Method::LeastSquares,
-        )
-        .unwrap();
-        assert_eq!((fit.window.low, fit.series[0].degree()), (-3.0, 6));
-        let odd: Vec<f64> = fit.series[0].coefficients.iter().skip(3).step_by(2).copied().collect();
-        assert!(odd.iter().all(|&c| c == 0.0), "{:?}", fit.series[0]);
-        assert!((fit.series[0].coefficients[1] - 1.5).abs() < 1e-12);
-    }
-
-    #[test]
-    fn smooth_functions_converge() {
-        for f in [Function::Sigmoid, Function::Tanh, Function::Exp, Function::Gelu { tanh: false }]
-        {
-            let of =
-                |d| of_degree(&f, &window(-3.0, 3.0), &values(0.0, 0.5), d, Method::LeastSquares);
-            assert!(of(31).unwrap().max_error < 1e-4, "{f:?}: {:?}", of(31).unwrap().max_error);
-        }
-    }
-
-    #[test]
-    fn every_fit_is_bounded_on_the_whole_window() {
-        for degree in [7, 15, 31, 63] {
-            let fit = of_degree(
-                &Function::Relu,
-                &window(-10.0, 4.0),
-                &values(-1.0, 0.05),
-                degree,
-                Method::LeastSquares,
-            )
-            .unwrap();
-            assert!(fit.near && fit.max_error <= 0.4, "degree {degree}: {}", fit.max_error);
-        }
-    }
-
-    #[test]
-    fn monic_fits_are_the_free_ones_where_the_lead_is_large() {
-        let (shared, values) = (window(-3.0, 3.0), values(0.3, 0.4));
-        let fit = |function, degree, undone| {
-            let (shared, values) = (&shared, &values[..]);
-            let method = Method::LeastSquares;
-            super::of_degree(&Wish { function, shared, own: None, values, undone, degree, method })
-                .unwrap()
-        };
-        for degree in [2, 4, 8] {
-            let (monic, free) =
-                (fit(&Function::Relu, degree, true), fit(&Function::Relu, degree, false));
-            assert_eq!(monic.set().depth() + 1, free.set().depth());
-            assert!(monic.gain[0].abs() >= LEAD * 3.0 * 0.999 && monic.near);
-            assert!((monic.rms - free.rms).abs() < 1e-9, "{} {}", monic.rms, free.rms);
-        }
-        // The leading coefficients of a smooth function vanish, and no lead is forced on it.
-        let smooth = fit(&Function::Exp, 8, true);
-        assert_eq!((smooth.set().degree(), smooth.set().depth()), (7, 3));
-        assert!(smooth.rms < 1e-3, "{}", smooth.rms);
-    }
-}
+mod tests;

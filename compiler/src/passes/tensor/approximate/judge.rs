@@ -21,6 +21,8 @@ use crate::report::are_scores;
 const WORK: usize = 1 << 29;
 /// Numbers that the exact values may take, about.
 const MEMORY: usize = 1 << 25;
+/// The same where all samples are judged.
+const WHOLE: usize = 1 << 27;
 /// Fewest and most samples that are judged.
 const COUNT: std::ops::RangeInclusive<usize> = 32..=256;
 /// How many times its error an answer must bear.
@@ -42,8 +44,10 @@ pub struct Score {
 
 /// Judges choices for one graph.
 pub(super) struct Judge<'g> {
-    executor: Executor<'g>,
-    blocks: Vec<Block>,
+    pub(super) graph: &'g Graph,
+    pub(super) executor: Executor<'g>,
+    /// Every exact value of the samples.
+    pub(super) blocks: Vec<Block>,
     /// Exact outputs: per sample and output.
     exact: Vec<Vec<Vec<f64>>>,
     /// Per output its range over all samples.
@@ -55,13 +59,23 @@ pub(super) struct Judge<'g> {
 }
 
 impl<'g> Judge<'g> {
+    /// A judge by as many samples as may be run again and again.
     pub(super) fn new(graph: &'g Graph, samples: &Samples) -> Self {
+        Self::of(graph, &pick(samples, count(graph).min(samples.len())))
+    }
+
+    /// A judge by all samples, or as many as memory holds.
+    pub(super) fn thorough(graph: &'g Graph, samples: &Samples) -> Self {
+        let held = (WHOLE / memory(graph)).max(*COUNT.start());
+        Self::of(graph, &pick(samples, held.min(samples.len())))
+    }
+
+    fn of(graph: &'g Graph, picked: &Samples) -> Self {
         let executor = Executor::new(graph);
-        let picked = pick(samples, count(graph).min(samples.len()));
         let starts: Vec<usize> = (0..picked.len()).step_by(LANES).collect();
         let blocks: Vec<Block> = starts
             .par_iter()
-            .map(|&first| executor.block(&picked, first, picked.len(), true))
+            .map(|&first| executor.block(picked, first, picked.len(), true))
             .collect();
         let exact: Vec<Vec<Vec<f64>>> =
             blocks.iter().flat_map(|b| executor.outputs_of(b)).collect();
@@ -75,7 +89,7 @@ impl<'g> Judge<'g> {
         let classes = (0..outputs).map(|o| are_scores(&exact, o, ranges[o])).collect();
         let jump = |v: &Value| matches!(v.op, Op::Function { function: Function::Step, .. });
         let jumps = graph.values.iter().any(jump);
-        Self { executor, blocks, exact, ranges, classes, jumps }
+        Self { graph, executor, blocks, exact, ranges, classes, jumps }
     }
 
     /// The largest root mean square error of the outputs, relative to their range: the one asked
@@ -109,11 +123,16 @@ impl<'g> Judge<'g> {
                 self.executor.outputs_of(&self.executor.rerun(block, &replaced))
             })
             .collect();
+        self.compare(&outputs)
+    }
+
+    /// The effect that shows in the outputs of the samples.
+    pub(super) fn compare(&self, outputs: &[Vec<Vec<f64>>]) -> Score {
         let mut score = Score::default();
         for (o, &range) in self.ranges.iter().enumerate() {
             let (mut square, mut n) = (0.0, 0usize);
             let (mut agree, mut safe) = (0usize, 0usize);
-            for (exact, found) in self.exact.iter().zip(&outputs) {
+            for (exact, found) in self.exact.iter().zip(outputs) {
                 let (exact, found) = (&exact[o], &found[o]);
                 for (x, y) in exact.iter().zip(found) {
                     square += (x - y) * (x - y);
@@ -141,10 +160,10 @@ impl<'g> Judge<'g> {
 }
 
 /// A fit in every lane, inlined into what has the vector instructions.
-struct EvalFit<'a> {
-    fit: &'a Fit,
-    e: usize,
-    x: &'a [f64; LANES],
+pub(super) struct EvalFit<'a> {
+    pub(super) fit: &'a Fit,
+    pub(super) e: usize,
+    pub(super) x: &'a [f64; LANES],
 }
 
 impl NullaryFnOnce for EvalFit<'_> {
@@ -159,16 +178,19 @@ impl NullaryFnOnce for EvalFit<'_> {
 /// How many samples may be judged.
 fn count(graph: &Graph) -> usize {
     let mut work = 1;
-    let mut memory = 1;
     for value in &graph.values {
-        memory += value.elements();
         work += match &value.op {
             Op::Affine { terms, .. } => terms.iter().map(|t| graph.consts.matrix(t.1).nnz()).sum(),
             Op::Function { .. } | Op::Polynomial { .. } => 20 * value.elements(),
             Op::Input { .. } | Op::Product { .. } => value.elements(),
         };
     }
-    (WORK / work).min(MEMORY / memory).clamp(*COUNT.start(), *COUNT.end())
+    (WORK / work).min(MEMORY / memory(graph)).clamp(*COUNT.start(), *COUNT.end())
+}
+
+/// Numbers of one sample.
+fn memory(graph: &Graph) -> usize {
+    1 + graph.values.iter().map(Value::elements).sum::<usize>()
 }
 
 /// `count` samples, evenly spread over the set.

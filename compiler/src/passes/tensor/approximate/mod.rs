@@ -9,10 +9,12 @@
 //! level makes: each doubling costs a level for every function, each level a larger ring.
 
 mod choose;
+mod deep;
 mod fit;
 mod judge;
 mod own;
 mod step;
+mod turn;
 mod window;
 
 use heplan_ir::diagnostic::{Code, Diagnostic};
@@ -85,7 +87,15 @@ pub fn approximate(
         });
     }
     let judge = Judge::new(graph, samples);
-    let choice = Chooser::new(&candidates, &judge, options).choose();
+    let (candidates, choice) = if turn::is_deep(graph) {
+        let all = Judge::thorough(graph, samples);
+        let candidates = turn::reframed(&all, candidates, options);
+        let choice = deep::choose(&candidates, (&judge, &all), options);
+        (candidates, choice)
+    } else {
+        let choice = Chooser::new(&candidates, &judge, options).choose();
+        (candidates, choice)
+    };
     let Some(choice) = choice else {
         let message = "the least squares problem of an approximation is singular";
         return Err(vec![Diagnostic::new(Code::Approximation, message)]);
@@ -111,6 +121,7 @@ fn candidates<'g>(
     for id in graph.ids() {
         let value = graph.value(id);
         let Op::Function { x, function } = &value.op else { continue };
+        let (x, shape) = (*x, value.shape.as_slice());
         // Only affine maps undo a scale per channel for free.
         let affine = |u: &ValueId| matches!(graph.value(*u).op, Op::Affine { .. });
         let undone =
@@ -123,7 +134,17 @@ fn candidates<'g>(
         let values = calibration.operands.get(&id).map_or(&[][..], Vec::as_slice);
         if *function == Function::Step {
             let shared = step::window(&value.shape, seen, options.margin);
-            found.push(Candidate { id, function, shared, own: None, undone, values });
+            found.push(Candidate {
+                id,
+                x,
+                shape,
+                function,
+                shared,
+                own: None,
+                undone,
+                values,
+                deep: false,
+            });
             continue;
         }
         let frame = if undone { Frame::Scaled } else { Frame::Single };
@@ -132,7 +153,17 @@ fn candidates<'g>(
         match Window::of(function, &value.shape, seen, frame, domain) {
             Ok(shared) => {
                 let own = own.flatten();
-                found.push(Candidate { id, function, shared, own, undone, values });
+                found.push(Candidate {
+                    id,
+                    x,
+                    shape,
+                    function,
+                    shared,
+                    own,
+                    undone,
+                    values,
+                    deep: false,
+                });
             }
             Err(mut error) => {
                 error.node = graph.origins.nodes(value.origin).next().cloned();

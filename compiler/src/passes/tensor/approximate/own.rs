@@ -38,15 +38,17 @@ pub(super) fn fit(wish: &Wish<'_>, window: &Window) -> Option<Fit> {
     };
     let widest = exact.iter().map(span).fold(f64::MIN_POSITIVE, f64::max);
     let least_lead = fit::least_lead(&exact.concat());
-    let (densities, counts) = densities(&grid, window, wish.values);
+    let (densities, counts) = densities(&grid, window, wish);
     let found: Vec<Option<(Series, Quality)>> = (0..channels)
         .into_par_iter()
         .map(|c| {
             let channel = Channel {
                 grid: &grid,
                 exact: &exact[c],
-                seen: &densities[c],
-                density: smoothed(&grid, &densities[c]),
+                seen: &densities[c].0,
+                drift: &densities[c].1,
+                wanted: exact[c].iter().zip(&densities[c].1).map(|(f, d)| f + d).collect(),
+                density: smoothed(&grid, &densities[c].0),
                 bound: fit::near(wish.degree) * span(&exact[c]).max(SMALL * widest),
                 // A channel that hardly matters is divided by less.
                 floor: wish.monic().then(|| fit::least_lead(&exact[c]).max(least_lead / 16.0)),
@@ -72,18 +74,26 @@ pub(super) fn fit(wish: &Wish<'_>, window: &Window) -> Option<Fit> {
     })
 }
 
-/// Per channel the share of its values in each cell, and how many they are.
-fn densities(grid: &Grid, window: &Window, values: &[(u32, f64)]) -> (Vec<Vec<f64>>, Vec<f64>) {
-    let mut all = vec![vec![0.0; grid.points.len()]; window.scale.len()];
+/// The share of a channel's values in each cell, and their mean drift there.
+type Cells = (Vec<f64>, Vec<f64>);
+
+/// Per channel the share of its values in each cell with their mean drift there, and how many they
+/// are.
+fn densities(grid: &Grid, window: &Window, wish: &Wish<'_>) -> (Vec<Cells>, Vec<f64>) {
+    let none = vec![0.0; grid.points.len()];
+    let mut all = vec![(none.clone(), none); window.scale.len()];
     let mut counts = vec![0.0; window.scale.len()];
-    for &(e, x) in values {
+    for (i, &(e, x)) in wish.values.iter().enumerate() {
         let (c, t) = (window.class_of(e as usize), window.place(e as usize, x));
         if t.abs() <= 1.0 {
-            all[c][grid.cell(t)] += 1.0;
+            let cell = grid.cell(t);
+            all[c].0[cell] += 1.0;
+            all[c].1[cell] += wish.drift.get(i).copied().unwrap_or(0.0);
             counts[c] += 1.0;
         }
     }
-    for (density, count) in all.iter_mut().zip(&counts).filter(|(_, n)| **n > 0.0) {
+    for ((density, drift), count) in all.iter_mut().zip(&counts).filter(|(_, n)| **n > 0.0) {
+        drift.iter_mut().zip(&*density).filter(|(_, n)| **n > 0.0).for_each(|(d, n)| *d /= n);
         density.iter_mut().for_each(|d| *d /= count);
     }
     (all, counts)
@@ -118,6 +128,10 @@ struct Channel<'a> {
     exact: &'a [f64],
     /// The density of the values alone.
     seen: &'a [f64],
+    /// Their mean drift.
+    drift: &'a [f64],
+    /// What is wanted where values are.
+    wanted: Vec<f64>,
     /// The density that is fitted to.
     density: Vec<f64>,
     /// Largest error that is near.
@@ -131,8 +145,12 @@ impl Channel<'_> {
         let mut guard = GUARD;
         loop {
             let weights = fit::guarded(&self.density, guard);
-            let series = fit::solve(self.grid, &weights, self.exact, &basis, self.floor)?;
-            let mut quality = fit::measured(self.grid, self.exact, self.seen, &series, degree);
+            let share = (1.0 - guard) * (1.0 - NORMAL);
+            let seen = (self.drift, self.seen);
+            let target = fit::shifted(self.exact, seen, share, &weights);
+            let series = fit::solve(self.grid, &weights, &target, &basis, self.floor)?;
+            let seen = (&self.wanted[..], self.seen);
+            let mut quality = fit::measured(self.grid, self.exact, seen, &series, degree);
             quality.near = quality.max_error <= self.bound;
             if quality.near || guard >= 1.0 {
                 return Some((series, quality));
@@ -186,6 +204,8 @@ mod tests {
                 shared: &shared,
                 own: Some(&own),
                 values: &values,
+                drift: &[],
+                deep: false,
                 undone: true,
                 degree,
                 method: Method::LeastSquares,
@@ -219,6 +239,8 @@ mod tests {
             shared: &own,
             own: Some(&own),
             values: &values,
+            drift: &[],
+            deep: false,
             undone: true,
             degree: 4,
             method: Method::LeastSquares,

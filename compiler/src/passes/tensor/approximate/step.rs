@@ -249,7 +249,18 @@ mod tests {
         let seen = Seen { elements: &elements, tail: Default::default(), halves: &halves };
         let shared = window(&[1, channels], seen, 0.1);
         let (function, method) = (&Function::Step, Method::LeastSquares);
-        fit(&Wish { function, shared: &shared, own: None, values, undone, degree, method }).unwrap()
+        fit(&Wish {
+            function,
+            shared: &shared,
+            own: None,
+            values,
+            drift: &[],
+            undone,
+            degree,
+            method,
+            deep: false,
+        })
+        .unwrap()
     }
 
     #[test]
