@@ -396,7 +396,7 @@ pub(crate) fn plan(dice: &mut Dice, steps: usize) -> Plan {
     }
 }
 
-/// A plan with every kind of instruction, small enough to be tried byte by byte.
+/// A plan with every kind of instruction but a bootstrap, small enough to be tried byte by byte.
 pub(crate) fn small_plan() -> Plan {
     let candidate = |seed: u32| {
         let rolls: Vec<u32> =
@@ -412,4 +412,54 @@ pub(crate) fn small_plan() -> Plan {
         kinds.len() == 12 && p.keys.len() > 2
     };
     (0..).map(candidate).find(complete).unwrap()
+}
+
+/// A graph of an input that is refreshed once, in the smallest ring that can.
+pub(crate) fn refreshing_graph() -> ckks::Graph {
+    let bootstrap = Bootstrap::usual(15, 1);
+    let parameters = bootstrapping(15, &bootstrap, 1).with_bootstrap(bootstrap).unwrap();
+    let port = port(&mut Dice::new(&[1]), "x", parameters.width());
+    let mut g = ckks::Graph {
+        name: "refreshing".into(),
+        parameters,
+        insts: Vec::new(),
+        inputs: vec![port.clone()],
+        outputs: Vec::new(),
+        consts: ConstPool::default(),
+        origins: OriginTable::default(),
+        values: 0,
+    };
+    let (used, fresh) = (CtType::new(0, Scale::pow2(28)), CtType::new(1, Scale::pow2(30)));
+    let none = OriginTable::none();
+    let x = g.push(ckks::Op::Input { input: 0, part: 0 }, 1, used, none)[0];
+    let y = g.push(ckks::Op::Bootstrap { x, scale: fresh.scale.clone() }, 1, fresh, none);
+    g.outputs = vec![(port, y)];
+    g
+}
+
+/// The same as a plan.
+pub(crate) fn refreshing_plan() -> Plan {
+    let g = refreshing_graph();
+    let (from, to) = (g.insts[0].ty.clone(), g.insts[1].ty.clone());
+    let r = RegId::new;
+    let inst = |i: usize, frees| plan::Inst {
+        op: g.insts[i].op.map(|v| r(v.index())),
+        results: vec![r(i)],
+        ty: g.insts[i].ty.clone(),
+        frees,
+        origin: 0,
+    };
+    Plan {
+        name: g.name.clone(),
+        keys: g.parameters.bootstrap_keys(),
+        insts: vec![inst(0, Vec::new()), inst(1, vec![r(0)])],
+        registers: 2,
+        inputs: vec![(g.inputs[0].clone(), from)],
+        outputs: vec![(g.outputs[0].0.clone(), to, vec![r(1)])],
+        answers: Vec::new(),
+        consts: ConstPool::default(),
+        origins: vec![String::new()],
+        precision_bits: 10.0,
+        parameters: g.parameters,
+    }
 }

@@ -19,6 +19,7 @@
 //! | the same at degree 2: `… + t_2·s²` | `… + w²·(2N/3)²/12` |
 //! | key switching, before the division: `Σ_i d_i·e_i / P` | `N·σ²·Σ_i D_i²/12 / P²` |
 //! | the division by `P` (ModDown) | as rescaling |
+//! | a bootstrap | [`NoiseModel::bootstrap`] |
 //!
 //! A uniform ternary secret has `2N/3` non-zero coefficients, and `|s(ζ)|²` is close to
 //! exponentially distributed with that mean over the slots: `w` is that factor of one slot, 1 on
@@ -33,6 +34,10 @@ use heplan_ir::parameters::{ERROR_DEVIATION, Parameters};
 
 /// Variance of an integer rounding.
 const ROUNDING: f64 = 1.0 / 12.0;
+
+/// How the noise of one rounding grows on the way through the modular reduction, beside a factor of two for every double
+/// angle: measured, for degree 15 and five of them.
+const REDUCTION_GROWTH: f64 = 5.3;
 
 /// A variance in the slots of one polynomial, in units of integers (scale 1): the factor `w` of a
 /// slot says how much of the secret it sees.
@@ -85,6 +90,8 @@ pub struct NoiseModel {
     n: f64,
     /// Variance of a key switch before the division by `P`, in slots, per level.
     switch: Vec<f64>,
+    /// Variance of a bootstrap in slots, in units of its operand.
+    bootstrap: f64,
 }
 
 impl NoiseModel {
@@ -96,7 +103,16 @@ impl NoiseModel {
                 switching(parameters.n() as f64, digits, parameters.p())
             })
             .collect();
-        Self { n: parameters.n() as f64, switch }
+        let mut model = Self { n: parameters.n() as f64, switch, bootstrap: 0.0 };
+        if let Some(bootstrap) = parameters.bootstrap() {
+            let q = |level: usize| parameters.q()[level] as f64;
+            let doubled = 2f64.powi(i32::try_from(bootstrap.double_angles).unwrap_or(i32::MAX));
+            let undone = q(0) / std::f64::consts::TAU;
+            let factor =
+                REDUCTION_GROWTH * doubled * undone / q(bootstrap.reduction_level());
+            model.bootstrap = factor * factor * model.rounding(1).mean() * model.n;
+        }
+        model
     }
 
     /// A fresh symmetric ciphertext, the rounding of its message included.
@@ -123,9 +139,13 @@ impl NoiseModel {
         Variance { plain, ..Variance::default() }
     }
 
-    /// A bootstrap, in units of its operand.
+    /// A bootstrap, in units of its operand; none without one.
+    ///
+    /// What counts is the rounding of the modular reduction, at the scale of its primes: double angles grow it
+    /// ([`REDUCTION_GROWTH`]), the factor that undoes the sine by `q_0/2π`, and a slot sums it up over `N/2` coefficients
+    /// with factors of mean square 2. The sine itself errs by less where coefficients are far below `q_0`.
     pub fn bootstrap(&self) -> Variance {
-        self.rounding(1)
+        Variance { plain: self.bootstrap, ..Variance::default() }
     }
 
     /// A key switch at `level` with its division by `P`.
@@ -155,7 +175,7 @@ mod tests {
     const N: usize = 128;
 
     fn model() -> NoiseModel {
-        NoiseModel { n: N as f64, switch: Vec::new() }
+        NoiseModel { n: N as f64, switch: Vec::new(), bootstrap: 0.0 }
     }
 
     /// Integer polynomials modulo `X^N + 1`, the long way.

@@ -36,6 +36,10 @@ const LANES: usize = 8;
 /// Bits that a message must stay below its modulus: one for the sign, one to spare.
 const HEADROOM: f64 = 2.0;
 
+/// Bits that a message must stay below the modulus where it is refreshed: the sine that stands for the reduction modulo
+/// `q_0` then errs by less than `(2π/2^6)²/6`, or 9 bits below the message.
+const BOOTSTRAP_HEADROOM: f64 = 6.0;
+
 /// Why the simulation refuses an instruction.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum SimError {
@@ -190,6 +194,11 @@ impl Sim {
     /// A coefficient is at most the mean magnitude of the slots times the scale; the largest
     /// magnitude stands in for the mean, which leaves room for inputs other than those simulated.
     fn fits(&self, slots: &Slots) -> Result<(), SimError> {
+        self.fits_below(slots, HEADROOM)
+    }
+
+    /// That the message stays so many bits below the modulus.
+    fn fits_below(&self, slots: &Slots, headroom: f64) -> Result<(), SimError> {
         let largest = Arch::new().dispatch(LargestMagnitude(&slots.values));
         if !largest.is_finite() {
             let bad = slots.values.iter().find(|v| !v.is_finite());
@@ -197,7 +206,7 @@ impl Sim {
         }
         let (value, scale) = (largest.log2(), slots.ty.scale.log2());
         let modulus = self.parameters.log_q_at(slots.ty.level);
-        let excess = value + scale + HEADROOM - modulus;
+        let excess = value + scale + headroom - modulus;
         if excess > 0.0 {
             let level = slots.ty.level;
             return Err(SimError::Overflow { excess, value, scale, modulus, level });
@@ -384,6 +393,7 @@ impl Backend for Sim {
         for KeySpec { kind, level } in self.parameters.bootstrap_keys() {
             self.key(kind, level)?;
         }
+        self.fits_below(&x.slots, BOOTSTRAP_HEADROOM)?;
         let noise = self.in_slots(&self.model.bootstrap(), &x.slots.ty.scale);
         self.finish(slots, x.variance, derive("bootstrap", &[&x.seed], &[]), Some(noise))
     }

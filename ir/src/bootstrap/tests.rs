@@ -1,6 +1,11 @@
 use super::*;
+use crate::entity::ValueId;
+use crate::origin::OriginTable;
 use crate::parameters::ParametersError;
+use crate::plan::Plan;
+use crate::scale::Scale;
 use crate::testing::bootstrapping as parameters;
+use crate::{ckks, slots};
 
 #[test]
 fn sections_fill_the_chain() {
@@ -77,4 +82,38 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(batched, Err(BootstrapError::Batch(2).into()));
     let batched = set.with_bootstrap(usual).unwrap().with_batch(2);
     assert_eq!(batched, Err(BootstrapError::Batch(2).into()));
+}
+
+#[test]
+fn plans_with_bootstraps_are_read_as_they_were_written() {
+    let graph = crate::testing::refreshing_graph();
+    assert_eq!(graph.verify(), []);
+    assert_eq!(ckks::Graph::parse(&graph.to_string(), &graph.consts).unwrap(), graph);
+    let plan = crate::testing::refreshing_plan();
+    assert_eq!(plan.verify(), []);
+    assert_eq!(Plan::parse(&plan.to_string(), &plan.consts).unwrap(), plan);
+    assert_eq!(Plan::from_bytes(&plan.to_bytes().unwrap()).unwrap(), plan);
+    let mut slots = slots::Graph { width: 4, ..Default::default() };
+    let x = slots.push(slots::Op::Bootstrap { x: ValueId::new(0) }, 1, OriginTable::none());
+    assert!(slots.verify().iter().any(|e| e.to_string().contains("is not defined")));
+    assert!(slots.to_string().contains(&format!("{} = bootstrap %0", x[0])));
+}
+
+#[test]
+fn bootstraps_are_typed_exactly() {
+    let good = crate::testing::refreshing_graph();
+    let said = |change: &dyn Fn(&mut ckks::Inst), wanted: &str| {
+        let mut bad = good.clone();
+        change(&mut bad.insts[1]);
+        let errors: Vec<String> = bad.verify().iter().map(ToString::to_string).collect();
+        assert!(errors.iter().any(|e| e.contains(wanted)), "{wanted:?} in {errors:#?}");
+    };
+    said(&|inst| inst.ty.level = 2, "the rule gives ct<level = 1");
+    said(&|inst| inst.ty.scale = Scale::pow2(29), "the rule gives ct<level = 1, scale = 30");
+    let mut bad = good.clone();
+    bad.insts[0].ty.level = 1;
+    assert!(bad.verify().iter().any(|e| e.to_string().contains("at level 1 instead of 0")));
+    let literal = good.parameters.literal().clone();
+    let bad = ckks::Graph { parameters: Parameters::new(literal).unwrap(), ..good };
+    assert!(bad.verify().iter().any(|e| e.to_string().contains("no levels for a bootstrap")));
 }

@@ -13,8 +13,8 @@ const TYPICAL_SCALE_BITS: u32 = 25;
 /// Slots hold numbers of magnitude about one; calibration does not see every input, so they may
 /// grow by this many bits before they leave the modulus.
 pub(super) const HEADROOM_BITS: u32 = 3;
-/// More levels between two refreshes than any ring has.
-const MOST_LEVELS: usize = 64;
+/// Levels between two refreshes: fewer do not carry a polynomial of use, more no ring has.
+const REFRESHED_LEVELS: std::ops::RangeInclusive<usize> = 4..=64;
 
 /// The levels of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Chain {
 
     /// The longest chain of a ring with refreshes, if it has any.
     pub(super) fn longest(log_n: u32, options: &Options) -> Option<Self> {
-        let chains = (1..=MOST_LEVELS).rev().map(|levels| Self { levels, refreshes: true });
+        let chains = REFRESHED_LEVELS.rev().map(|levels| Self { levels, refreshes: true });
         chains.into_iter().find(|&chain| scales(log_n, chain, options).next().is_some())
     }
 
