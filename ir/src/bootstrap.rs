@@ -61,7 +61,7 @@ pub struct Bootstrap {
     pub output_level: usize,
     /// Groups, and so levels, of slots to coefficients.
     pub slots_to_coefficients: usize,
-    /// Degree of the odd polynomial of the modular reduction: 7, 15 or 31.
+    /// Degree of the odd polynomial of the modular reduction: 7 or 15.
     pub degree: usize,
     /// Double angles of the modular reduction, at least two.
     pub double_angles: usize,
@@ -192,7 +192,7 @@ impl Bootstrap {
             double_angles: 5,
             range: 16,
             coefficients_to_slots: groups,
-            baby_steps: 8,
+            baby_steps: 4,
         }
     }
 
@@ -225,11 +225,12 @@ impl Bootstrap {
     /// Bits for the primes of each section beyond the circuit's, `(q_0, slots to coefficients,
     /// modular reduction, coefficients to slots)`, for slots carried at a scale of `2^waterline`.
     ///
-    /// `q_0` exceeds the scale by 2^10: a slot vector whose mean is one then loses `(2π/2^10)²/6`, or
-    /// 17 bits below one, to the sine. All noise of the modular reduction grows by that ratio, so
-    /// its primes are as large as primes can be.
+    /// `q_0` exceeds the scale by 2^9: a coefficient as large as the scale, which only slots of mean one
+    /// have, then loses `(2π/2^9)²/6`, 15 bits below it, to the sine; those of ordinary slots are
+    /// smaller, and lose by the third power of that. All noise of the modular reduction is seen through
+    /// the same ratio, so its primes are as large as primes can be, and those before it nearly so.
     pub fn prime_bits(waterline: u32) -> [u32; 4] {
-        [waterline + 10, (waterline + 8).max(36), 50, 46]
+        [waterline + 9, (waterline + 6).max(35), 50, 49]
     }
 
     /// The groups of both transforms in the order of their use, for a ring of `2^log_n`.
@@ -337,7 +338,7 @@ impl Bootstrap {
         if !baby.is_power_of_two() {
             return Err(BootstrapError::Number { what: "baby steps", found: baby });
         }
-        if ![7, 15, 31].contains(&self.degree) {
+        if ![7, 15].contains(&self.degree) {
             return Err(BootstrapError::Number { what: "a degree", found: self.degree });
         }
         Ok(())

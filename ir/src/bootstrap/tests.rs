@@ -20,27 +20,27 @@ fn sections_fill_the_chain() {
     let joined: u32 = stages[..3].iter().map(|s| s.butterflies).sum();
     assert_eq!(joined, 15);
     assert_eq!(stages.iter().map(|s| s.diagonals).collect::<Vec<_>>(), [32, 63, 63, 63, 63, 32]);
-    assert!(stages.iter().all(|s| s.baby_steps == 8));
+    assert!(stages.iter().all(|s| s.baby_steps == 4));
     assert_eq!(usual.turn(16), (1 << 15) - 2 * 1023);
 }
 
-/// 24 rotations serve all six groups; the key to the sparse secret reaches `q_0` only.
+/// 12 rotations serve all six groups; the key to the sparse secret reaches `q_0` only.
 #[test]
 fn both_transforms_share_their_keys() {
     let usual = Bootstrap::usual(16, 10);
     let keys = usual.keys(16);
     let level = |kind| keys.iter().find(|k| k.kind == kind).map(|k| k.level);
-    assert_eq!(keys.len(), 28);
+    assert_eq!(keys.len(), 16);
     assert_eq!(level(KeyKind::ToSparse), Some(0));
     assert_eq!(level(KeyKind::FromSparse), Some(25));
     assert_eq!(level(KeyKind::Relinearise), Some(22));
     assert_eq!(level(KeyKind::Conjugate), Some(23));
-    assert_eq!(level(KeyKind::Rotate(1 << 13)), Some(25));
+    assert_eq!(level(KeyKind::Rotate(1 << 12)), Some(25));
     assert_eq!(level(KeyKind::Rotate(32)), Some(24));
-    assert_eq!(level(KeyKind::Rotate(8)), Some(23));
+    assert_eq!(level(KeyKind::Rotate(4)), Some(23));
     assert!(keys.windows(2).all(|w| w[0].kind < w[1].kind));
-    let fewer = Bootstrap { baby_steps: 4, ..usual };
-    assert_eq!(fewer.keys(16).len(), 16);
+    let more = Bootstrap { baby_steps: 8, ..usual };
+    assert_eq!(more.keys(16).len(), 28);
 }
 
 #[test]

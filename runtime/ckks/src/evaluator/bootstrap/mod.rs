@@ -32,9 +32,10 @@ use crate::context::Context;
 use crate::error::EvalError;
 use stage::{Place, PreparedStage};
 
-/// Bits that scales grow by from the raised ciphertext to the operand of the modular reduction, so that diagonals are
-/// encoded at so much more than their primes.
-const GROWTH_BITS: i32 = 6;
+/// Bits that scales grow by from the raised ciphertext to the low operand of the modular reduction. They shrink: noise of
+/// key switches, the last group's most, is below that of the rescales then; diagonals are encoded at so much less than
+/// their primes.
+const GROWTH_BITS: i32 = -4;
 
 /// Bootstrappings between different scales that an evaluator keeps prepared.
 const MOST_KEPT: usize = 4;
@@ -68,7 +69,7 @@ impl Raising {
         let stages = bootstrap.stages(parameters.log_n());
         let inverse = &stages[..bootstrap.coefficients_to_slots];
         let (first, last) =
-            (raised_scale(context, bootstrap), sine::operand_scale(parameters, bootstrap));
+            (raised_scale(context, bootstrap), sine::low_scale(parameters, bootstrap));
         // Half of it and half of its conjugate are the real part.
         let factor = sine::angle(bootstrap) / 2.0;
         let step = GROWTH_BITS / i32::try_from(inverse.len()).unwrap_or(1);
@@ -149,7 +150,7 @@ fn lag(stages: &[Stage], index: usize) -> u32 {
 /// below it.
 fn raised_factor(context: &Context, bootstrap: &Bootstrap) -> i32 {
     let parameters = context.parameters();
-    let operand = sine::operand_scale(parameters, bootstrap).log2();
+    let operand = sine::low_scale(parameters, bootstrap).log2();
     let free = operand - (parameters.q()[0] as f64).log2();
     (free.floor() as i32 - GROWTH_BITS).clamp(0, 40)
 }
@@ -188,10 +189,13 @@ impl Evaluator {
         // Before any work: a key that is missing.
         let specs = bootstrap.keys(self.context.parameters().log_n());
         specs.into_iter().try_for_each(|spec| self.keys.check(spec).map(|_| ()))?;
-        let mut out = self.raise(x, bootstrap)?;
-        out = self.apply_stages(out, &prepared.raising.inverse)?;
-        out = self.sine(&out, bootstrap, &prepared.raising.sine)?;
-        out = self.apply_stages(out, &prepared.forward)?;
+        let raised = self.raise(x, bootstrap)?;
+        let operands = self.coefficients_to_slots(raised, bootstrap, &prepared.raising.inverse)?;
+        let mut out = self.sine(operands, bootstrap, &prepared.raising.sine)?;
+        for (i, stage) in prepared.forward.iter().enumerate() {
+            let last = i + 1 == prepared.forward.len();
+            out = self.divided(&self.lifted_stage(&out, stage, last)?, stage);
+        }
         debug_assert_eq!(out.scale, prepared.to, "the last group has the scale asked for");
         Ok(out)
     }
@@ -247,16 +251,24 @@ impl Evaluator {
         Ok(bootstrap)
     }
 
-    /// All groups of one transform, the last one with its conjugation.
-    fn apply_stages(
+    /// The first half of the coefficients as the two operands of the modular reduction, rounded at either scale.
+    fn coefficients_to_slots(
         &self,
         mut x: Ciphertext,
+        bootstrap: &Bootstrap,
         stages: &[PreparedStage],
-    ) -> Result<Ciphertext, EvalError> {
-        for (i, stage) in stages.iter().enumerate() {
-            x = self.apply_stage(&x, stage, i + 1 == stages.len())?;
+    ) -> Result<[Ciphertext; 2], EvalError> {
+        let (last, rest) = stages.split_last().expect("there is a group of butterflies");
+        for stage in rest {
+            x = self.divided(&self.lifted_stage(&x, stage, false)?, stage);
         }
-        Ok(x)
+        let mut lifted = self.lifted_stage(&x, last, true)?;
+        drop(x);
+        let low = self.divided(&lifted, last);
+        lifted.iter_mut().for_each(|part| part.mul_integer_assign(sine::OPERAND_RATIO));
+        let scale = sine::high_scale(self.context.parameters(), bootstrap);
+        let high = Ciphertext { scale, ..self.divided(&lifted, last) };
+        Ok([high, low])
     }
 
     /// A ciphertext at level 0 raised to the highest level: its polynomial plus `q_0` times a small one, turned by what the

@@ -74,19 +74,19 @@ impl PreparedStage {
 }
 
 /// A pair of polynomials over the primes of a level and the special ones: a ciphertext times their product.
-type Lifted = [Poly; 2];
+pub(super) type Lifted = [Poly; 2];
 
 impl Evaluator {
-    /// Applies a group to a ciphertext at its level; with `conjugated`, adds the conjugate of the result.
+    /// Applies a group to a ciphertext at its level, up to the division; with `conjugated`, adds the conjugate of the result.
     ///
     /// # Errors
     /// If a key is missing.
-    pub(super) fn apply_stage(
+    pub(super) fn lifted_stage(
         &self,
         x: &Ciphertext,
         prepared: &PreparedStage,
         conjugated: bool,
-    ) -> Result<Ciphertext, EvalError> {
+    ) -> Result<Lifted, EvalError> {
         let level = prepared.stage.level;
         let mut sums = self.stage_sums(x, prepared)?;
         let mut out = sums.pop().expect("a group has a giant step");
@@ -104,9 +104,14 @@ impl Evaluator {
             let conjugate = self.lifted_turn(&out, &key, element, level);
             add_pair(&mut out, &conjugate);
         }
-        let to = self.context.basis_q(level - 1);
-        let parts = out.par_iter().map(|p| p.divide_and_round(to)).collect();
-        Ok(Ciphertext { parts, scale: prepared.scale.clone() })
+        Ok(out)
+    }
+
+    /// The division that [`Self::lifted_stage`] leaves to come.
+    pub(super) fn divided(&self, lifted: &Lifted, prepared: &PreparedStage) -> Ciphertext {
+        let to = self.context.basis_q(prepared.stage.level - 1);
+        let parts = lifted.par_iter().map(|p| p.divide_and_round(to)).collect();
+        Ciphertext { parts, scale: prepared.scale.clone() }
     }
 
     /// The sum of every giant step.
