@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::options::Domain;
+use crate::options::Method;
 use crate::passes::tensor::calibrate::calibrate;
 use crate::passes::tensor::fuse_affine::fuse_affine;
 use crate::passes::tensor::normalise::normalise;
 use crate::reference::Executor;
+use fit::Wish;
 use heplan_ir::function::Function;
 use heplan_ir::origin::{Node, OriginTable};
 use judge::argmax;
@@ -142,4 +144,85 @@ fn a_reciprocal_across_zero_is_a_domain_error() {
     let errors = run(&network(&Function::Reciprocal), &Options::recommended()).unwrap_err();
     assert_eq!((errors[0].code, errors.len()), (Code::Domain, 2));
     assert_eq!(errors[0].node.as_ref().unwrap().name, "act0");
+}
+
+/// Blocks of a function between dense layers, each added, times `by`, to what it reads.
+fn chain(blocks: u32, by: f64) -> Graph {
+    let mut g = Graph::default();
+    let mut numbers = Numbers(11);
+    let mut x = g.push(Op::Input { name: "x".into() }, vec![1, 16], OriginTable::none());
+    let one = g.consts.add_matrix(SparseMatrix::identity(16));
+    for index in 0..blocks {
+        let node = Node { index, name: format!("act{index}"), op: "Relu".into() };
+        let origin = g.origins.node(node);
+        let y = dense(&mut g, x, 16, &mut numbers);
+        let y = g.push(Op::Function { x: y, function: Function::Relu }, vec![1, 16], origin);
+        let row = |_: usize, row: &mut Vec<(u32, f64)>| {
+            row.extend((0..16).map(|c| (c, by * numbers.next())));
+        };
+        let m = g.consts.add_matrix(SparseMatrix::from_rows(16, 16, row));
+        x = g.push(
+            Op::Affine { terms: vec![(x, one), (y, m)], bias: None },
+            vec![1, 16],
+            OriginTable::none(),
+        );
+    }
+    let y = dense(&mut g, x, 10, &mut numbers);
+    g.outputs = vec![("y".into(), y)];
+    g
+}
+
+#[test]
+fn long_chains_are_deep() {
+    assert!(!turn::is_deep(&network(&Function::Relu)) && !turn::is_deep(&chain(8, 0.15)));
+    assert!(turn::is_deep(&chain(14, 0.15)) && turn::in_a_row(&chain(14, 0.15)) == 14);
+}
+
+#[test]
+fn what_is_fitted_in_turn_errs_less_than_what_is_fitted_to_exact_values() {
+    let (g, set, options) = (chain(14, 0.8), samples(1, 256, 16), Options::recommended());
+    let calibration = calibrate(&g, &set).unwrap();
+    let seen = Judge::thorough(&g, &set);
+    let candidates =
+        turn::reframed(&seen, candidates(&g, &calibration, &options).unwrap(), &options);
+    let (in_turn, _) = turn::fit_all(&seen, &candidates, &[4; 14], &options).unwrap();
+    let apart = candidates.iter().map(|c| {
+        let wish = Wish {
+            function: c.function,
+            shared: &c.shared,
+            own: c.own.as_ref(),
+            values: c.values,
+            drift: &[],
+            undone: c.undone,
+            degree: 4,
+            deep: true,
+            method: Method::LeastSquares,
+        };
+        fit::of_degree(&wish).unwrap()
+    });
+    let apart: Vec<Fit> = apart.collect();
+    let fresh = Judge::thorough(&g, &samples(99, 512, 16));
+    let score = |fits: &[Fit]| {
+        let fits = candidates.iter().zip(fits).map(|(c, f)| (c.id, f)).collect();
+        fresh.score(&fits)
+    };
+    let (in_turn, apart) = (score(&in_turn), score(&apart));
+    assert!(in_turn.rms < 0.9 * apart.rms, "{in_turn:?} {apart:?}");
+}
+
+#[test]
+fn the_number_of_threads_does_not_show_in_a_deep_choice() {
+    let (g, options) = (chain(12, 0.15), Options { min_agreement: 0.9, ..Options::recommended() });
+    let of = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run(&g, &options).unwrap())
+    };
+    let (one, three) = (of(1), of(3));
+    assert!(one == three);
+    // Samples to come stay within their windows.
+    let fresh = samples(99, 1000, 16);
+    let exact = Executor::new(&g).run_samples(&fresh);
+    let found = Executor::new(&one.graph).run_samples(&fresh);
+    let same = exact.iter().zip(&found).filter(|(a, b)| argmax(&a[0]) == argmax(&b[0])).count();
+    assert!(found.iter().flatten().flatten().all(|y| y.is_finite()) && same > 850, "{same}");
 }
