@@ -72,6 +72,21 @@ fn slots_come_back_at_the_output_level() {
     }
 }
 
+/// With a schedule of one run, the last use of every key that was announced is its last: nothing is kept after it.
+#[test]
+fn keys_are_asked_for_in_the_order_that_is_announced() {
+    let setup = setup();
+    let bootstrap = setup.context.parameters().bootstrap().unwrap();
+    let specs = keys(setup.context.parameters());
+    let made = specs.iter().map(|&k| setup.secret.evaluation_key(k, &[7; 32])).collect();
+    let kept = Arc::new(EvaluationKeys::from_keys(&setup.context, made));
+    kept.expect(&bootstrap.key_order(15), 1);
+    let ct = setup.encrypt(&random(setup.width(), 6), &waterline(), 0, 5);
+    let found = Evaluator::new(Arc::clone(&kept)).bootstrap(&ct, &waterline()).unwrap();
+    assert_eq!(kept.bytes(), 0);
+    assert!(found == setup.evaluator.bootstrap(&ct, &waterline()).unwrap());
+}
+
 /// Slots that are all equal are the largest coefficient that slots can have, which the sine bends most.
 #[test]
 fn the_sine_bends_the_mean_by_its_third_power() {
