@@ -293,6 +293,27 @@ impl Bootstrap {
         levels.into_iter().map(|(kind, level)| KeySpec { kind, level }).collect()
     }
 
+    /// Relinearisations of the modular reduction: of the powers, of the polynomial's sums, of the
+    /// square of the sine at its two scales, and of every later double angle.
+    pub fn relinearisations(&self) -> usize {
+        2 * polynomial_depth(self.degree) + self.double_angles
+    }
+
+    /// The keys in the order in which one bootstrapping asks for them, as often as it does.
+    pub fn key_order(&self, log_n: u32) -> Vec<KeyKind> {
+        let stages = self.stages(log_n);
+        let (inverse, forward) = stages.split_at(self.coefficients_to_slots.min(stages.len()));
+        let steps = |stages: &[Stage]| {
+            let steps = stages.iter().flat_map(Stage::steps).map(KeyKind::Rotate);
+            steps.chain([KeyKind::Conjugate]).collect::<Vec<_>>()
+        };
+        let mut order = vec![KeyKind::ToSparse, KeyKind::FromSparse];
+        order.extend(steps(inverse));
+        order.extend(vec![KeyKind::Relinearise; self.relinearisations()]);
+        order.extend(steps(forward));
+        order
+    }
+
     /// Checks it against parameters.
     ///
     /// # Errors

@@ -39,6 +39,9 @@ fn both_transforms_share_their_keys() {
     assert_eq!(level(KeyKind::Rotate(32)), Some(24));
     assert_eq!(level(KeyKind::Rotate(4)), Some(23));
     assert!(keys.windows(2).all(|w| w[0].kind < w[1].kind));
+    let kinds: std::collections::BTreeSet<KeyKind> = usual.key_order(16).into_iter().collect();
+    assert!(kinds.into_iter().eq(keys.iter().map(|k| k.kind)));
+    assert_eq!(usual.relinearisations(), 13);
     let more = Bootstrap { baby_steps: 8, ..usual };
     assert_eq!(more.keys(16).len(), 28);
 }

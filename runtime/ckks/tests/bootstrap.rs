@@ -10,8 +10,12 @@ use common::{Setup, parameters, random, small};
 use heplan_ckks::context::Context;
 use heplan_ckks::error::EvalError;
 use heplan_ckks::evaluator::Evaluator;
+use heplan_ckks::files::evaluation_keys::{
+    EvaluationKeysFile, EvaluationKeysHeader, write_evaluation_keys,
+};
 use heplan_ckks::keys::secret::SecretKey;
-use heplan_ckks::keys::store::EvaluationKeys;
+use heplan_ckks::keys::store::{EvaluationKeys, KeySource};
+use heplan_ckks::keys::switching::SeededKey;
 use heplan_ir::bootstrap::Bootstrap;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
@@ -70,6 +74,55 @@ fn slots_come_back_at_the_output_level() {
         let [mean, least] = precision(&setup.secret.decrypt(&out), &x);
         assert!(mean > 16.2 && least > 14.0, "{mean:.2} bits, at least {least:.2}");
     }
+}
+
+/// A file of keys carries the bootstrapping that they are for.
+#[test]
+fn files_of_keys_carry_the_bootstrapping() {
+    let setup = setup();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("client.key.pub");
+    let (plan, parameters) = ([7; 32], setup.context.parameters().clone());
+    let spec = |kind| KeySpec { kind, level: 0 };
+    let keys = [KeyKind::Conjugate, KeyKind::ToSparse, KeyKind::FromSparse].map(spec).to_vec();
+    let header = EvaluationKeysHeader { plan, key: setup.secret.id(), parameters, keys };
+    write_evaluation_keys(&path, &header, |k| setup.secret.evaluation_key(k, &plan)).unwrap();
+    let file = EvaluationKeysFile::open(&path).unwrap();
+    assert_eq!(*file.header(), header);
+    let source = file.into_source(&setup.context).unwrap();
+    for key in &header.keys {
+        assert!(source.load(key.kind).is_ok(), "{}", key.kind);
+    }
+    // Keys of a sparse secret that nothing needs, and one of a larger modulus.
+    let unlike = |change: fn(&mut EvaluationKeysHeader)| {
+        let mut bad = header.clone();
+        change(&mut bad);
+        bad.keys.retain(|k| k.kind == KeyKind::ToSparse);
+        let made = |k| SeededKey { level: k, ..setup.secret.evaluation_key(header.keys[1], &plan) };
+        write_evaluation_keys(&path, &bad, |k| made(k.level)).unwrap();
+        EvaluationKeysFile::open(&path).err().unwrap().to_string()
+    };
+    let lone = unlike(|h| {
+        h.parameters = Parameters::new(h.parameters.literal().clone()).unwrap();
+    });
+    assert!(lone.contains("without bootstrapping"), "{lone}");
+    let above = unlike(|h| h.keys[1].level = 1);
+    assert!(above.contains("above level 0"), "{above}");
+}
+
+/// With a schedule of one run, the last use of every key that was announced is its last: nothing is kept after it.
+#[test]
+fn keys_are_asked_for_in_the_order_that_is_announced() {
+    let setup = setup();
+    let bootstrap = setup.context.parameters().bootstrap().unwrap();
+    let specs = keys(setup.context.parameters());
+    let made = specs.iter().map(|&k| setup.secret.evaluation_key(k, &[7; 32])).collect();
+    let kept = Arc::new(EvaluationKeys::from_keys(&setup.context, made));
+    kept.expect(&bootstrap.key_order(15), 1);
+    let ct = setup.encrypt(&random(setup.width(), 6), &waterline(), 0, 5);
+    let found = Evaluator::new(Arc::clone(&kept)).bootstrap(&ct, &waterline()).unwrap();
+    assert_eq!(kept.bytes(), 0);
+    assert!(found == setup.evaluator.bootstrap(&ct, &waterline()).unwrap());
 }
 
 /// Slots that are all equal are the largest coefficient that slots can have, which the sine bends most.

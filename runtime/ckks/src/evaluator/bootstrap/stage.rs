@@ -93,8 +93,11 @@ impl Evaluator {
         if !sums.is_empty() {
             let by = prepared.stage.giant();
             let key = self.keys.get(KeyKind::Rotate(by), level)?;
+            // Every giant step reads all of the key: it is expanded at most once.
+            let expanded = key.expand_if(sums.len() > 1);
+            let key = expanded.as_ref().unwrap_or(&key);
             while let Some(next) = sums.pop() {
-                out = self.lifted_turn(&out, &key, self.context.galois(by), level);
+                out = self.lifted_turn(&out, key, self.context.galois(by), level);
                 add_pair(&mut out, &next);
             }
         }
