@@ -27,13 +27,13 @@ use crate::layout::{Axis, Layout};
 use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{KeyKind, KeyParams, KeySpec, key_problems};
 use crate::scale::{self, Scale};
-use crate::slots::Port;
+use crate::slots::{Compact, Port};
 use crate::tail::{self, Answer};
 use crate::verify::{Errors, Location, check_ports};
 
-/// The version of this text form. Files that hold nothing that came after version 1 say 1, so that
-/// the same key parameters give the same bytes.
-const FORMAT: u32 = 2;
+/// The version of this text form. Files say the version that first had all they hold, so that the
+/// same key parameters give the same bytes.
+const FORMAT: u32 = 3;
 /// A file beyond this is none of ours: a manifest has thousands of keys, not millions.
 const MAX_BYTES: usize = 16 << 20;
 const START: &str = "// heplan key parameters";
@@ -69,6 +69,9 @@ struct PortText {
     layout: LayoutText,
     factor: f64,
     range: (f64, f64),
+    /// What fresh ciphertexts leave out; since version 3.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    compact: Compact,
     ciphertext: TypeText,
 }
 
@@ -102,7 +105,7 @@ impl KeyParams {
     /// The file's text; equal key parameters give equal bytes.
     pub fn to_text(&self) -> String {
         let file = File {
-            format: if self.parameters.batch() == 1 { 1 } else { FORMAT },
+            format: self.format(),
             plan: hex(&self.plan),
             name: self.name.clone(),
             precision_bits: self.precision_bits,
@@ -129,6 +132,16 @@ impl KeyParams {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{CHECKSUM}{}", hash.to_hex());
         text
+    }
+
+    /// The version that first had all that these key parameters hold.
+    fn format(&self) -> u32 {
+        let compact = self.inputs.iter().any(|(port, _)| port.compact != Compact::NONE);
+        match (compact, self.parameters.batch()) {
+            (true, _) => 3,
+            (false, 1) => 1,
+            (false, _) => 2,
+        }
     }
 
     /// Reads the file's bytes.
@@ -186,6 +199,10 @@ fn one() -> usize {
 
 fn is_one(batch: &usize) -> bool {
     *batch == 1
+}
+
+fn is_whole(compact: &Compact) -> bool {
+    *compact == Compact::NONE
 }
 
 fn prefix(bytes: &[u8], n: usize) -> &[u8] {
@@ -298,6 +315,7 @@ fn port_text((port, ty): &(Port, CtType)) -> PortText {
         },
         factor: port.factor,
         range: port.range,
+        compact: port.compact,
         ciphertext: TypeText {
             level: ty.level,
             scale: ScaleText { exponent, primes: primes.to_vec() },
@@ -314,7 +332,8 @@ fn ports(list: Vec<PortText>, parameters: &Parameters) -> Result<Vec<(Port, CtTy
         let axes = p.layout.axes.into_iter().map(|(size, stride)| Axis { size, stride }).collect();
         let LayoutText { offset, period, width, .. } = p.layout;
         let layout = Layout { axes, offset, period, width };
-        let port = Port { name: p.name, shape: p.shape, layout, factor: p.factor, range: p.range };
+        let PortText { name, shape, factor, range, compact, .. } = p;
+        let port = Port { name, shape, layout, factor, range, compact };
         Ok((port, CtType { level, scale, degree, extended: false }))
     };
     list.into_iter().map(port).collect()

@@ -217,6 +217,12 @@ impl Parameters {
         log2_product(&self.literal.q[..=level])
     }
 
+    /// Bits of one coefficient modulo the primes up to a level, as files hold it.
+    pub fn packed_bits_at(&self, level: usize) -> u64 {
+        let bits = |q: &u64| u64::from(u64::BITS - q.leading_zeros());
+        self.literal.q[..=level].iter().map(bits).sum()
+    }
+
     /// The unchecked form, for files.
     pub fn literal(&self) -> &ParametersLiteral {
         &self.literal

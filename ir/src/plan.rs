@@ -53,7 +53,7 @@ pub enum KeyKind {
     /// The square of the secret.
     Relinearise,
     /// The secret rotated so that every sample moves by this many of its slots to the left (Galois
-    /// element `5^(by·batch) mod 2N`).
+    /// element `5^(by·batch) mod 2N`); by all of them is complex conjugation (`2N - 1`).
     Rotate(u32),
 }
 

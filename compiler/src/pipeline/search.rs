@@ -14,6 +14,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
+use heplan_ir::slots::Compact;
 use heplan_ir::tensor::Op;
 use heplan_ir::{ckks, slots};
 use rayon::prelude::*;
@@ -23,7 +24,7 @@ use super::tensors::Real;
 use super::{CompileError, overflowed};
 use crate::cost::{self, Cost, Costs};
 use crate::judge::{Judge, Tensors};
-use crate::options::Options;
+use crate::options::{Objective, Options};
 use crate::passes;
 use crate::passes::ckks::Waterline;
 use crate::passes::slots::{Placement, Prices, Problem};
@@ -59,6 +60,10 @@ pub(super) struct Lowered {
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
 /// stored, sent and read.
 pub(super) const USUAL_KEY_PRICE: f64 = 1.0e-9;
+
+/// What one byte of a request is worth in seconds of a run: unlike keys it is sent every time, over the client's own line,
+/// here one of 250 megabits a second.
+const INPUT_PRICE: f64 = 32.0e-9;
 
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
@@ -136,7 +141,7 @@ pub(super) fn search<'a>(
             Err(missed) => missed,
         };
         if missed.bits + NEAR_MISS_BITS > precision_bits {
-            for near in ring.nearby() {
+            for near in ring.alike() {
                 if let Ok(lowered) = near.search(precision_bits, observer)? {
                     return Ok((near, lowered));
                 }
@@ -202,6 +207,21 @@ fn too_deep(depth: usize, options: &Options) -> Diagnostic {
     }
 }
 
+/// The same graph, its inputs without what is not worth sending. For throughput nothing is left out: what the client
+/// does not send the server computes.
+fn compacted(
+    mut lowered: passes::slots::Lowered,
+    (parameters, key_price): (&Parameters, f64),
+    options: &Options,
+) -> passes::slots::Lowered {
+    if options.objective != Objective::Throughput {
+        let (costs, input_price) = (&options.costs, INPUT_PRICE);
+        let worth = passes::ckks::compact::Worth { parameters, costs, key_price, input_price };
+        passes::ckks::compact::choose(&mut lowered.graph, worth);
+    }
+    lowered
+}
+
 /// A ring with the layouts chosen for it.
 pub(super) struct Ring<'a> {
     real: &'a Real,
@@ -248,6 +268,7 @@ impl<'a> Ring<'a> {
         let searched = KeyPrice::same(key_price);
         let prices = searched.prices(&typical, &options.costs);
         let lowered = problem.lower(&real.ports, &prices);
+        let lowered = compacted(lowered, (&typical, key_price), options);
         let (problem, typical) = (Arc::new(problem), Arc::new(typical));
         let ring = Self {
             real,
@@ -306,8 +327,9 @@ impl<'a> Ring<'a> {
     /// The same ring with the layouts for another price of keys.
     fn laid_out(&self, searched: KeyPrice) -> Self {
         let prices = searched.prices(&self.typical, &self.options.costs);
+        let lowered = self.problem.lower(&self.real.ports, &prices);
         Self {
-            lowered: self.problem.lower(&self.real.ports, &prices),
+            lowered: compacted(lowered, (&self.typical, searched.all), self.options),
             searched,
             problem: Arc::clone(&self.problem),
             typical: Arc::clone(&self.typical),
@@ -319,6 +341,26 @@ impl<'a> Ring<'a> {
     fn nearby(&self) -> Vec<Self> {
         let near = |factor: &f64| self.laid_out(KeyPrice::same(factor * self.key_price));
         NEARBY.par_iter().map(near).collect()
+    }
+
+    /// The same ring where noise is a little different: with other layouts, and with whole inputs.
+    fn alike(&self) -> Vec<Self> {
+        let mut others = self.nearby();
+        let whole: Vec<Self> = [self].into_iter().chain(&others).filter_map(Self::whole).collect();
+        others.extend(whole);
+        others
+    }
+
+    /// The same ring with inputs of which nothing is left out, if something is.
+    fn whole(&self) -> Option<Self> {
+        let mut lowered = self.lowered.clone();
+        let inputs = lowered.graph.inputs.iter_mut();
+        let before = inputs.map(|port| std::mem::take(&mut port.compact));
+        if before.fold(true, |whole, compact| whole & (compact == Compact::NONE)) {
+            return None;
+        }
+        let (problem, typical) = (Arc::clone(&self.problem), Arc::clone(&self.typical));
+        Some(Self { lowered, problem, typical, ..*self })
     }
 
     /// The ring with the layouts that are cheapest among those found at prices near its own.
@@ -334,9 +376,11 @@ impl<'a> Ring<'a> {
         rings.swap_remove(best.expect("there is a ring"))
     }
 
-    /// What a plan costs, in seconds of its first run, with the price of its keys.
+    /// What a plan costs, in seconds of its first run, with the prices of its keys and inputs.
     fn weight(&self, cost: &Cost) -> f64 {
-        cost.first_seconds() + self.key_price * cost.key_bytes as f64
+        cost.first_seconds()
+            + self.key_price * cost.key_bytes as f64
+            + INPUT_PRICE * cost.input_bytes as f64
     }
 
     /// Base-2 logarithm of the ring dimension.

@@ -53,7 +53,7 @@ pub(crate) fn problems(keys: &[KeySpec], max_level: usize, width: usize) -> Vec<
             out.push((i, format!("level {} is above the highest level {max_level}", key.level)));
         }
         if let KeyKind::Rotate(by) = key.kind
-            && (by == 0 || by as usize >= width)
+            && (by == 0 || by as usize > width)
         {
             out.push((i, format!("rotation by {by} in a width of {width}")));
         }

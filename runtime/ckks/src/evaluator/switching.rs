@@ -55,7 +55,7 @@ impl Evaluator {
         Ok(divided_sums(self.context.ring(), from, to, &sums).into_iter().flatten().collect())
     }
 
-    /// `y[t] = x[(t + by) mod width]`, for `0 < by < width`; extended if `x` is.
+    /// `y[t] = x[(t + by) mod width]`, for `0 < by ≤ width`; extended if `x` is.
     ///
     /// # Errors
     /// If the step or the degree does not fit, or the key is missing.
@@ -82,7 +82,7 @@ impl Evaluator {
     fn check_rotation(&self, x: &Ciphertext, by: u32) -> Result<(), EvalError> {
         check_degree("rotation", x, 1)?;
         let width = self.context.parameters().width();
-        if by == 0 || by as usize >= width {
+        if by == 0 || by as usize > width {
             return Err(EvalError::Step { by, width });
         }
         Ok(())

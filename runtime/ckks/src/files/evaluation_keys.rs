@@ -174,12 +174,12 @@ fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
     let digit_size = r.count("primes of a digit", q.len())?;
     let literal = ParametersLiteral { log_n, q, p, digit_size };
     let parameters = Parameters::new(literal).map_err(|e| invalid(e.to_string()))?;
-    let count = r.count("keys", parameters.width())?;
+    let count = r.count("keys", parameters.width() + 1)?;
     let mut keys: Vec<KeySpec> = Vec::new();
     for _ in 0..count {
         let kind = match (r.u8()?, r.u32()?) {
             (0, 0) => KeyKind::Relinearise,
-            (1, by) if by > 0 && (by as usize) < parameters.width() => KeyKind::Rotate(by),
+            (1, by) if by > 0 && by as usize <= parameters.width() => KeyKind::Rotate(by),
             _ => return Err(invalid("a key of no known kind")),
         };
         if keys.last().is_some_and(|last| last.kind >= kind) {
@@ -191,7 +191,7 @@ fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
     let batch = r.batch()?;
     let parameters = parameters.with_batch(batch).map_err(|e| invalid(e.to_string()))?;
     let width = parameters.width();
-    if keys.iter().any(|k| matches!(k.kind, KeyKind::Rotate(by) if by as usize >= width)) {
+    if keys.iter().any(|k| matches!(k.kind, KeyKind::Rotate(by) if by as usize > width)) {
         return Err(invalid("a key of no known kind"));
     }
     r.end()?;
