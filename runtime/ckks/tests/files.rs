@@ -203,10 +203,11 @@ fn files_are_reproducible_and_as_small_as_promised() {
     // 37 and 30 bits may be 38 and 31 for primes above the power; at most 1 KiB of frame.
     let bits = |primes: &[u64]| primes.iter().map(|q| q.ilog2() as usize + 1).sum::<usize>();
     let (q, p) = (small().q().to_vec(), small().p().to_vec());
-    let key = 2 * 512 * (bits(&q) + bits(&p)) + 512 * (bits(&q[..1]) + bits(&p));
+    let key = 4 * 2 * 512 * (bits(&q) + bits(&p)) + 512 * (bits(&q[..1]) + bits(&p));
     let found = length(a.keys());
     assert!((key..key + 1024).contains(&found), "{found} {key}");
-    let inputs = 2 * 3 * 512 * bits(&q);
+    // Two ciphertexts and an eighth of one for each of two samples.
+    let inputs = 2 * (2 * 512 + 512 / 8) * bits(&q);
     let found = length(a.inputs());
     assert!((inputs..inputs + 1024).contains(&found), "{found} {inputs}");
 }
