@@ -203,12 +203,14 @@ pub(crate) fn small_keyparams() -> KeyParams {
             CtType::new(0, Scale::pow2(25)),
         )
     };
+    let mut compact = port("x", 6);
+    compact.0.compact.conjugate = true;
     KeyParams {
         plan: [7; 32],
         name: "small".into(),
         parameters: parameters(),
         keys: vec![KeySpec { kind: KeyKind::Rotate(1), level: 0 }],
-        inputs: vec![port("x", 6)],
+        inputs: vec![compact],
         outputs: vec![port("y", 6)],
         answers: Vec::new(),
         precision_bits: 12.0,

@@ -137,7 +137,7 @@ pub(super) fn search<'a>(
     let mut best = (rings[0], Missed::untried());
     while let Some(ring) = queue.pop().or_else(|| rest.next().map(|n| lay_out(n, observer))) {
         let missed = match ring.search(precision_bits, observer)? {
-            Ok(lowered) => return Ok((ring, lowered)),
+            Ok(lowered) => return ring.or_whole(lowered, precision_bits, observer),
             Err(missed) => missed,
         };
         if missed.bits + NEAR_MISS_BITS > precision_bits {
@@ -241,6 +241,8 @@ pub(super) struct Ring<'a> {
     /// The parameters that layouts are priced under.
     typical: Arc<Parameters>,
     lowered: passes::slots::Lowered,
+    /// Whether nothing is left out of inputs.
+    whole: bool,
 }
 
 impl<'a> Ring<'a> {
@@ -283,6 +285,7 @@ impl<'a> Ring<'a> {
             problem,
             typical,
             lowered,
+            whole: false,
         };
         ring.best_nearby()
     }
@@ -327,9 +330,12 @@ impl<'a> Ring<'a> {
     /// The same ring with the layouts for another price of keys.
     fn laid_out(&self, searched: KeyPrice) -> Self {
         let prices = searched.prices(&self.typical, &self.options.costs);
-        let lowered = self.problem.lower(&self.real.ports, &prices);
+        let mut lowered = self.problem.lower(&self.real.ports, &prices);
+        if !self.whole {
+            lowered = compacted(lowered, (&self.typical, searched.all), self.options);
+        }
         Self {
-            lowered: compacted(lowered, (&self.typical, searched.all), self.options),
+            lowered,
             searched,
             problem: Arc::clone(&self.problem),
             typical: Arc::clone(&self.typical),
@@ -360,7 +366,24 @@ impl<'a> Ring<'a> {
             return None;
         }
         let (problem, typical) = (Arc::clone(&self.problem), Arc::clone(&self.typical));
-        Some(Self { lowered, problem, typical, ..*self })
+        Some(Self { lowered, problem, typical, whole: true, ..*self })
+    }
+
+    /// This plan of the ring, or the one with whole inputs if their silence is worth more than their bytes.
+    fn or_whole(
+        self,
+        lowered: Lowered,
+        precision_bits: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<(Self, Lowered), CompileError> {
+        let Some(whole) = self.whole() else { return Ok((self, lowered)) };
+        if whole.is_quieter(&lowered, precision_bits, observer)?
+            && let Ok(other) = whole.search(precision_bits, observer)?
+            && whole.weight(&other.cost) < self.weight(&lowered.cost)
+        {
+            return Ok((whole, other));
+        }
+        Ok((self, lowered))
     }
 
     /// The ring with the layouts that are cheapest among those found at prices near its own.

@@ -299,7 +299,8 @@ fn parse_ciphertext(
 fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
     let mut w = Writer::default();
     w.u16(STREAMS);
-    let compact = header.ports.iter().any(|p| p.compact != Compact::NONE);
+    let compact = header.direction == Direction::Inputs
+        && header.ports.iter().any(|p| p.compact != Compact::NONE);
     w.u8(match header.direction {
         Direction::Inputs if compact => COMPACT_INPUTS,
         Direction::Inputs => INPUTS,
