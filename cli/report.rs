@@ -1,6 +1,6 @@
 //! The report of a compilation, for people and for machines.
 
-use heplan_compiler::report::{FunctionReport, NodeLayout, Quality, Report, Standing, Trade};
+use heplan_compiler::report::{FunctionReport, NodeLayout, Quality, Report, Sent, Standing, Trade};
 use serde_json::{Value, json};
 
 use crate::format::{self, Table};
@@ -29,6 +29,11 @@ pub(crate) fn words(report: &Report) -> String {
         "  keys       {} evaluation keys, about {}",
         report.keys,
         format::bytes(report.key_bytes)
+    ));
+    let Sent { bytes, coefficients, of } = report.input;
+    lines.push(format!(
+        "  input      about {}, {coefficients} of {of} coefficients",
+        format::bytes(bytes)
     ));
     lines.push(format!(
         "  a run      about {} on one thread (predicted), the first {}; it takes about {} of memory",
@@ -154,6 +159,8 @@ pub(crate) fn json(report: &Report) -> Outcome {
         "diagonals": report.diagonals,
         "keys": report.keys,
         "key_bytes": report.key_bytes,
+        "input_bytes": report.input.bytes,
+        "input_coefficients": [report.input.coefficients, report.input.of],
         "predicted_seconds": report.seconds,
         "predicted_first_seconds": report.first_seconds,
         "batch": report.batch,

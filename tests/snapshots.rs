@@ -90,13 +90,14 @@ fn decisions(explained: &Value) -> String {
     let list = |name: &str| explained[name].as_array().cloned().unwrap_or_default();
     let top = |name: &str| number(explained, name);
     let mut lines = vec![format!(
-        "ring 2^{}, {} levels, scale 2^{}, {} digits, {} keys of {} bytes",
+        "ring 2^{}, {} levels, scale 2^{}, {} digits, {} keys of {} bytes, inputs of {} bytes",
         top("log_n"),
         top("levels"),
         top("scale_bits"),
         top("digits"),
         top("keys"),
-        top("key_bytes")
+        top("key_bytes"),
+        top("input_bytes")
     )];
     for node in list("nodes") {
         let counts = node["instructions"].as_object().cloned().unwrap_or_default();

@@ -131,6 +131,7 @@ fn outside(port: &Port, tensors: &[Vec<f64>]) -> Option<String> {
 mod tests {
     use super::*;
     use heplan_ir::layout::Layout;
+    use heplan_ir::slots::Compact;
 
     #[test]
     fn what_lies_outside_is_counted_and_measured() {
@@ -141,6 +142,7 @@ mod tests {
             layout,
             factor: 1.0,
             range: (-1.0, 1.0),
+            compact: Compact::NONE,
         };
         assert_eq!(outside(&port, &[vec![-1.0, 0.0, 1.0 + 1e-9]]), None);
         let text = outside(&port, &[vec![0.0, 3.0, 0.0], vec![-1.5, 0.0, 0.0]]).expect("outside");

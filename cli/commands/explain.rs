@@ -297,7 +297,7 @@ fn table(rows: &[Row], functions: &[FunctionReport]) -> String {
     for row in rows {
         let counts: Vec<String> =
             row.counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
-        let origin = if row.origin.is_empty() { "(none)" } else { &row.origin };
+        let origin = if row.origin.is_empty() { "(input)" } else { &row.origin };
         table.row([
             origin.to_owned(),
             counts.join(", "),

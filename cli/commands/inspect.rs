@@ -16,7 +16,7 @@ use heplan_ir::container::{Kind, Problem, SectionReader, read_file};
 use heplan_ir::keyparams;
 use heplan_ir::parameters::{Parameters, max_log_qp};
 use heplan_ir::plan::{KeyParams, KeySpec, Plan};
-use heplan_ir::slots::Port;
+use heplan_ir::slots::{Compact, Port};
 use heplan_ir::tail::{Answer, Step};
 use serde_json::{Value, json};
 
@@ -213,10 +213,11 @@ fn ciphertext(path: &Path) -> anyhow::Result<Described> {
     for port in &header.ports {
         let _ = writeln!(
             text,
-            "  {:?}: {} in {} ciphertext(s)",
+            "  {:?}: {} in {} ciphertext(s){}",
             port.name,
             format::shape(&port.shape),
-            port.parts
+            port.parts,
+            sent(port.compact)
         );
     }
     let json = json!({
@@ -228,6 +229,14 @@ fn ciphertext(path: &Path) -> anyhow::Result<Described> {
         "request": keyparams::hex(&header.request),
     });
     Ok(Described { text, json: object(json) })
+}
+
+/// What is sent of fresh ciphertexts, if not all.
+fn sent(compact: Compact) -> String {
+    match compact {
+        Compact::NONE => String::new(),
+        _ => format!(", 1 of {} coefficients sent", compact.divisor()),
+    }
 }
 
 /// Key parameters in words.
@@ -244,14 +253,15 @@ fn described(k: &KeyParams) -> String {
         for (port, ty) in ports {
             let _ = writeln!(
                 text,
-                "{title} {:?}: {}, calibrated from {} to {}; {} ciphertext(s) at level {}, scale 2^{}",
+                "{title} {:?}: {}, calibrated from {} to {}; {} ciphertext(s) at level {}, scale 2^{}{}",
                 port.name,
                 format::shape(&port.shape),
                 port.range.0,
                 port.range.1,
                 port.layout.ciphertexts(),
                 ty.level,
-                ty.scale
+                ty.scale,
+                sent(port.compact)
             );
         }
     };
@@ -295,6 +305,7 @@ fn keyparams_json(k: &KeyParams) -> Outcome {
             "range": [p.range.0, p.range.1],
             "ciphertexts": p.layout.ciphertexts(),
             "level": ty.level,
+            "halvings": p.compact.halvings(),
         })
     };
     let answer = |a: &Answer| {

@@ -13,7 +13,7 @@ mod work;
 
 use std::collections::BTreeSet;
 
-use heplan_ir::ckks::{CtType, Graph, Op, Plain};
+use heplan_ir::ckks::{self, CtType, Graph, Op, Plain};
 use heplan_ir::constants::ConstPool;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{Inst, KeyKind, KeySpec, Plan, required_keys};
@@ -235,6 +235,8 @@ pub struct Cost {
     pub fresh_seconds: f64,
     /// Bytes of all evaluation keys in their file.
     pub key_bytes: u64,
+    /// Bytes of one run's inputs as the client sends them.
+    pub input_bytes: u64,
     /// Bytes that one run holds at most, in the graph's order.
     pub peak_bytes: u64,
     /// Rotations, baby and giant steps of linear maps included.
@@ -269,6 +271,7 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
     let mut cost = Cost {
         key_bytes: key_bytes(&specs, &graph.parameters),
         rotation_keys: specs.iter().filter(|k| k.kind != KeyKind::Relinearise).count(),
+        input_bytes: input_bytes(graph),
         peak_bytes: memory::peak_bytes(graph),
         ..Cost::default()
     };
@@ -293,6 +296,19 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         }
     }
     cost
+}
+
+/// Bytes of all fresh ciphertexts of a graph.
+fn input_bytes(graph: &Graph) -> u64 {
+    let fresh = |inst: &ckks::Inst| match inst.op {
+        // The first part tells for all of an input.
+        Op::Input { input, part: 0 } => {
+            let bits = graph.parameters.packed_bits_at(inst.ty.level);
+            graph.inputs.get(input as usize).map(|p| p.fresh_bytes(graph.parameters.n(), bits))
+        }
+        _ => None,
+    };
+    graph.insts.iter().filter_map(fresh).sum()
 }
 
 /// Bytes of the evaluation keys of a manifest as a file holds them.

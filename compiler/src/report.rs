@@ -1,6 +1,7 @@
 //! What a compilation tells its user.
 
 use heplan_ir::layout::Layout;
+use heplan_ir::plan::Plan;
 
 use crate::cost::Cost;
 use crate::judge::Tensors;
@@ -215,6 +216,27 @@ pub struct LayoutGap {
     pub at_least: f64,
 }
 
+/// What the client sends of the fresh ciphertexts of one run, whose second polynomials are seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes of the coefficients.
+    pub bytes: u64,
+    /// Coefficients of the first polynomials that are sent.
+    pub coefficients: usize,
+    /// Coefficients that there are.
+    pub of: usize,
+}
+
+impl Sent {
+    /// For a run of a plan whose inputs take so many bytes.
+    pub(crate) fn of(plan: &Plan, bytes: u64) -> Self {
+        let n = plan.parameters.n();
+        let ports = || plan.inputs.iter().map(|(port, _)| (port, port.layout.ciphertexts()));
+        let coefficients = ports().map(|(port, parts)| port.compact.kept(n) * parts).sum();
+        Self { bytes, coefficients, of: ports().map(|(_, parts)| n * parts).sum() }
+    }
+}
+
 /// The report of a compilation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -242,6 +264,8 @@ pub struct Report {
     pub keys: usize,
     /// Predicted size of the evaluation keys in bytes.
     pub key_bytes: u64,
+    /// What the client sends for one run.
+    pub input: Sent,
     /// Predicted seconds of one run on one thread, keys and diagonals at hand.
     pub seconds: f64,
     /// Predicted seconds of the first run on one thread, which expands keys and encodes diagonals.

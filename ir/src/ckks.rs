@@ -70,10 +70,13 @@ pub enum Op<V> {
         scales: Vec<Scale>,
     },
     /// `y[t] = x[(t + by) mod width]`; type unchanged, degree 1, extended or not.
+    ///
+    /// A rotation by `width` is complex conjugation, which leaves real slots where they are: it counts for what is no
+    /// message ([`Compact`](crate::slots::Compact)).
     Rotate {
         /// Operand.
         x: V,
-        /// Steps to the left, `0 < by < width`.
+        /// Steps to the left, `0 < by ≤ width`.
         by: u32,
     },
     /// Sum of operands of equal type, extended or not.

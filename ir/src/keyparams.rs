@@ -28,12 +28,12 @@ use crate::layout::{Axis, Layout};
 use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{KeyKind, KeyParams, KeySpec, key_problems};
 use crate::scale::{self, Scale};
-use crate::slots::Port;
+use crate::slots::{Compact, Port};
 use crate::tail::{self, Answer};
 use crate::verify::{Errors, Location, check_ports};
 
-/// The version of this text form. Files say the first version that has all that they hold, so that
-/// the same key parameters give the same bytes.
+/// The version of this text form. Files say the version that first had all they hold, so that the
+/// same key parameters give the same bytes.
 const FORMAT: u32 = 3;
 /// A file beyond this is none of ours: a manifest has thousands of keys, not millions.
 const MAX_BYTES: usize = 16 << 20;
@@ -82,6 +82,9 @@ struct PortText {
     layout: LayoutText,
     factor: f64,
     range: (f64, f64),
+    /// What fresh ciphertexts leave out; since version 3.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    compact: Compact,
     ciphertext: TypeText,
 }
 
@@ -146,13 +149,13 @@ impl KeyParams {
         text
     }
 
-    /// The first version that has all that it holds.
+    /// The version that first had all that these key parameters hold.
     fn format(&self) -> u32 {
-        let old = |k: &KeySpec| matches!(k.kind, KeyKind::Relinearise | KeyKind::Rotate(_));
-        match (self.parameters.bootstrap(), self.parameters.batch()) {
-            (None, 1) if self.keys.iter().all(old) => 1,
-            (None, _) if self.keys.iter().all(old) => 2,
-            _ => FORMAT,
+        let compact = self.inputs.iter().any(|(port, _)| port.compact != Compact::NONE);
+        match (compact || self.parameters.bootstrap().is_some(), self.parameters.batch()) {
+            (true, _) => 3,
+            (false, 1) => 1,
+            (false, _) => 2,
         }
     }
 
@@ -211,6 +214,10 @@ fn one() -> usize {
 
 fn is_one(batch: &usize) -> bool {
     *batch == 1
+}
+
+fn is_whole(compact: &Compact) -> bool {
+    *compact == Compact::NONE
 }
 
 fn prefix(bytes: &[u8], n: usize) -> &[u8] {
@@ -337,6 +344,7 @@ fn port_text((port, ty): &(Port, CtType)) -> PortText {
         },
         factor: port.factor,
         range: port.range,
+        compact: port.compact,
         ciphertext: TypeText {
             level: ty.level,
             scale: ScaleText { exponent, primes: primes.to_vec() },
@@ -353,7 +361,8 @@ fn ports(list: Vec<PortText>, parameters: &Parameters) -> Result<Vec<(Port, CtTy
         let axes = p.layout.axes.into_iter().map(|(size, stride)| Axis { size, stride }).collect();
         let LayoutText { offset, period, width, .. } = p.layout;
         let layout = Layout { axes, offset, period, width };
-        let port = Port { name: p.name, shape: p.shape, layout, factor: p.factor, range: p.range };
+        let PortText { name, shape, factor, range, compact, .. } = p;
+        let port = Port { name, shape, layout, factor, range, compact };
         Ok((port, CtType { level, scale, degree, extended: false }))
     };
     list.into_iter().map(port).collect()

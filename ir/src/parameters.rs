@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::plan::{KeyKind, KeySpec};
 use crate::primes::{MAX_PRIME_BITS, is_prime};
 
 /// Smallest and largest `log2 N` that the system runs.
@@ -219,8 +220,13 @@ impl Parameters {
     }
 
     /// The keys that a bootstrap needs; none where there is none.
-    pub fn bootstrap_keys(&self) -> Vec<crate::plan::KeySpec> {
+    pub fn bootstrap_keys(&self) -> Vec<KeySpec> {
         self.bootstrap().map_or_else(Vec::new, |b| b.keys(self.log_n()))
+    }
+
+    /// The keys in the order in which a bootstrap asks for them; none where there is none.
+    pub fn bootstrap_key_order(&self) -> Vec<KeyKind> {
+        self.bootstrap().map_or_else(Vec::new, |b| b.key_order(self.log_n()))
     }
 
     /// The level of a fresh ciphertext, and of a refreshed one.
@@ -248,6 +254,12 @@ impl Parameters {
     /// `log2(q_0 ⋯ q_level)`.
     pub fn log_q_at(&self, level: usize) -> f64 {
         log2_product(&self.literal.q[..=level])
+    }
+
+    /// Bits of one coefficient modulo the primes up to a level, as files hold it.
+    pub fn packed_bits_at(&self, level: usize) -> u64 {
+        let bits = |q: &u64| u64::from(u64::BITS - q.leading_zeros());
+        self.literal.q[..=level].iter().map(bits).sum()
     }
 
     /// The unchecked form, for files.

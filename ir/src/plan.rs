@@ -65,6 +65,13 @@ pub enum KeyKind {
     FromSparse,
 }
 
+impl KeyKind {
+    /// Of [`Op::Rotate`] by so many of `width` slots: by all of them it is complex conjugation.
+    pub const fn rotation(by: u32, width: usize) -> Self {
+        if by as usize == width { Self::Conjugate } else { Self::Rotate(by) }
+    }
+}
+
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,6 +3,7 @@
 //! A value is one ciphertext's vector of `width` real slots; a tensor that does not fit one
 //! ciphertext is several values.
 
+mod compact;
 mod port;
 mod verify;
 
@@ -10,6 +11,8 @@ use crate::constants::ConstPool;
 use crate::entity::{ConstId, OriginId, ValueId};
 use crate::layout::Layout;
 use crate::origin::OriginTable;
+
+pub use compact::Compact;
 
 /// An operation on slot vectors.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +131,8 @@ pub struct Port {
     pub factor: f64,
     /// The smallest and largest element seen in calibration, in the tensor's own units.
     pub range: (f64, f64),
+    /// What the client leaves out of its fresh ciphertexts; of an output nothing.
+    pub compact: Compact,
 }
 
 /// A graph of slot vectors. Values are numbered densely in the order of definition.

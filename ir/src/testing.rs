@@ -18,7 +18,7 @@ use crate::plan::{self, Plan, required_keys};
 use crate::primes::near_power;
 use crate::scale::Scale;
 use crate::series::{PolynomialSet, Series};
-use crate::slots::{self, Port};
+use crate::slots::{self, Compact, Port};
 use crate::tensor;
 use crate::transform::{Diagonal, LinearTransform};
 
@@ -89,7 +89,15 @@ fn port(dice: &mut Dice, name: &str, width: usize) -> Port {
         layout,
         factor,
         range: (-dice.real().abs(), dice.real().abs()),
+        compact: Compact::NONE,
     }
+}
+
+/// A port that may leave out as much as its layout repeats.
+fn input(dice: &mut Dice, name: &str, width: usize) -> Port {
+    let port = port(dice, name, width);
+    let rotations = dice.below(1 + port.most_rotations() as usize) as u32;
+    Port { compact: Compact { rotations, conjugate: dice.below(2) == 0 }, ..port }
 }
 
 fn nodes(dice: &mut Dice, table: &mut OriginTable) -> Vec<OriginId> {
@@ -210,7 +218,7 @@ pub(crate) fn slots_graph(dice: &mut Dice, steps: usize) -> slots::Graph {
     let mut g = slots::Graph { name: "mnist".into(), width, ..slots::Graph::default() };
     let origins = nodes(dice, &mut g.origins);
     for i in 0..1 + dice.below(2) {
-        g.inputs.push(port(dice, &format!("in \"{i}\""), width));
+        g.inputs.push(input(dice, &format!("in \"{i}\""), width));
         g.push(slots::Op::Input { input: i as u32, part: 0 }, 1, OriginTable::none());
     }
     for _ in 0..steps {
@@ -260,7 +268,7 @@ pub(crate) fn ckks_graph(dice: &mut Dice, steps: usize) -> ckks::Graph {
     };
     let mut types: Vec<CtType> = Vec::new();
     for i in 0..1 + dice.below(2) {
-        g.inputs.push(port(dice, &format!("in \"{i}\""), width));
+        g.inputs.push(input(dice, &format!("in \"{i}\""), width));
         let ty = CtType::new(4, Scale::pow2(30));
         types.push(ty.clone());
         g.push(ckks::Op::Input { input: i as u32, part: 0 }, 1, ty, OriginTable::none());
@@ -295,9 +303,7 @@ fn ckks_op(dice: &mut Dice, types: &[CtType], g: &mut ckks::Graph) -> Option<Typ
     };
     let one = |op, ty| Some((op, 1, ty));
     match dice.below(10) {
-        0 if tx.degree == 1 => {
-            one(ckks::Op::Rotate { x, by: 1 + dice.below(width - 1) as u32 }, tx)
-        }
+        0 if tx.degree == 1 => one(ckks::Op::Rotate { x, by: 1 + dice.below(width) as u32 }, tx),
         1 => one(ckks::Op::Add { a: x, b }, tx),
         2 => one(ckks::Op::Sub { a: x, b }, tx),
         _ if tx.extended => one(ckks::Op::ModDown { x }, CtType { extended: false, ..tx }),

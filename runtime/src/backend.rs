@@ -116,7 +116,7 @@ pub trait Backend: Sync {
     /// `y[t] = x[(t + by) mod width]` of a degree-1 operand, extended or not; type unchanged.
     ///
     /// # Errors
-    /// Unless `0 < by < width` and the degree is 1, or if there is no key for `by` that reaches
+    /// Unless `0 < by ≤ width` and the degree is 1, or if there is no key for `by` that reaches
     /// level `ℓ`.
     fn rotate(&self, x: &Self::Ct, by: u32) -> Result<Self::Ct, Self::Error>;
 

@@ -400,7 +400,7 @@ impl Backend for Sim {
 
     fn rotate(&self, x: &SimCt, by: u32) -> Result<SimCt, SimError> {
         let slots = self.clear.rotate(&x.slots, by)?;
-        self.key(KeyKind::Rotate(by), slots.ty.level)?;
+        self.key(KeyKind::rotation(by, self.parameters.width()), slots.ty.level)?;
         // Of an extended operand one polynomial is rounded before the switch instead of two after it.
         let noise = self.in_slots(&self.model.switch(slots.ty.level), &slots.ty.scale);
         let seed = derive("rotate", &[&x.seed], &[u64::from(by)]);

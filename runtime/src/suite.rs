@@ -11,6 +11,7 @@ mod refusals;
 
 use heplan_ir::ckks::CtType;
 use heplan_ir::plan::Plan;
+use heplan_ir::slots::Compact;
 use thiserror::Error;
 
 use crate::backend::Backend;
@@ -68,19 +69,20 @@ pub enum SuiteError {
     Preparation(String),
 }
 
-/// Runs a case twice and compares the outputs with plain arithmetic and with each other.
+/// Runs a case twice and compares the outputs with plain arithmetic and with each other. Inputs are encrypted without what
+/// their ports leave out.
 ///
 /// # Errors
 /// If the plan does not run, an output is not right to the bits of the case, or the runs differ.
 pub fn check<B: Backend>(
     case: &Case,
     backend: &B,
-    mut encrypt: impl FnMut(&[f64], &CtType) -> B::Ct,
+    mut encrypt: impl FnMut(&[f64], &CtType, Compact) -> B::Ct,
     mut decrypt: impl FnMut(&B::Ct) -> Vec<f64>,
 ) -> Result<PrecisionStats, SuiteError> {
-    let types = case.plan.inputs.iter().map(|i| &i.1);
+    let ports = case.inputs.iter().zip(&case.plan.inputs);
     let inputs: Vec<Vec<B::Ct>> =
-        case.inputs.iter().zip(types).map(|(x, ty)| vec![encrypt(x, ty)]).collect();
+        ports.map(|(x, (port, ty))| vec![encrypt(x, ty, port.compact)]).collect();
     let mut run = || -> Result<Vec<Vec<f64>>, SuiteError> {
         let outputs = Executor::new(&case.plan)
             .run(backend, inputs.clone(), &mut ())

@@ -194,10 +194,10 @@ pub fn drop_level(x: &CtType, level: usize) -> Result<CtType, TypeError> {
 /// The type after a rotation, extended or not.
 ///
 /// # Errors
-/// Unless the degree is 1 and `0 < by < width`.
+/// Unless the degree is 1 and `0 < by ≤ width`.
 pub fn rotate(x: &CtType, by: u32, width: usize) -> Result<CtType, TypeError> {
     degree(x, 1)?;
-    if by == 0 || by as usize >= width {
+    if by == 0 || by as usize > width {
         return Err(TypeError::Rotation(by, width));
     }
     Ok(x.clone())

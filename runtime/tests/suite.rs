@@ -15,7 +15,7 @@ fn cases_are_verified_plans() {
 fn clear_passes_the_suite() {
     for case in suite::cases().into_iter().chain(suite::shared_cases(8)) {
         let backend = Clear::new(&case.plan.parameters);
-        let encrypt = |x: &[f64], ty: &_| backend.encrypt(x.to_vec(), Clone::clone(ty)).unwrap();
+        let encrypt = |x: &[f64], ty: &_, _| backend.encrypt(x.to_vec(), Clone::clone(ty)).unwrap();
         let stats = suite::check(&case, &backend, encrypt, |y| y.values.clone()).unwrap();
         assert!(stats.min_bits > 48.0, "{}: {stats:?}", case.name);
     }
@@ -26,7 +26,7 @@ fn sim_passes_the_suite() {
     for case in suite::cases().into_iter().chain(suite::shared_cases(8)) {
         let backend = Sim::new(&case.plan.parameters, &case.plan.keys, 1);
         let mut nonce = 0;
-        let encrypt = |x: &[f64], ty: &_| {
+        let encrypt = |x: &[f64], ty: &_, _| {
             nonce += 1;
             backend.encrypt(x.to_vec(), Clone::clone(ty), nonce).unwrap()
         };
@@ -49,7 +49,7 @@ fn sim_passes_the_suite() {
 #[test]
 fn clear_refuses_what_the_contract_forbids() {
     let backend = Clear::new(&suite::refusals_plan().parameters);
-    let encrypt = |x: &[f64], ty: &_| backend.encrypt(x.to_vec(), Clone::clone(ty)).unwrap();
+    let encrypt = |x: &[f64], ty: &_, _| backend.encrypt(x.to_vec(), Clone::clone(ty)).unwrap();
     suite::check_refusals(&backend, encrypt).unwrap();
 }
 
@@ -57,7 +57,7 @@ fn clear_refuses_what_the_contract_forbids() {
 fn sim_refuses_what_the_contract_forbids() {
     let plan = suite::refusals_plan();
     let backend = Sim::new(&plan.parameters, &plan.keys, 1);
-    let encrypt = |x: &[f64], ty: &_| backend.encrypt(x.to_vec(), Clone::clone(ty), 0).unwrap();
+    let encrypt = |x: &[f64], ty: &_, _| backend.encrypt(x.to_vec(), Clone::clone(ty), 0).unwrap();
     suite::check_refusals(&backend, encrypt).unwrap();
     suite::check_missing_keys(&backend, encrypt).unwrap();
 }

@@ -26,7 +26,7 @@ use heplan_ir::parameters::{Parameters, ParametersLiteral};
 use heplan_ir::plan::{KeyKind, KeyParams, KeySpec, Plan};
 use heplan_ir::primes::near_power;
 use heplan_ir::scale::Scale;
-use heplan_ir::slots::Port;
+use heplan_ir::slots::{Compact, Port};
 use heplan_ir::tail;
 use heplan_onnx::Model;
 use tempfile::TempDir;
@@ -192,16 +192,25 @@ pub(crate) fn small_keyparams() -> KeyParams {
         let layout = Layout { axes, offset: 0, period: 2048, width: 2048 };
         let shape = vec![1, elements];
         (
-            Port { name: name.into(), shape, layout, factor: 4.0, range: (-4.0, 4.0) },
+            Port {
+                name: name.into(),
+                shape,
+                layout,
+                factor: 4.0,
+                range: (-4.0, 4.0),
+                compact: Compact::NONE,
+            },
             CtType::new(0, Scale::pow2(25)),
         )
     };
+    let mut compact = port("x", 6);
+    compact.0.compact.conjugate = true;
     KeyParams {
         plan: [7; 32],
         name: "small".into(),
         parameters: parameters(),
         keys: vec![KeySpec { kind: KeyKind::Rotate(1), level: 0 }],
-        inputs: vec![port("x", 6)],
+        inputs: vec![compact],
         outputs: vec![port("y", 6)],
         answers: Vec::new(),
         precision_bits: 12.0,

@@ -20,7 +20,7 @@ use crate::cost::plan_peak_bytes;
 use crate::data::Samples;
 use crate::judge::{Judge, Refusal, Tensors};
 use crate::options::Options;
-use crate::report::{Quality, Report, RunnerUp, Trade};
+use crate::report::{Quality, Report, RunnerUp, Sent, Trade};
 use observer::{Observer, Stage};
 use search::Lowered;
 use tensors::Real;
@@ -213,6 +213,7 @@ fn report(
         diagonals: cost.diagonals,
         keys: plan.keys.len(),
         key_bytes: cost.key_bytes,
+        input: Sent::of(plan, cost.input_bytes),
         seconds: cost.seconds,
         first_seconds: cost.first_seconds(),
         peak_bytes: plan_peak_bytes(plan),

@@ -17,6 +17,7 @@ use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::entity::ValueId;
 use heplan_ir::parameters::{LOG_N, Parameters};
 use heplan_ir::plan::Plan;
+use heplan_ir::slots::Compact;
 use heplan_ir::tensor::Op;
 use heplan_ir::{ckks, slots};
 use rayon::prelude::*;
@@ -26,7 +27,7 @@ use super::tensors::Real;
 use super::{CompileError, overflowed};
 use crate::cost::{self, Cost, Costs};
 use crate::judge::{Judge, Tensors};
-use crate::options::Options;
+use crate::options::{Objective, Options};
 use crate::passes;
 use crate::passes::ckks::Waterline;
 use crate::passes::slots::{Placement, Prices, Problem};
@@ -57,6 +58,10 @@ pub(super) struct Lowered {
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
 /// stored, sent and read.
 pub(super) const USUAL_KEY_PRICE: f64 = 1.0e-9;
+
+/// What one byte of a request is worth in seconds of a run: unlike keys it is sent every time, over the client's own line,
+/// here one of 250 megabits a second.
+const INPUT_PRICE: f64 = 32.0e-9;
 
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
@@ -101,9 +106,9 @@ pub(super) fn search<'a>(
     observer: &mut dyn Observer,
 ) -> Result<(Ring<'a>, Lowered), CompileError> {
     let depth = real.depth();
-    let whole: Vec<(u32, Chain)> =
+    let plain: Vec<(u32, Chain)> =
         rings(depth, batch, options).map(|n| (n, Chain::whole(depth))).collect();
-    let refreshes = batch == 1 && whole.first().is_none_or(|r| r.0 >= LARGE_RING);
+    let refreshes = batch == 1 && plain.first().is_none_or(|r| r.0 >= LARGE_RING);
     let refreshing: Vec<(u32, Chain)> = match refreshes {
         true => chain::refreshing_rings(options).collect(),
         false => Vec::new(),
@@ -112,7 +117,7 @@ pub(super) fn search<'a>(
         observer.progress(&format!("laying out for ring dimension 2^{log_n}"));
         Ring::with_chain((real, options, judge), (log_n, batch), chain, USUAL_KEY_PRICE)
     };
-    let mut rest = whole.iter();
+    let mut rest = plain.iter();
     let mut next = |observer: &mut dyn Observer| rest.find_map(|ring| lay_out(ring, observer));
     let mut queue: Vec<Ring<'_>> = Vec::new();
     queue.extend(next(observer));
@@ -128,11 +133,11 @@ pub(super) fn search<'a>(
     let mut best = (first.log_n, Missed::untried());
     while let Some(ring) = queue.pop().or_else(|| next(observer)) {
         let missed = match ring.search(precision_bits, observer)? {
-            Ok(lowered) => return Ok((ring, lowered)),
+            Ok(lowered) => return ring.or_whole(lowered, precision_bits, observer),
             Err(missed) => missed,
         };
         if missed.bits + NEAR_MISS_BITS > precision_bits {
-            for near in ring.nearby() {
+            for near in ring.alike() {
                 if let Ok(lowered) = near.search(precision_bits, observer)? {
                     return Ok((near, lowered));
                 }
@@ -174,6 +179,21 @@ fn too_deep(depth: usize, options: &Options) -> Diagnostic {
     }
 }
 
+/// The same graph, its inputs without what is not worth sending. For throughput nothing is left out: what the client
+/// does not send the server computes.
+fn compacted(
+    mut lowered: passes::slots::Lowered,
+    (parameters, key_price): (&Parameters, f64),
+    options: &Options,
+) -> passes::slots::Lowered {
+    if options.objective != Objective::Throughput {
+        let (costs, input_price) = (&options.costs, INPUT_PRICE);
+        let worth = passes::ckks::compact::Worth { parameters, costs, key_price, input_price };
+        passes::ckks::compact::choose(&mut lowered.graph, worth);
+    }
+    lowered
+}
+
 /// A ring with the layouts chosen for it.
 pub(super) struct Ring<'a> {
     real: &'a Real,
@@ -193,6 +213,8 @@ pub(super) struct Ring<'a> {
     /// The parameters that layouts are priced under.
     typical: Arc<Parameters>,
     lowered: passes::slots::Lowered,
+    /// Whether nothing is left out of inputs.
+    whole: bool,
 }
 
 impl<'a> Ring<'a> {
@@ -218,7 +240,11 @@ impl<'a> Ring<'a> {
         let typical = chain.typical(log_n, options)?;
         let problem = Problem::new(&real.graph, (1 << (log_n - 1)) / batch);
         let searched = KeyPrice::same(key_price);
-        let lowered = problem.lower(&real.ports, &searched.prices(&typical, &options.costs));
+        let prices = searched.prices(&typical, &options.costs);
+        let mut lowered = problem.lower(&real.ports, &prices);
+        if !chain.refreshes {
+            lowered = compacted(lowered, (&typical, key_price), options);
+        }
         let (problem, typical) = (Arc::new(problem), Arc::new(typical));
         let ring = Self {
             real,
@@ -233,6 +259,7 @@ impl<'a> Ring<'a> {
             problem,
             typical,
             lowered,
+            whole: false,
         };
         let ring = if chain.refreshes { ring.with_refreshes()? } else { ring };
         Some(ring.best_nearby())
@@ -256,10 +283,12 @@ impl<'a> Ring<'a> {
     fn with_levels(&self, levels: usize) -> Option<Self> {
         let chain = Chain { levels, ..self.chain };
         let graph = passes::slots::refresh(&self.lowered.graph, levels)?;
+        let typical = chain.typical(self.log_n, self.options)?;
+        let lowered = passes::slots::Lowered { graph, ..self.lowered.clone() };
         Some(Self {
             chain,
-            typical: Arc::new(chain.typical(self.log_n, self.options)?),
-            lowered: passes::slots::Lowered { graph, ..self.lowered.clone() },
+            lowered: compacted(lowered, (&typical, self.searched.all), self.options),
+            typical: Arc::new(typical),
             problem: Arc::clone(&self.problem),
             ..*self
         })
@@ -313,6 +342,9 @@ impl<'a> Ring<'a> {
                 None => lowered = self.lowered.clone(),
             }
         }
+        if !self.whole {
+            lowered = compacted(lowered, (&self.typical, searched.all), self.options);
+        }
         Self {
             lowered,
             searched,
@@ -326,6 +358,43 @@ impl<'a> Ring<'a> {
     fn nearby(&self) -> Vec<Self> {
         let near = |factor: &f64| self.laid_out(KeyPrice::same(factor * self.key_price));
         NEARBY.par_iter().map(near).collect()
+    }
+
+    /// The same ring where noise is a little different: with other layouts, and with whole inputs.
+    fn alike(&self) -> Vec<Self> {
+        let mut others = self.nearby();
+        let whole: Vec<Self> = [self].into_iter().chain(&others).filter_map(Self::whole).collect();
+        others.extend(whole);
+        others
+    }
+
+    /// The same ring with inputs of which nothing is left out, if something is.
+    fn whole(&self) -> Option<Self> {
+        let mut lowered = self.lowered.clone();
+        let inputs = lowered.graph.inputs.iter_mut();
+        let before = inputs.map(|port| std::mem::take(&mut port.compact));
+        if before.fold(true, |whole, compact| whole & (compact == Compact::NONE)) {
+            return None;
+        }
+        let (problem, typical) = (Arc::clone(&self.problem), Arc::clone(&self.typical));
+        Some(Self { lowered, problem, typical, whole: true, ..*self })
+    }
+
+    /// This plan of the ring, or the one with whole inputs if their silence is worth more than their bytes.
+    fn or_whole(
+        self,
+        lowered: Lowered,
+        precision_bits: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<(Self, Lowered), CompileError> {
+        let Some(whole) = self.whole() else { return Ok((self, lowered)) };
+        if whole.is_quieter(&lowered, precision_bits, observer)?
+            && let Ok(other) = whole.search(precision_bits, observer)?
+            && whole.weight(&other.cost) < self.weight(&lowered.cost)
+        {
+            return Ok((whole, other));
+        }
+        Ok((self, lowered))
     }
 
     /// The ring with the layouts that are cheapest among those found at prices near its own.
@@ -345,9 +414,11 @@ impl<'a> Ring<'a> {
         self.estimate().map_or(f64::INFINITY, |cost| self.weight(&cost))
     }
 
-    /// What a plan costs, in seconds of its first run, with the price of its keys.
+    /// What a plan costs, in seconds of its first run, with the prices of its keys and inputs.
     fn weight(&self, cost: &Cost) -> f64 {
-        cost.first_seconds() + self.key_price * cost.key_bytes as f64
+        cost.first_seconds()
+            + self.key_price * cost.key_bytes as f64
+            + INPUT_PRICE * cost.input_bytes as f64
     }
 
     /// Base-2 logarithm of the ring dimension.

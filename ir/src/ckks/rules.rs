@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `Input` | an existing input and part | as declared, degree 1 |
 //! | `Linear` | one per transform input, equal level `ℓ > 0`, degree 1; `s_i·scales_i` equal | level `ℓ − 1`, that scale over `q_ℓ`, degree 1, extended if the transform rotates |
-//! | `Rotate` | degree 1, extended or not, `0 < by < width` | unchanged |
+//! | `Rotate` | degree 1, extended or not, `0 < by ≤ width` | unchanged |
 //! | `Add`, `Sub` | equal types, extended or not | unchanged |
 //! | `AddPlain` | any; a vector of `width` slots or a finite number | unchanged |
 //! | `MulPlain` | any; likewise | scale `s·scale` |
@@ -107,7 +107,7 @@ impl Rules<'_> {
             Op::Rotate { by, .. } => {
                 degree(operands, 1, out);
                 let width = self.parameters.width();
-                if *by == 0 || *by as usize >= width {
+                if *by == 0 || *by as usize > width {
                     out.push(format!("rotation by {by} in a width of {width}"));
                 }
                 x.cloned()

@@ -38,10 +38,13 @@ fn lies_behind_a_sound_checksum_are_refused() {
     let body = &text[..text.rfind(CHECKSUM).unwrap()];
     assert!(KeyParams::from_text(resealed(body).as_bytes()).is_ok());
     for (from, to, wanted) in [
-        ("format: 1", "format: 4", "was written by a newer version"),
+        ("format: 3", "format: 4", "was written by a newer version"),
         ("inputs: [", "batch: 3, inputs: [", "3 samples in a ciphertext of 4096 slots"),
         ("inputs: [", "batch: 2, inputs: [", "2048"),
         ("log_n: 13", "log_n: 12", "the parameters are refused"),
+        ("rotations: 6", "rotations: 12", "12 halvings, the layout repeats for 8"),
+        ("conjugate: false", "conjugate: 2", "is invalid"),
+        ("compact: (", "compact: (halvings: 1, ", "is invalid"),
         ("degree: 1", "degree: 2", "degree is 2, not 1"),
         ("level: 4", "level: 9", "above the highest level 4"),
         ("width: 4096", "width: 2048", "layout of width 2048"),

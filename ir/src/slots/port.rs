@@ -9,7 +9,7 @@ impl Port {
     }
 
     /// The slots of every ciphertext (`width` each) for a tensor in row-major order: elements
-    /// divided by the factor, at their places in every periodic copy, zeros elsewhere.
+    /// divided by the factor, and by what makes up for the parts of the ciphertext that are left out, at their places in every periodic copy, zeros elsewhere.
     ///
     /// # Panics
     /// If `tensor` has another number of elements than the layout.
@@ -31,12 +31,13 @@ impl Port {
         assert!(fits, "one number per element of the layout");
         assert!((1..=batch).contains(&tensors.len()), "at least one tensor, at most one per lane");
         let (width, period) = (self.layout.width, self.layout.period);
+        let divisor = self.factor * self.compact.divisor();
         let mut slots = vec![vec![0.0; width * batch]; self.layout.ciphertexts()];
         for (element, place) in self.layout.places().into_iter().enumerate() {
             let part = &mut slots[place / width];
             for copy in (place % width..width).step_by(period) {
                 for (lane, slot) in part[copy * batch..][..batch].iter_mut().enumerate() {
-                    *slot = tensors[lane.min(tensors.len() - 1)][element] / self.factor;
+                    *slot = tensors[lane.min(tensors.len() - 1)][element] / divisor;
                 }
             }
         }
@@ -69,11 +70,12 @@ impl Port {
 mod tests {
     use super::*;
     use crate::layout::{Axis, Layout};
+    use crate::slots::Compact;
     use proptest::prelude::*;
 
     fn port(layout: Layout, factor: f64) -> Port {
         let shape = vec![layout.elements()];
-        Port { name: "x".into(), shape, layout, factor, range: (-1.0, 1.0) }
+        Port { name: "x".into(), shape, layout, factor, range: (-1.0, 1.0), compact: Compact::NONE }
     }
 
     /// Layouts with gaps, offsets and strides in any order, in one ciphertext or several.

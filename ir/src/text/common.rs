@@ -12,7 +12,7 @@ use crate::layout::{Axis, Layout};
 use crate::origin::{Node, OriginTable};
 use crate::parameters::{Parameters, ParametersLiteral};
 use crate::scale::Scale;
-use crate::slots::Port;
+use crate::slots::{Compact, Port};
 
 /// A quoted string on one line.
 pub(super) fn quote(text: &str) -> String {
@@ -60,16 +60,36 @@ pub(super) fn parse_shape(c: &mut Cursor<'_>) -> Result<Vec<usize>, ParseError> 
     c.list("]", Cursor::number)
 }
 
-/// `real[1, 10] {factor = …, layout = …, range = […]}`.
+/// `real[1, 10] {factor = …, layout = …, range = […]}`, with what is left out where that is something.
 pub(super) fn port(port: &Port) -> String {
-    let Port { shape: dims, layout, factor, range, .. } = port;
+    let Port { shape: dims, layout, factor, range, compact, .. } = port;
     let (lo, hi) = range;
-    format!("{} {{factor = {factor:?}, layout = {layout}, range = [{lo:?}, {hi:?}]}}", shape(dims))
+    let Compact { rotations, conjugate } = compact;
+    let left_out = match *compact {
+        Compact::NONE => String::new(),
+        _ => format!("compact = [{rotations}, {}], ", u8::from(*conjugate)),
+    };
+    format!(
+        "{} {{{left_out}factor = {factor:?}, layout = {layout}, range = [{lo:?}, {hi:?}]}}",
+        shape(dims)
+    )
 }
 
 pub(super) fn parse_port(name: String, c: &mut Cursor<'_>) -> Result<Port, ParseError> {
     let shape = parse_shape(c)?;
-    c.open("factor")?;
+    let mut ahead = c.clone();
+    let compact = match ahead.open("compact") {
+        Ok(()) => {
+            let compact = parse_compact(&mut ahead)?;
+            ahead.attribute("factor")?;
+            *c = ahead;
+            compact
+        }
+        Err(_) => {
+            c.open("factor")?;
+            Compact::NONE
+        }
+    };
     let factor = c.number()?;
     c.attribute("layout")?;
     let layout = parse_layout(c)?;
@@ -80,7 +100,17 @@ pub(super) fn parse_port(name: String, c: &mut Cursor<'_>) -> Result<Port, Parse
     let hi = c.number()?;
     c.expect("]")?;
     c.expect("}")?;
-    Ok(Port { name, shape, layout, factor, range: (lo, hi) })
+    Ok(Port { name, shape, layout, factor, range: (lo, hi), compact })
+}
+
+/// `[2, 1]`: halvings by rotations, and whether there is one by conjugation.
+fn parse_compact(c: &mut Cursor<'_>) -> Result<Compact, ParseError> {
+    c.expect("[")?;
+    let rotations = c.number()?;
+    c.expect(",")?;
+    let conjugate = c.number::<u8>()? != 0;
+    c.expect("]")?;
+    Ok(Compact { rotations, conjugate })
 }
 
 fn parse_layout(c: &mut Cursor<'_>) -> Result<Layout, ParseError> {

@@ -5,9 +5,10 @@
 //!   ([`Layout::problems`](crate::layout::Layout::problems)), as wide as the ciphertexts, and
 //!   reaches at most [`MAX_PLACES`] places.
 //! - The factor is finite and positive; the range is finite and in order.
+//! - An input leaves out no more of its ciphertexts than its slots repeat; an output leaves out nothing.
 
 use super::{Errors, Location};
-use crate::slots::Port;
+use crate::slots::{Compact, Port};
 
 /// The largest extent of a port's layout: bounds what a hostile file can make a reader allocate.
 pub const MAX_PLACES: usize = 1 << 24;
@@ -28,6 +29,9 @@ pub(crate) fn check_ports<'a>(
         if names.contains(&port.name.as_str()) {
             errors.add(at(i), &port.name, "another port has the same name");
         }
+        if matches!(at(i), Location::Output(_)) && port.compact != Compact::NONE {
+            errors.add(at(i), &port.name, "an output leaves out nothing");
+        }
         names.push(&port.name);
     }
 }
@@ -47,6 +51,11 @@ impl Port {
         let layout = &self.layout;
         if layout.width != width {
             out.push(format!("layout of width {}, ciphertexts of {width} slots", layout.width));
+        }
+        let most = self.most_rotations();
+        if self.compact.rotations > most {
+            let rotations = self.compact.rotations;
+            out.push(format!("{rotations} halvings, the layout repeats for {most}"));
         }
         let elements = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let last = layout.axes.iter().try_fold(layout.offset, |n, a| {

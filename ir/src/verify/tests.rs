@@ -209,8 +209,13 @@ fn plan_breaches_are_all_listed() {
     p.insts.last_mut().unwrap().frees.push(output);
     said(p.verify(), "holds nothing at the end");
     let mut p = good.clone();
-    p.keys[0].level += 1;
+    p.keys[0].level -= 1;
     said(p.verify(), "is used up to level");
+    let mut p = good.clone();
+    p.inputs[0].0.compact.rotations = u32::MAX;
+    p.outputs[0].0.compact.conjugate = true;
+    said(p.verify(), "4294967295 halvings, the layout repeats for");
+    said(p.verify(), "an output leaves out nothing");
     let mut p = good.clone();
     p.keys.remove(0);
     said(p.verify(), "is missing");

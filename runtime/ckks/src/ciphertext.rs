@@ -5,7 +5,10 @@
 
 use heplan_ir::ckks::CtType;
 use heplan_ir::scale::Scale;
+use heplan_ir::slots::Compact;
 use heplan_lattice::{Poly, Seed, sampling};
+
+use crate::compact;
 
 /// A ciphertext `(c_0, …, c_d)` that decrypts to `Σ c_i s^i`, every part in evaluation form over `q_0 ⋯ q_level`, or
 /// extended.
@@ -68,14 +71,17 @@ impl Ciphertext {
     }
 }
 
-/// A ciphertext as the client makes it: the second polynomial is uniform and travels as its seed.
+/// A ciphertext as the client makes it: the second polynomial is uniform and travels as its seed, and of the first a part
+/// may do.
 #[derive(Clone, PartialEq)]
 pub struct FreshCiphertext {
-    /// `c_0`, in evaluation form.
+    /// `c_0` in evaluation form; its projection in coefficient form if some of it is left out.
     pub(crate) c0: Poly,
     /// Public seed of `c_1`.
     pub(crate) mask: Seed,
     pub(crate) scale: Scale,
+    /// What is left out.
+    pub(crate) compact: Compact,
 }
 
 impl FreshCiphertext {
@@ -89,9 +95,28 @@ impl FreshCiphertext {
         &self.scale
     }
 
-    /// The ciphertext with both polynomials.
+    /// The same without what `compact` leaves out: it decrypts as before after the additions of [`Compact::steps`].
+    ///
+    /// # Panics
+    /// If something is left out already.
+    #[must_use]
+    pub fn compacted(mut self, compact: Compact) -> Self {
+        assert_eq!(self.compact, Compact::NONE, "a ciphertext is compacted once");
+        if compact != Compact::NONE {
+            self.c0.to_coefficient();
+            self.c0.for_each_limb_mut(|q, _, limb| {
+                let kept = compact::kept(q, limb, compact);
+                compact::restore(q, &kept, compact, limb);
+            });
+        }
+        Self { compact, ..self }
+    }
+
+    /// The ciphertext with both polynomials, and zeros or what else follows from the rest where something is left out.
     pub fn expand(&self) -> Ciphertext {
         let c1 = sampling::uniform(self.c0.ring(), self.c0.basis(), &self.mask);
-        Ciphertext { parts: vec![self.c0.clone(), c1], scale: self.scale.clone() }
+        let mut c0 = self.c0.clone();
+        c0.to_evaluation();
+        Ciphertext { parts: vec![c0, c1], scale: self.scale.clone() }
     }
 }

@@ -216,7 +216,8 @@ impl Client {
             .encoder()
             .encode(slots, &ty.scale)
             .map_err(|source| ClientError::Encode { name: port.name.clone(), source })?;
-        Ok(self.secret.encrypt(&plaintext, &ty.scale, ty.level, randomness))
+        let fresh = self.secret.encrypt(&plaintext, &ty.scale, ty.level, randomness);
+        Ok(fresh.compacted(port.compact))
     }
 
     /// Decrypts the outputs in a file: per sample, per output, the tensor in row-major order, in its own units.
@@ -325,6 +326,7 @@ pub(crate) fn port_headers<'a>(ports: impl Iterator<Item = &'a Port>) -> Vec<Por
             name: p.name.clone(),
             shape: p.shape.clone(),
             parts: p.layout.ciphertexts(),
+            compact: p.compact,
         })
         .collect()
 }
@@ -364,6 +366,9 @@ fn check_keyparams(k: &KeyParams) -> Result<(), ClientError> {
             Some([]) if port.layout.width == width => {}
             Some([problem, ..]) => return refuse(format!("port {:?}: {problem}", port.name)),
             _ => return refuse(format!("port {:?} does not fit {width} slots", port.name)),
+        }
+        if port.compact.rotations > port.most_rotations() {
+            return refuse(format!("port {:?} leaves out what does not repeat", port.name));
         }
         if !port.factor.is_finite() || port.factor == 0.0 {
             return refuse(format!("port {:?} has the factor {}", port.name, port.factor));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
-use heplan_lattice::{Basis, Isa, Ring, RingError, galois_element};
+use heplan_lattice::galois::{conjugation_element, galois_element};
+use heplan_lattice::{Basis, Isa, Ring, RingError};
 
 use crate::encoder::{EncodeError, Encoder, Plaintext};
 
@@ -99,8 +100,12 @@ impl Context {
         self.parameters.bootstrap().map_or(0, |b| b.turn(self.parameters.log_n()))
     }
 
-    /// The Galois element that rotates every sample by `by` of its slots to the left.
+    /// The Galois element that rotates every sample by `by` of its slots to the left; by all of them it is that of
+    /// complex conjugation.
     pub fn galois(&self, by: u32) -> usize {
+        if by as usize == self.parameters.width() {
+            return conjugation_element(self.parameters.log_n());
+        }
         let slots = u64::from(by) * self.parameters.batch() as u64;
         let slots = i64::try_from(slots).expect("a step is below the number of slots");
         galois_element(slots, self.parameters.log_n())

@@ -19,6 +19,7 @@
 pub mod backend;
 pub mod ciphertext;
 pub mod client;
+mod compact;
 pub mod context;
 pub mod encoder;
 pub mod error;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use heplan_ir::ckks::Op;
 use heplan_ir::constants::Constant;
+use heplan_ir::container::Problem;
 use heplan_ir::plan::{KeyKind, Plan, PlanId};
+use heplan_ir::slots::Compact;
 use heplan_lattice::RingError;
 use thiserror::Error;
 
@@ -41,6 +43,8 @@ pub struct Server {
     plan: PlanId,
     key: KeyId,
     key_order: Vec<KeyKind>,
+    /// What the plan's inputs leave out.
+    compact: Vec<Compact>,
 }
 
 impl Server {
@@ -69,7 +73,8 @@ impl Server {
         let context = Context::new(&plan.parameters)?;
         let keys = EvaluationKeys::new(&context, file.into_source(&context)?);
         let backend = CkksBackend::new(Evaluator::new(Arc::new(keys)), cache_bytes);
-        Ok(Self { backend, plan: *id, key, key_order: key_order(plan) })
+        let compact = plan.inputs.iter().map(|(port, _)| port.compact).collect();
+        Ok(Self { backend, plan: *id, key, key_order: key_order(plan), compact })
     }
 
     /// What runs the plan.
@@ -91,6 +96,11 @@ impl Server {
         let file = CiphertextFile::open(path)?;
         let batch = self.context().parameters().batch();
         file.check(Direction::Inputs, &self.plan, &self.key, batch)?;
+        let mut inputs = file.header().ports.iter().zip(&self.compact);
+        if let Some((port, _)) = inputs.find(|(port, wanted)| port.compact != **wanted) {
+            let text = format!("input {:?} leaves out what the plan does not expect", port.name);
+            return Err(FileError::from(Problem::Invalid(text).of(path)).into());
+        }
         let runs = file.header().runs();
         self.backend.evaluator().keys().expect(&self.key_order, runs);
         self.backend.expect_runs(runs);
@@ -128,10 +138,12 @@ impl Server {
 /// The keys in the order in which a run asks for them.
 fn key_order(plan: &Plan) -> Vec<KeyKind> {
     let mut order = Vec::new();
+    let width = plan.parameters.width();
     for inst in &plan.insts {
         match &inst.op {
             Op::Relinearise { .. } => order.push(KeyKind::Relinearise),
-            Op::Rotate { by, .. } => order.push(KeyKind::Rotate(*by)),
+            Op::Rotate { by, .. } => order.push(KeyKind::rotation(*by, width)),
+            Op::Bootstrap { .. } => order.extend(plan.parameters.bootstrap_key_order()),
             Op::Linear { transform, .. } => {
                 if let Some(Constant::Transform(t)) = plan.consts.get(*transform) {
                     order.extend(t.steps().into_iter().map(KeyKind::Rotate));

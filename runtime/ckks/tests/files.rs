@@ -23,7 +23,7 @@ use heplan_ir::entity::RegId;
 use heplan_ir::layout::{Axis, Layout};
 use heplan_ir::plan::{Inst, KeyKind, KeyParams, KeySpec, Plan};
 use heplan_ir::scale::Scale;
-use heplan_ir::slots::Port;
+use heplan_ir::slots::{Compact, Port};
 use heplan_lattice::Seed;
 use heplan_runtime::executor::Executor;
 use tempfile::TempDir;
@@ -33,14 +33,25 @@ const PLAN: [u8; 32] = [7; 32];
 fn port(name: &str, elements: usize, stride: usize) -> Port {
     let axes = vec![Axis { size: elements, stride }];
     let layout = Layout { axes, offset: 0, period: 2048, width: 2048 };
-    Port { name: name.into(), shape: vec![1, elements], layout, factor: 4.0, range: (-4.0, 4.0) }
+    let (shape, compact) = (vec![1, elements], Compact::NONE);
+    Port { name: name.into(), shape, layout, factor: 4.0, range: (-4.0, 4.0), compact }
 }
 
 fn ty(level: usize) -> CtType {
     CtType::new(level, Scale::pow2(30))
 }
 
-/// `y = (a_0 + b) rotated by one`, where `a` takes two ciphertexts.
+/// What the input `b` leaves out.
+const COMPACT: Compact = Compact { rotations: 2, conjugate: true };
+
+/// `b`, which repeats every 512 slots, and of which an eighth is sent.
+fn compact_port() -> Port {
+    let port = port("b", 100, 3);
+    let layout = Layout { period: 512, ..port.layout.clone() };
+    Port { layout, compact: COMPACT, ..port }
+}
+
+/// `y = (a_0 + b) rotated by one`, where `a` takes two ciphertexts and `b` is made whole first.
 fn plan() -> Plan {
     let reg = RegId::new;
     let inst = |op, result, frees: &[usize]| Inst {
@@ -50,21 +61,35 @@ fn plan() -> Plan {
         frees: frees.iter().map(|&r| reg(r)).collect(),
         origin: 0,
     };
+    let whole = COMPACT.steps(2048).flat_map(|by| {
+        let turned = inst(Op::Rotate { x: reg(1), by }, 2, &[]);
+        [turned, inst(Op::Add { a: reg(1), b: reg(2) }, 1, &[2])]
+    });
+    let whole: Vec<Inst> = whole.collect();
     Plan {
         name: "tiny".into(),
         parameters: small(),
         keys: vec![
             KeySpec { kind: KeyKind::Relinearise, level: 0 },
             KeySpec { kind: KeyKind::Rotate(1), level: 1 },
+            KeySpec { kind: KeyKind::Rotate(512), level: 1 },
+            KeySpec { kind: KeyKind::Rotate(1024), level: 1 },
+            KeySpec { kind: KeyKind::Conjugate, level: 1 },
         ],
-        insts: vec![
-            inst(Op::Input { input: 0, part: 0 }, 0, &[]),
-            inst(Op::Input { input: 1, part: 0 }, 1, &[]),
-            inst(Op::Add { a: reg(0), b: reg(1) }, 2, &[0, 1]),
-            inst(Op::Rotate { x: reg(2), by: 1 }, 0, &[2]),
-        ],
+        insts: [
+            vec![
+                inst(Op::Input { input: 0, part: 0 }, 0, &[]),
+                inst(Op::Input { input: 1, part: 0 }, 1, &[]),
+            ],
+            whole,
+            vec![
+                inst(Op::Add { a: reg(0), b: reg(1) }, 2, &[0, 1]),
+                inst(Op::Rotate { x: reg(2), by: 1 }, 0, &[2]),
+            ],
+        ]
+        .concat(),
         registers: 3,
-        inputs: vec![(port("a", 3000, 1), ty(1)), (port("b", 100, 3), ty(1))],
+        inputs: vec![(port("a", 3000, 1), ty(1)), (compact_port(), ty(1))],
         outputs: vec![(port("y", 2048, 1), ty(1), vec![reg(0)])],
         consts: ConstPool::default(),
         origins: vec![String::new()],
@@ -143,7 +168,8 @@ impl Files {
 
     fn expected(&self, sample: usize) -> Vec<f64> {
         let [a, b] = [0, 1].map(|i| plan().inputs[i].0.pack(&self.samples[sample][i]));
-        (0..2048).map(|t| 4.0 * (a[0][(t + 1) % 2048] + b[0][(t + 1) % 2048])).collect()
+        let whole = |t: usize| a[0][t % 2048] + COMPACT.divisor() * b[0][t % 2048];
+        (0..2048).map(|t| 4.0 * whole(t + 1)).collect()
     }
 }
 
@@ -177,10 +203,11 @@ fn files_are_reproducible_and_as_small_as_promised() {
     // 37 and 30 bits may be 38 and 31 for primes above the power; at most 1 KiB of frame.
     let bits = |primes: &[u64]| primes.iter().map(|q| q.ilog2() as usize + 1).sum::<usize>();
     let (q, p) = (small().q().to_vec(), small().p().to_vec());
-    let key = 2 * 512 * (bits(&q) + bits(&p)) + 512 * (bits(&q[..1]) + bits(&p));
+    let key = 4 * 2 * 512 * (bits(&q) + bits(&p)) + 512 * (bits(&q[..1]) + bits(&p));
     let found = length(a.keys());
     assert!((key..key + 1024).contains(&found), "{found} {key}");
-    let inputs = 2 * 3 * 512 * bits(&q);
+    // Two ciphertexts and an eighth of one for each of two samples.
+    let inputs = 2 * (2 * 512 + 512 / 8) * bits(&q);
     let found = length(a.inputs());
     assert!((inputs..inputs + 1024).contains(&found), "{found} {inputs}");
 }
@@ -337,12 +364,13 @@ fn samples_that_do_not_fit_are_refused() {
 
 #[test]
 fn key_parameters_that_contradict_themselves_are_refused() {
-    let broken: [fn(&mut KeyParams); 5] = [
+    let broken: [fn(&mut KeyParams); 6] = [
         |k| k.keys[1].level = 2,
         |k| k.keys.swap(0, 1),
         |k| k.inputs[0].1.level = 2,
         |k| k.inputs[0].0.layout.axes[0].size = 1,
         |k| k.outputs[0].0.layout.width = 4096,
+        |k| k.inputs[1].0.compact.rotations = 3,
     ];
     for breach in broken {
         let mut k = keyparams(&plan());
@@ -460,4 +488,44 @@ fn forged_residues_are_refused() {
     fs::write(&path, bytes).unwrap();
     let error = read_all(&files, &path, &files.inputs()).unwrap_err();
     assert!(error.ends_with("is invalid: a residue is not below its prime"), "{error}");
+}
+
+#[test]
+fn compact_inputs_take_an_eighth_and_are_checked() {
+    let files = Files::new();
+    let good = fs::read(files.inputs()).unwrap();
+    let container = Container::parse(&good, Kind::Ciphertext).unwrap();
+    let length = |section: u64| container.section(section).unwrap().len();
+    // Level, kind, scale and seed are what a section holds beside coefficients.
+    let beside = 2 + 1 + 8 + 32;
+    assert_eq!((length(1) - beside) / 8, length(3) - beside);
+    let header = container.section(0).unwrap().to_vec();
+    let path = files.path("forged");
+    let read = |at: usize, byte: u8| {
+        fs::write(&path, forged(&good, Kind::Ciphertext, 0, at, byte)).unwrap();
+        read_all(&files, &path, &files.inputs())
+    };
+    // The header ends with the halvings of the last port: rotations in four bytes, the conjugation in one.
+    let end = header.len();
+    assert_eq!(header[end - 5..], [2, 0, 0, 0, 1]);
+    for (at, byte) in [(end - 5, 1), (end - 5, 3), (end - 1, 0), (end - 5, 0)] {
+        let error = read(at, byte).unwrap_err();
+        assert!(error.ends_with("a polynomial of the wrong length"), "{error}");
+    }
+    for (at, byte) in [(end - 5, 31), (end - 5, 10), (end - 5, 9)] {
+        let error = read(at, byte).unwrap_err();
+        assert!(error.ends_with("coefficients of a polynomial"), "{byte}: {error}");
+    }
+    for (at, byte) in [(end - 5, 32), (end - 2, 1), (end - 1, 2)] {
+        let error = read(at, byte).unwrap_err();
+        assert!(error.ends_with("none of ours"), "{error}");
+    }
+    // A sound file that leaves out something else than the plan takes.
+    let mut other = keyparams(&plan());
+    other.inputs[1].0.compact.conjugate = false;
+    let client = Client::new(other, &Seed::new([9; 32])).unwrap();
+    client.encrypt(&files.samples, &Seed::new([3; 32])).unwrap().write(&path).unwrap();
+    let server = Server::open(&plan(), &PLAN, &files.keys(), 0).unwrap();
+    let error = server.open_inputs(&path).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("leaves out what the plan does not expect"), "{error}");
 }

@@ -153,7 +153,7 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(e.rescale(&lower), Err(EvalError::NoSuchLevel { .. })));
     assert!(matches!(e.drop_level(&a, 1), Err(EvalError::NoSuchLevel { .. })));
     assert!(matches!(e.rotate(&a, 0), Err(EvalError::Step { .. })));
-    assert!(matches!(e.rotate(&a, 2048), Err(EvalError::Step { .. })));
+    assert!(matches!(e.rotate(&a, 2049), Err(EvalError::Step { .. })));
     assert!(matches!(e.rotate(&a, 1), Err(EvalError::MissingKey(_))));
     assert!(matches!(e.add_vector(&a, &[1.0; 5]), Err(EvalError::Encode(_))));
     assert!(matches!(e.add_scalar(&a, f64::NAN), Err(EvalError::Encode(_))));

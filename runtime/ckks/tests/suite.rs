@@ -7,15 +7,16 @@ use common::{Setup, random};
 use heplan_ckks::backend::CkksBackend;
 use heplan_ckks::ciphertext::Ciphertext;
 use heplan_ir::ckks::CtType;
+use heplan_ir::slots::Compact;
 use heplan_runtime::sim::Sim;
 use heplan_runtime::suite;
 
 /// Encrypts with a fresh seed each time.
-fn encrypt(setup: &Setup) -> impl FnMut(&[f64], &CtType) -> Ciphertext {
+fn encrypt(setup: &Setup) -> impl FnMut(&[f64], &CtType, Compact) -> Ciphertext {
     let mut nonce = 0;
-    move |x, ty| {
+    move |x, ty, compact| {
         nonce += 1;
-        setup.encrypt(x, &ty.scale, ty.level, nonce)
+        setup.fresh(x, &ty.scale, ty.level, nonce).compacted(compact).expand()
     }
 }
 
@@ -30,7 +31,7 @@ fn ciphertexts_pass_the_suite_with_the_noise_that_simulation_predicts() {
 
         let sim = Sim::new(parameters, keys, 1);
         let mut nonce = 0;
-        let simulated = |x: &[f64], ty: &CtType| {
+        let simulated = |x: &[f64], ty: &CtType, _| {
             nonce += 1;
             sim.encrypt(x.to_vec(), ty.clone(), nonce).unwrap()
         };
@@ -52,11 +53,11 @@ fn every_lane_of_a_shared_ciphertext_passes_the_suite() {
         backend.expect_runs(100);
         let mut encrypt = encrypt(&setup);
         let mut nonce = 0;
-        let shared = |x: &[f64], ty: &CtType| {
+        let shared = |x: &[f64], ty: &CtType, compact| {
             nonce += 1;
             let mut slots = random(x.len() * batch, nonce);
             slots.iter_mut().skip(lane).step_by(batch).zip(x).for_each(|(s, x)| *s = *x);
-            encrypt(&slots, ty)
+            encrypt(&slots, ty, compact)
         };
         let decrypt = |y: &Ciphertext| -> Vec<f64> {
             setup.secret.decrypt(y).into_iter().skip(lane).step_by(batch).collect()

@@ -11,7 +11,7 @@ use heplan_ir::parameters::{Parameters, ParametersLiteral};
 use heplan_ir::plan::{Inst, KeyKind, KeySpec, Plan};
 use heplan_ir::primes::near_power;
 use heplan_ir::scale::Scale;
-use heplan_ir::slots::Port;
+use heplan_ir::slots::{Compact, Port};
 use heplan_ir::transform::LinearTransform;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -72,13 +72,27 @@ impl Builder {
 
     /// A new input of random slots.
     pub(super) fn input(&mut self, level: usize, scale: Scale) -> Value {
-        let slots = self.random(self.width());
+        self.compact_input(level, scale, Compact::NONE)
+    }
+
+    /// A new input of random slots that repeat as often as `compact` says, made whole.
+    pub(super) fn compact_input(&mut self, level: usize, scale: Scale, compact: Compact) -> Value {
+        let period = self.width() >> compact.rotations;
+        let once = self.random(period);
+        let slots: Vec<f64> =
+            (0..self.width()).map(|t| once[t % period] / compact.divisor()).collect();
         let index = self.inputs.len();
         let ty = CtType::new(level, scale);
-        self.plan.inputs.push((self.port(format!("x{index}")), ty.clone()));
+        let port = Port { compact, ..self.port(format!("x{index}"), period) };
+        self.plan.inputs.push((port, ty.clone()));
         self.inputs.push(slots.clone());
         let input = u32::try_from(index).expect("few inputs");
-        self.push(Op::Input { input, part: 0 }, ty, slots)
+        let fresh = self.push(Op::Input { input, part: 0 }, ty, slots);
+        let steps: Vec<u32> = compact.steps(self.width()).collect();
+        steps.into_iter().fold(fresh, |x, by| {
+            let turned = self.rotate(&x, by as usize);
+            self.add(&x, &turned)
+        })
     }
 
     pub(super) fn add(&mut self, a: &Value, b: &Value) -> Value {
@@ -154,9 +168,9 @@ impl Builder {
 
     pub(super) fn rotate(&mut self, x: &Value, by: usize) -> Value {
         let width = self.width();
-        let steps = u32::try_from(by).expect("a rotation below the width");
+        let steps = u32::try_from(by).expect("a rotation up to the width");
         let ty = typing::rotate(&x.ty, steps, width).expect(WELL_TYPED);
-        self.key(KeyKind::Rotate(steps), ty.level);
+        self.key(KeyKind::rotation(steps, width), ty.level);
         let slots = (0..width).map(|t| x.slots[(t + by) % width]).collect();
         self.push(Op::Rotate { x: x.register, by: steps }, ty, slots)
     }
@@ -187,7 +201,8 @@ impl Builder {
         self.plan.name = name.to_owned();
         self.plan.keys = self.keys.iter().map(|(&kind, &level)| KeySpec { kind, level }).collect();
         for (i, value) in outputs.iter().enumerate() {
-            let output = (self.port(format!("y{i}")), value.ty.clone(), vec![value.register]);
+            let output =
+                (self.port(format!("y{i}"), self.width()), value.ty.clone(), vec![value.register]);
             self.plan.outputs.push(output);
         }
         self.free_dead_registers();
@@ -211,10 +226,10 @@ impl Builder {
         *reaches = level.max(*reaches);
     }
 
-    fn port(&self, name: String) -> Port {
-        let width = self.width();
-        let layout = Layout::row_major(width, width);
-        Port { name, shape: vec![width], layout, factor: 1.0, range: (-1.0, 1.0) }
+    fn port(&self, name: String, elements: usize) -> Port {
+        let layout = Layout::row_major(elements, self.width());
+        let (shape, compact) = (vec![elements], Compact::NONE);
+        Port { name, shape, layout, factor: 1.0, range: (-1.0, 1.0), compact }
     }
 
     fn register(&mut self) -> RegId {

@@ -2,6 +2,7 @@
 
 use heplan_ir::parameters::Parameters;
 use heplan_ir::scale::Scale;
+use heplan_ir::slots::Compact;
 use heplan_ir::transform::{Diagonal, LinearTransform};
 
 use super::Case;
@@ -64,6 +65,7 @@ fn under(parameters: &Parameters, log_scale: i32, suffix: &str) -> Vec<Case> {
     let set = Setting { parameters, log_scale, suffix };
     vec![
         input_and_output(&set),
+        compact_inputs(&set),
         sums(&set),
         plain_sums(&set),
         plain_products(&set),
@@ -89,6 +91,15 @@ fn input_and_output(set: &Setting<'_>) -> Case {
     let x = b.input(set.top(), set.delta());
     let y = b.input(0, set.delta());
     set.finish(b, "input and output", &[&x, &y], LOSS)
+}
+
+/// Of each input something else is left out.
+fn compact_inputs(set: &Setting<'_>) -> Case {
+    let mut b = set.builder();
+    let some = [(0, true), (1, false), (2, false), (3, false), (3, true)];
+    let some = some.map(|(rotations, conjugate)| Compact { rotations, conjugate });
+    let whole = some.map(|compact| b.compact_input(set.top(), set.delta(), compact));
+    set.finish(b, "compact inputs", &whole.each_ref(), DEEP_LOSS)
 }
 
 fn sums(set: &Setting<'_>) -> Case {

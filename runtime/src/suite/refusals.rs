@@ -6,6 +6,7 @@ use heplan_ir::ckks::CtType;
 use heplan_ir::entity::ConstId;
 use heplan_ir::plan::{KeyKind, KeySpec, Plan};
 use heplan_ir::scale::Scale;
+use heplan_ir::slots::Compact;
 use heplan_ir::transform::{Diagonal, LinearTransform};
 
 use super::SuiteError;
@@ -27,11 +28,13 @@ pub fn refusals_plan() -> Plan {
 /// Names the first that it does.
 pub fn check_refusals<B: Backend>(
     backend: &B,
-    mut encrypt: impl FnMut(&[f64], &CtType) -> B::Ct,
+    mut encrypt: impl FnMut(&[f64], &CtType, Compact) -> B::Ct,
 ) -> Result<(), SuiteError> {
     let width = refusals_plan().parameters.width();
     let slots = vec![0.5; width];
-    let mut fresh = |level, log_scale| encrypt(&slots, &CtType::new(level, Scale::pow2(log_scale)));
+    let mut fresh = |level, log_scale| {
+        encrypt(&slots, &CtType::new(level, Scale::pow2(log_scale)), Compact::NONE)
+    };
     let (low, ground) = (fresh(1, 35), fresh(0, 35));
     let (high, finer) = (fresh(2, 35), fresh(1, 36));
     let square = backend.mul(&low, &low).map_err(|e| SuiteError::Preparation(e.to_string()))?;
@@ -86,11 +89,11 @@ pub fn check_refusals<B: Backend>(
 /// Names the first thing that it does.
 pub fn check_missing_keys<B: Backend>(
     backend: &B,
-    mut encrypt: impl FnMut(&[f64], &CtType) -> B::Ct,
+    mut encrypt: impl FnMut(&[f64], &CtType, Compact) -> B::Ct,
 ) -> Result<(), SuiteError> {
     let width = refusals_plan().parameters.width();
     let slots = vec![0.5; width];
-    let mut fresh = |level| encrypt(&slots, &CtType::new(level, Scale::pow2(35)));
+    let mut fresh = |level| encrypt(&slots, &CtType::new(level, Scale::pow2(35)), Compact::NONE);
     let (low, high) = (fresh(1), fresh(2));
     let square = backend.mul(&high, &high).map_err(|e| SuiteError::Preparation(e.to_string()))?;
     backend.rotate(&low, 1).map_err(|e| SuiteError::Preparation(e.to_string()))?;

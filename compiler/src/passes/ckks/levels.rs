@@ -91,7 +91,7 @@ mod tests {
     use heplan_ir::constants::Constant;
     use heplan_ir::entity::OriginId;
     use heplan_ir::layout::Layout;
-    use heplan_ir::slots::Port;
+    use heplan_ir::slots::{Compact, Port};
     use heplan_ir::transform::LinearTransform;
     use proptest::prelude::*;
 
@@ -109,6 +109,7 @@ mod tests {
             layout: layout.clone(),
             factor: 1.0,
             range: (0.0, 1.0),
+            compact: Compact::NONE,
         };
         let mut g = Graph { width, ..Default::default() };
         let shape =

@@ -20,7 +20,8 @@
 //! and drifts never build up.
 //! Its division, by `q_ℓ` and the special primes, comes as late as it can: giant steps and folds are
 //! rotated and summed extended, and what anything else reads is divided once. Operands are dropped
-//! to the level at which they are read before anything is computed on them.
+//! to the level at which they are read before anything is computed on them. An input of which the client leaves out a
+//! part ([`compact`](super::compact)) is made whole first.
 
 use heplan_ir::ckks::{self, CtType};
 use heplan_ir::constants::{ConstPool, Constant};
@@ -113,7 +114,7 @@ impl Lowering<'_> {
             let level = self.levels.input(input as usize);
             let ty = CtType::new(level, self.target(inst.results[0]));
             let fresh = self.builder.input(input, part, ty);
-            self.values[inst.results[0].index()] = Some(fresh);
+            self.values[inst.results[0].index()] = Some(self.whole(fresh, input)?);
             return Ok(());
         }
         let Some(level) = inst.results.iter().find_map(|&r| self.levels.value(r)) else {
@@ -125,6 +126,15 @@ impl Lowering<'_> {
         let result = self.single(inst, level)?;
         self.values[inst.results[0].index()] = Some(result);
         Ok(())
+    }
+
+    /// A fresh ciphertext of an input with what the client left out.
+    fn whole(&mut self, fresh: ValueId, input: u32) -> Result<ValueId, LowerError> {
+        let port = self.graph.inputs.get(input as usize).ok_or(LowerError::Undefined(fresh))?;
+        port.compact.steps(self.graph.width).try_fold(fresh, |x, by| {
+            let turned = self.builder.rotate(x, by);
+            self.builder.add(x, turned)
+        })
     }
 
     /// Lowers an operation with one result, which is to be at `level`.

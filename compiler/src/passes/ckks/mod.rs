@@ -2,13 +2,14 @@
 //! under which parameters.
 //!
 //! [`levels`] says at which level every value is needed, [`lift`] how far its scale may exceed the
-//! waterline, [`parameters`] finds the prime chains
+//! waterline, [`compact`] how much of fresh ciphertexts is left out, [`parameters`] finds the prime chains
 //! that carry that depth, and [`lower`](mod@lower) emits the ciphertext operations, with
 //! [`polynomial`] for Chebyshev series.
 //! Nothing here chooses layouts or rotations; those arrive decided.
 
 mod builder;
 mod chebyshev;
+pub mod compact;
 pub mod levels;
 pub mod lift;
 pub mod lower;

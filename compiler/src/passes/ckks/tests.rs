@@ -7,7 +7,7 @@ use heplan_ir::layout::Layout;
 use heplan_ir::parameters::Parameters;
 use heplan_ir::scale::Scale;
 use heplan_ir::series::{PolynomialSet, Series};
-use heplan_ir::slots::{Graph, Op, Port};
+use heplan_ir::slots::{Compact, Graph, Op, Port};
 use heplan_ir::transform::{Diagonal, LinearTransform};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ fn port(name: &str, width: usize) -> Port {
         layout: Layout::row_major(8, width),
         factor: 1.0,
         range: (-1.0, 1.0),
+        compact: Compact::NONE,
     }
 }
 

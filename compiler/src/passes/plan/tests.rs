@@ -8,7 +8,7 @@ use heplan_ir::origin::{Node, OriginTable};
 use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
-use heplan_ir::slots::Port;
+use heplan_ir::slots::{Compact, Port};
 use heplan_ir::transform::{Diagonal, LinearTransform};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ fn parameters() -> Parameters {
 
 fn port(name: &str, width: usize) -> Port {
     let layout = Layout::row_major(4, width);
-    Port { name: name.into(), shape: vec![4], layout, factor: 1.0, range: (-1.0, 1.0) }
+    let (shape, compact) = (vec![4], Compact::NONE);
+    Port { name: name.into(), shape, layout, factor: 1.0, range: (-1.0, 1.0), compact }
 }
 
 fn ty(level: usize) -> CtType {

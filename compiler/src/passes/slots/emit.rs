@@ -8,7 +8,7 @@ use heplan_ir::constants::Constant;
 use heplan_ir::entity::{ConstId, OriginId, ValueId};
 use heplan_ir::layout::Layout;
 use heplan_ir::series::PolynomialSet;
-use heplan_ir::slots::{self, Op as SlotsOp, Port};
+use heplan_ir::slots::{self, Compact, Op as SlotsOp, Port};
 use heplan_ir::tensor::Op;
 
 use super::columns::Run;
@@ -69,6 +69,7 @@ impl<'a> Emitter<'a> {
             layout: self.layout(id).clone(),
             factor: info.factor,
             range: info.range,
+            compact: Compact::NONE,
         }
     }
 

@@ -19,12 +19,16 @@
 //! *Why at this place*: what crosses a cut are ciphertexts, which layouts decide; and levels are assigned afterwards
 //! ([`Levels`](crate::passes::ckks::Levels)), with nothing more to decide.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use heplan_ir::entity::ValueId;
 use heplan_ir::slots::{Graph, Inst, Op};
 
 use crate::passes::ckks::levels::consumption;
+
+/// What the refresh of a polynomial's result counts. Operands of polynomials lie within [-1, 1]; the results of monic ones
+/// may be a hundred times as large, and are scaled back by the map that reads them.
+const OF_POLYNOMIALS: usize = 3;
 
 /// What a way to cut costs: refreshes, then diagonals times their levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +110,8 @@ impl<'a> Segments<'a> {
     fn price(&self, from: usize, to: usize) -> Option<Price> {
         let insts = &self.graph.insts[from..to];
         let mut needed = vec![0; self.graph.values];
-        let mut read: BTreeSet<ValueId> = BTreeSet::new();
+        // With the refreshes that each counts.
+        let mut read: BTreeMap<ValueId, usize> = BTreeMap::new();
         let mut work = 0;
         for (i, inst) in (from..to).zip(insts).rev() {
             let level = inst.results.iter().map(|r| needed[r.index()]).max().unwrap_or(0);
@@ -120,12 +125,13 @@ impl<'a> Segments<'a> {
             for x in inst.op.operands() {
                 let known = &mut needed[x.index()];
                 *known = level.max(*known);
-                if self.defined[x.index()].is_some_and(|at| at < from) {
-                    read.insert(x);
+                if let Some(at) = self.defined[x.index()].filter(|&at| at < from) {
+                    let large = matches!(self.graph.insts[at].op, Op::Polynomial { .. });
+                    read.insert(x, if large { OF_POLYNOMIALS } else { 1 });
                 }
             }
         }
-        Some(Price { refreshes: read.len(), work })
+        Some(Price { refreshes: read.values().sum(), work })
     }
 }
 

@@ -99,9 +99,7 @@ impl Ring<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Result<Lowered, Missed>, CompileError> {
         watch("assign-layouts", Stage::Slots(&self.lowered.graph), observer)?;
-        let exact = self.real.functions.is_empty();
-        let samples = if exact { FINAL_SAMPLES } else { SAMPLES_OF_APPROXIMATED };
-        let wish = Wish { bits: precision_bits + RESERVE_BITS, samples };
+        let wish = self.wish(precision_bits);
         let lifts = match self.known {
             Some(known) => vec![known.lift],
             // Polynomials bear little lift, and plans with refreshes are all polynomials: not worth the simulations.
@@ -123,6 +121,31 @@ impl Ring<'_> {
             }
         }
         Ok(Err(missed))
+    }
+
+    fn wish(&self, precision_bits: f64) -> Wish {
+        let exact = self.real.functions.is_empty();
+        let samples = if exact { FINAL_SAMPLES } else { SAMPLES_OF_APPROXIMATED };
+        Wish { bits: precision_bits + RESERVE_BITS, samples }
+    }
+
+    /// Whether this ring does with other parameters than those of a noisier plan, or with a smaller scale, as far as few
+    /// samples tell.
+    pub(in crate::pipeline) fn is_quieter(
+        &self,
+        plan: &Lowered,
+        precision_bits: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, CompileError> {
+        let Waterline { bits, lift } = plan.waterline;
+        if self.ranked(plan.waterline)?.first() != Some(&plan.plan.parameters) {
+            return Ok(true);
+        }
+        let mut scales = lifted_scales(self.log_n, self.chain, lift, self.options);
+        let Some(bits) = scales.find(|&s| s < bits) else { return Ok(false) };
+        let few = self.wish(precision_bits).of_few();
+        let probed = self.probe(Waterline { bits, lift }, few, observer)?;
+        Ok(probed.is_some_and(|probed| probed.bits >= few.bits))
     }
 
     /// The lift that leaves most bits at a scale, as few samples say, and none at all.

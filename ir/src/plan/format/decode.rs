@@ -9,7 +9,7 @@ use crate::layout::{Axis, Layout};
 use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{Inst, KeyKind, KeySpec, Plan};
 use crate::scale::Scale;
-use crate::slots::Port;
+use crate::slots::{Compact, Port};
 use crate::tail::Answer;
 
 pub(super) fn hashes(message: &m::Plan) -> Result<Vec<ContentHash>, PlanError> {
@@ -149,7 +149,8 @@ impl Tables {
         };
         let shape = p.shape.into_iter().map(number("a dimension")).collect::<Result<_, _>>()?;
         let range = (p.low, p.high);
-        let port = Port { name: p.name, shape, layout, factor: p.factor, range };
+        let compact = Compact { rotations: p.halvings, conjugate: p.conjugate };
+        let port = Port { name: p.name, shape, layout, factor: p.factor, range, compact };
         Ok((port, self.ty(p.ty)?, regs(p.registers)))
     }
 

@@ -62,6 +62,8 @@ impl Tables {
             high: port.range.1,
             ty: self.ty(ty),
             registers: regs(registers),
+            halvings: port.compact.rotations,
+            conjugate: port.compact.conjugate,
         }
     }
 

@@ -135,6 +135,12 @@ pub(super) struct Port {
     /// Registers of an output; empty for an input.
     #[prost(uint32, repeated, tag = "12")]
     pub(super) registers: Vec<u32>,
+    /// Halvings of an input's fresh ciphertexts by rotations.
+    #[prost(uint32, tag = "13")]
+    pub(super) halvings: u32,
+    /// Whether there is one more by conjugation.
+    #[prost(bool, tag = "14")]
+    pub(super) conjugate: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

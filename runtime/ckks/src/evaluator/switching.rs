@@ -55,7 +55,7 @@ impl Evaluator {
         Ok(divided_sums(self.context.ring(), from, to, &sums).into_iter().flatten().collect())
     }
 
-    /// `y[t] = x[(t + by) mod width]`, for `0 < by < width`; extended if `x` is.
+    /// `y[t] = x[(t + by) mod width]`, for `0 < by ≤ width`; extended if `x` is.
     ///
     /// # Errors
     /// If the step or the degree does not fit, or the key is missing.
@@ -70,7 +70,7 @@ impl Evaluator {
     /// A rotation that leaves its division to come: only the second polynomial is divided, for its digits.
     fn rotate_extended(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
         self.check_rotation(x, by)?;
-        let key = self.keys.get(KeyKind::Rotate(by), x.level())?;
+        let key = self.keys.get(self.rotation_key(by), x.level())?;
         let second = x.parts[1].divide_and_round(self.context.basis_q(x.level()));
         let digits = self.digits(Cow::Owned(second));
         let ring = self.context.ring();
@@ -79,10 +79,14 @@ impl Evaluator {
         Ok(Ciphertext { parts: parts.into(), scale: x.scale.clone() })
     }
 
+    fn rotation_key(&self, by: u32) -> KeyKind {
+        KeyKind::rotation(by, self.context.parameters().width())
+    }
+
     fn check_rotation(&self, x: &Ciphertext, by: u32) -> Result<(), EvalError> {
         check_degree("rotation", x, 1)?;
         let width = self.context.parameters().width();
-        if by == 0 || by as usize >= width {
+        if by == 0 || by as usize > width {
             return Err(EvalError::Step { by, width });
         }
         Ok(())
@@ -95,7 +99,7 @@ impl Evaluator {
     pub fn rotate_many(&self, x: &Ciphertext, by: &[u32]) -> Result<Vec<Ciphertext>, EvalError> {
         check_ordinary("hoisted rotation", x)?;
         by.iter().try_for_each(|&by| self.check_rotation(x, by))?;
-        let keys = by.iter().map(|&by| self.keys.get(KeyKind::Rotate(by), x.level()));
+        let keys = by.iter().map(|&by| self.keys.get(self.rotation_key(by), x.level()));
         let keys: Vec<Arc<SwitchingKey>> = keys.collect::<Result<_, _>>()?;
         let digits = self.digits(Cow::Borrowed(&x.parts[1]));
         let rotation = |(&by, key)| Sum {

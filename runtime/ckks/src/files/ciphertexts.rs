@@ -1,15 +1,18 @@
 //! `.enc`: the encrypted inputs or outputs of a plan for any number of samples, one section per ciphertext.
 //!
-//! Fresh ciphertexts hold a seed in the place of their second polynomial: half the size.
+//! Fresh ciphertexts hold a seed in the place of their second polynomial: half the size; and of the first what is not left
+//! out ([`Compact`]). Inputs of which something is left out are a direction of their own in the header, which older
+//! readers refuse.
 
 use std::path::{Path, PathBuf};
 
 use heplan_ir::container::{self, Kind, Problem, SectionReader, SectionWriter};
 use heplan_ir::plan::PlanId;
+use heplan_ir::slots::Compact;
 use heplan_lattice::Seed;
 use rayon::prelude::*;
 
-use super::pack::{pack, packed_len, unpack};
+use super::pack::{pack, pack_compact, packed_len, unpack, unpack_compact};
 use super::wire::{Reader, STREAMS, Writer, invalid};
 use super::{FileError, Id};
 use crate::ciphertext::{Ciphertext, FreshCiphertext};
@@ -19,6 +22,11 @@ use crate::keys::secret::KeyId;
 const HEADER: u64 = 0;
 /// The ciphertext of index `i` is section `FIRST + i`.
 const FIRST: u64 = 1;
+
+/// What a header holds, as a number.
+const INPUTS: u8 = 0;
+const OUTPUTS: u8 = 1;
+const COMPACT_INPUTS: u8 = 2;
 
 const MOST_NAME: usize = 1 << 12;
 const MOST_PORTS: usize = 1 << 10;
@@ -53,6 +61,8 @@ pub struct PortHeader {
     pub shape: Vec<usize>,
     /// Ciphertexts that hold one sample of it, or `batch` samples.
     pub parts: usize,
+    /// What is left out of each.
+    pub compact: Compact,
 }
 
 /// What the file says of itself.
@@ -166,11 +176,14 @@ impl CiphertextFile {
             return Err(invalid(format!("it has nothing for run {run}")).of(path).into());
         }
         let first = FIRST + run as u64 * self.header.parts() as u64;
-        let read = |i: u64| -> Result<Ciphertext, FileError> {
-            parse_ciphertext(context, &self.sections.section(i)?).map_err(|p| p.of(path).into())
+        let read = |(i, compact): (u64, Compact)| -> Result<Ciphertext, FileError> {
+            let section = self.sections.section(i)?;
+            parse_ciphertext(context, &section, compact).map_err(|p| p.of(path).into())
         };
-        let ids: Vec<u64> = (first..first + self.header.parts() as u64).collect();
-        let all: Result<Vec<Ciphertext>, FileError> = ids.into_par_iter().map(read).collect();
+        let ports = self.header.ports.iter();
+        let compact = ports.flat_map(|p| std::iter::repeat_n(p.compact, p.parts));
+        let all: Vec<(u64, Compact)> = (first..).zip(compact).collect();
+        let all: Result<Vec<Ciphertext>, FileError> = all.into_par_iter().map(read).collect();
         let mut all = all?.into_iter();
         Ok(self.header.ports.iter().map(|p| all.by_ref().take(p.parts).collect()).collect())
     }
@@ -239,14 +252,21 @@ fn ciphertext_bytes(ct: &Stored<'_>) -> Vec<u8> {
     match ct {
         Stored::Fresh(c) => {
             w.bytes(c.mask.as_bytes());
-            pack(&c.c0, &mut w.0);
+            match c.compact {
+                Compact::NONE => pack(&c.c0, &mut w.0),
+                compact => pack_compact(&c.c0, compact, &mut w.0),
+            }
         }
         Stored::Full(c) => c.parts.iter().for_each(|p| pack(p, &mut w.0)),
     }
     w.0
 }
 
-fn parse_ciphertext(context: &Context, section: &[u8]) -> Result<Ciphertext, Problem> {
+fn parse_ciphertext(
+    context: &Context,
+    section: &[u8],
+    compact: Compact,
+) -> Result<Ciphertext, Problem> {
     let mut r = Reader::new(section);
     let level = usize::from(r.u16()?);
     if level > context.parameters().max_level() {
@@ -259,8 +279,11 @@ fn parse_ciphertext(context: &Context, section: &[u8]) -> Result<Ciphertext, Pro
     match parts {
         0 => {
             let mask = Seed::new(r.array()?);
-            let c0 = unpack(ring, basis, r.rest())?;
-            Ok(FreshCiphertext { c0, mask, scale }.expand())
+            let c0 = match compact {
+                Compact::NONE => unpack(ring, basis, r.rest())?,
+                compact => unpack_compact(ring, basis, compact, r.rest())?,
+            };
+            Ok(FreshCiphertext { c0, mask, scale, compact }.expand())
         }
         2 | 3 => {
             let polys: Result<_, Problem> =
@@ -276,9 +299,12 @@ fn parse_ciphertext(context: &Context, section: &[u8]) -> Result<Ciphertext, Pro
 fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
     let mut w = Writer::default();
     w.u16(STREAMS);
+    let compact = header.direction == Direction::Inputs
+        && header.ports.iter().any(|p| p.compact != Compact::NONE);
     w.u8(match header.direction {
-        Direction::Inputs => 0,
-        Direction::Outputs => 1,
+        Direction::Inputs if compact => COMPACT_INPUTS,
+        Direction::Inputs => INPUTS,
+        Direction::Outputs => OUTPUTS,
     });
     w.bytes(&header.plan);
     w.bytes(&header.key);
@@ -290,6 +316,10 @@ fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
         w.count(port.shape.len());
         port.shape.iter().for_each(|&d| w.u64(d as u64));
         w.count(port.parts);
+        if compact {
+            w.u32(port.compact.rotations);
+            w.u8(u8::from(port.compact.conjugate));
+        }
     }
     w.batch(header.batch);
     w.0
@@ -298,9 +328,10 @@ fn header_bytes(header: &CiphertextHeader) -> Vec<u8> {
 fn parse_header(section: &[u8]) -> Result<CiphertextHeader, Problem> {
     let mut r = Reader::new(section);
     r.streams()?;
-    let direction = match r.u8()? {
-        0 => Direction::Inputs,
-        1 => Direction::Outputs,
+    let code = r.u8()?;
+    let direction = match code {
+        INPUTS | COMPACT_INPUTS => Direction::Inputs,
+        OUTPUTS => Direction::Outputs,
         other => return Err(invalid(format!("direction number {other} is unknown"))),
     };
     let (plan, key, request) = (r.array()?, r.array()?, r.array()?);
@@ -314,7 +345,8 @@ fn parse_header(section: &[u8]) -> Result<CiphertextHeader, Problem> {
             .map(|_| usize::try_from(r.u64()?).map_err(|_| invalid("an axis is too long")))
             .collect();
         let parts = r.count("ciphertexts of a port", MOST_SECTIONS)?;
-        ports.push(PortHeader { name, shape: shape?, parts });
+        let compact = if code == COMPACT_INPUTS { r.compact()? } else { Compact::NONE };
+        ports.push(PortHeader { name, shape: shape?, parts, compact });
     }
     let batch = r.batch()?;
     r.end()?;

@@ -177,7 +177,7 @@ fn parse_header(section: &[u8]) -> Result<EvaluationKeysHeader, Problem> {
     let digit_size = r.count("primes of a digit", q.len())?;
     let literal = ParametersLiteral { log_n, q, p, digit_size };
     let parameters = Parameters::new(literal).map_err(|e| invalid(e.to_string()))?;
-    let count = r.count("keys", parameters.width())?;
+    let count = r.count("keys", parameters.width() + 1)?;
     let mut keys: Vec<KeySpec> = Vec::new();
     for _ in 0..count {
         let kind = match (r.u8()?, r.u32()?) {

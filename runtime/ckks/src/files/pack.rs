@@ -3,13 +3,20 @@
 use std::sync::Arc;
 
 use heplan_ir::container::Problem;
+use heplan_ir::slots::Compact;
 use heplan_lattice::{Basis, Form, Poly, Ring, bits};
 
 use super::wire::invalid;
+use crate::compact;
 
 /// Bytes of a polynomial over a basis. A limb is a whole number of bytes, since N is a multiple of 8.
 pub(super) fn packed_len(ring: &Ring, basis: Basis) -> usize {
-    ring.moduli(basis).map(|q| bits::packed_len(ring.degree(), q.bits())).sum()
+    len_of(ring, basis, ring.degree())
+}
+
+/// Bytes of so many coefficients, a multiple of 8, for every prime of a basis.
+fn len_of(ring: &Ring, basis: Basis, count: usize) -> usize {
+    ring.moduli(basis).map(|q| bits::packed_len(count, q.bits())).sum()
 }
 
 /// Appends a polynomial.
@@ -34,6 +41,41 @@ pub(super) fn unpack(ring: &Arc<Ring>, basis: Basis, bytes: &[u8]) -> Result<Pol
         rest = after;
         bits::unpack(packed, q.bits(), limb);
         reduced &= limb.iter().fold(true, |all, &x| all & (x < q.value()));
+    }
+    if reduced { Ok(poly) } else { Err(invalid("a residue is not below its prime")) }
+}
+
+/// Appends what is not left out of a polynomial in coefficient form.
+pub(super) fn pack_compact(poly: &Poly, compact: Compact, out: &mut Vec<u8>) {
+    for (limb, q) in poly.limbs().zip(poly.ring().moduli(poly.basis())) {
+        bits::pack(&compact::kept(q, limb, compact), q.bits(), out);
+    }
+}
+
+/// Reads a polynomial in coefficient form from exactly the bytes of what was not left out.
+pub(super) fn unpack_compact(
+    ring: &Arc<Ring>,
+    basis: Basis,
+    compact: Compact,
+    bytes: &[u8],
+) -> Result<Poly, Problem> {
+    let count = compact.kept(ring.degree());
+    if count == 0 || !count.is_multiple_of(8) {
+        return Err(invalid(format!("{count} coefficients of a polynomial")));
+    }
+    if bytes.len() != len_of(ring, basis, count) {
+        return Err(invalid("a polynomial of the wrong length"));
+    }
+    let mut poly = Poly::scratch(ring, basis, Form::Coefficient);
+    let (mut rest, mut kept, mut reduced) = (bytes, vec![0; count], true);
+    for (q, limb) in poly.limbs_mut() {
+        let (packed, after) = rest.split_at(bits::packed_len(count, q.bits()));
+        rest = after;
+        bits::unpack(packed, q.bits(), &mut kept);
+        reduced &= kept.iter().fold(true, |all, &x| all & (x < q.value()));
+        if reduced {
+            compact::restore(q, &kept, compact, limb);
+        }
     }
     if reduced { Ok(poly) } else { Err(invalid("a residue is not below its prime")) }
 }

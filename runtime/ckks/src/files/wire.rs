@@ -3,6 +3,7 @@
 use heplan_ir::bootstrap::Bootstrap;
 use heplan_ir::container::Problem;
 use heplan_ir::scale::Scale;
+use heplan_ir::slots::Compact;
 
 /// How seeds are expanded ([`heplan_lattice::sampling`]). Files whose seeds mean something else are refused.
 pub(super) const STREAMS: u16 = 0x5302;
@@ -170,6 +171,17 @@ impl<'a> Reader<'a> {
             return Err(invalid("a scale that no plan has"));
         }
         Ok(Scale::from_parts(exponent, powers))
+    }
+
+    /// What is left out of fresh ciphertexts.
+    pub(super) fn compact(&mut self) -> Result<Compact, Problem> {
+        let rotations = self.u32()?;
+        match self.u8()? {
+            conjugate @ (0 | 1) if rotations < u32::BITS => {
+                Ok(Compact { rotations, conjugate: conjugate == 1 })
+            }
+            _ => Err(invalid("what is left out of its ciphertexts is none of ours")),
+        }
     }
 
     /// Samples per ciphertext, at the end of a section; one where it says nothing.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use heplan_ir::bootstrap::SPARSE_WEIGHT;
 use heplan_ir::plan::{KeyKind, KeySpec, PlanId};
 use heplan_ir::scale::Scale;
+use heplan_ir::slots::Compact;
 use heplan_lattice::galois::inverse_element;
 use heplan_lattice::rlwe::{Sample, phase};
 use heplan_lattice::{Basis, Poly, Prime, Seed, conjugation_element, sampling};
@@ -68,7 +69,7 @@ impl SecretKey {
         let error = randomness.derive("ciphertext error", &[]);
         let sample = Sample { secret: &self.s, error: &error, mask: &mask };
         let c0 = sample.draw(ring, basis, Some(&|q, out| plaintext.residues(q, out)));
-        FreshCiphertext { c0, mask, scale: scale.clone() }
+        FreshCiphertext { c0, mask, scale: scale.clone(), compact: Compact::NONE }
     }
 
     /// The centred coefficients of `Σ c_i s^i`.

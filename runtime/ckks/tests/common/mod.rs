@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heplan_ckks::ciphertext::Ciphertext;
+use heplan_ckks::ciphertext::{Ciphertext, FreshCiphertext};
 use heplan_ckks::context::Context;
 use heplan_ckks::evaluator::Evaluator;
 use heplan_ckks::keys::secret::SecretKey;
@@ -82,9 +82,19 @@ impl Setup {
         level: usize,
         seed: u64,
     ) -> Ciphertext {
+        self.fresh(values, scale, level, seed).expand()
+    }
+
+    pub(crate) fn fresh(
+        &self,
+        values: &[f64],
+        scale: &Scale,
+        level: usize,
+        seed: u64,
+    ) -> FreshCiphertext {
         let plain = self.context.encoder().encode(values, scale).unwrap();
         let seed = Seed::new([1; 32]).derive("test", &[seed]);
-        self.secret.encrypt(&plain, scale, level, &seed).expand()
+        self.secret.encrypt(&plain, scale, level, &seed)
     }
 
     /// Bits of the largest error of a ciphertext against the slots that it should hold.
