@@ -37,7 +37,7 @@ const ROUNDING: f64 = 1.0 / 12.0;
 
 /// How the noise of one rounding grows on the way through the modular reduction, beside a factor of two for every double
 /// angle: measured, for degree 15 and five of them.
-const REDUCTION_GROWTH: f64 = 5.3;
+const REDUCTION_GROWTH: f64 = 3.0;
 
 /// A variance in the slots of one polynomial, in units of integers (scale 1): the factor `w` of a
 /// slot says how much of the secret it sees.

@@ -66,6 +66,8 @@ const INPUT_PRICE: f64 = 32.0e-9;
 /// Prices that layouts are searched for, as multiples of the one that decides: the search estimates
 /// by counting, so that the best layout for a price may be found at one near it.
 const NEARBY: [f64; 2] = [0.6, 1.6];
+/// Plans may be so much cheaper than rings are estimated: precision decides on scales and digits.
+const NEAR_COST: f64 = 1.25;
 /// The smallest ring, as `log2 N`, whose plans are compared with plans that refresh ciphertexts.
 const LARGE_RING: u32 = 16;
 /// Chains that are weighed where ciphertexts are refreshed: those with the fewest refreshes.
@@ -124,16 +126,16 @@ pub(super) fn search<'a>(
     if queue.iter().any(Ring::splits_tensors) {
         queue.extend(next(observer));
     }
-    queue.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
-    if let Some(ring) = refreshing.iter().find_map(|ring| lay_out(ring, observer)) {
-        queue.push(ring);
-        queue.sort_by(|a, b| b.estimated().total_cmp(&a.estimated()));
-    }
+    queue.extend(refreshing.iter().find_map(|ring| lay_out(ring, observer)));
+    queue.sort_by(|a, b| b.estimated().total_cmp(&a.estimated()));
     let Some(first) = queue.last() else { return Err(too_deep(depth, options).into()) };
     let mut best = (first.log_n, Missed::untried());
     while let Some(ring) = queue.pop().or_else(|| next(observer)) {
         let missed = match ring.search(precision_bits, observer)? {
-            Ok(lowered) => return ring.or_whole(lowered, precision_bits, observer),
+            Ok(lowered) => {
+                let found = ring.or_whole(lowered, precision_bits, observer)?;
+                return cheaper(found, queue, precision_bits, observer);
+            }
             Err(missed) => missed,
         };
         if missed.bits + NEAR_MISS_BITS > precision_bits {
@@ -148,6 +150,28 @@ pub(super) fn search<'a>(
         }
     }
     Err(too_noisy(best, precision_bits, depth).into())
+}
+
+/// A plan, or one of the rings left whose estimates are near enough that their plans may be cheaper.
+fn cheaper<'a>(
+    mut best: (Ring<'a>, Lowered),
+    rest: Vec<Ring<'a>>,
+    precision_bits: f64,
+    observer: &mut dyn Observer,
+) -> Result<(Ring<'a>, Lowered), CompileError> {
+    for ring in rest {
+        let weight = best.0.weight(&best.1.cost);
+        if ring.estimated() > NEAR_COST * weight {
+            continue;
+        }
+        if let Ok(lowered) = ring.search(precision_bits, observer)? {
+            let found = ring.or_whole(lowered, precision_bits, observer)?;
+            if found.0.weight(&found.1.cost) < weight {
+                best = found;
+            }
+        }
+    }
+    Ok(best)
 }
 
 /// No ring leaves enough bits; the best one with its bits says how far it is.
@@ -445,11 +469,6 @@ impl<'a> Ring<'a> {
             }
             _ => false,
         })
-    }
-
-    /// The estimated cost, comparable between rings.
-    fn cost(&self) -> f64 {
-        self.lowered.cost
     }
 
     /// The cost at a typical scale.
