@@ -267,10 +267,14 @@ impl Cost {
 /// # Panics
 /// If a constant is missing or of the wrong kind; a verified graph has none such.
 pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
-    let specs = required_keys(graph.insts.iter().map(|i| (&i.op, i.ty.level)), &graph.consts, &graph.parameters);
+    let specs = required_keys(
+        graph.insts.iter().map(|i| (&i.op, i.ty.level)),
+        &graph.consts,
+        &graph.parameters,
+    );
     let mut cost = Cost {
         key_bytes: key_bytes(&specs, &graph.parameters),
-        rotation_keys: specs.iter().filter(|k| k.kind != KeyKind::Relinearise).count(),
+        rotation_keys: specs.iter().filter(|k| matches!(k.kind, KeyKind::Rotate(_))).count(),
         input_bytes: input_bytes(graph),
         peak_bytes: memory::peak_bytes(graph),
         ..Cost::default()

@@ -195,9 +195,7 @@ fn carrier(depth: usize) -> Option<Parameters> {
         return candidates(log_n, depth, bits, headroom).into_iter().next();
     }
     let of = |log_n| move |levels| refreshing_candidates(log_n, levels, bits, 0).into_iter().next();
-    bootstrap::LOG_N.into_iter().find_map(|log_n| {
-        TYPICAL_CHAINS.into_iter().find_map(of(log_n))
-    })
+    bootstrap::LOG_N.into_iter().find_map(|log_n| TYPICAL_CHAINS.into_iter().find_map(of(log_n)))
 }
 
 fn product(costs: &Costs, at: &Place) -> f64 {

@@ -108,8 +108,7 @@ impl NoiseModel {
             let q = |level: usize| parameters.q()[level] as f64;
             let doubled = 2f64.powi(i32::try_from(bootstrap.double_angles).unwrap_or(i32::MAX));
             let undone = q(0) / std::f64::consts::TAU;
-            let factor =
-                REDUCTION_GROWTH * doubled * undone / q(bootstrap.reduction_level());
+            let factor = REDUCTION_GROWTH * doubled * undone / q(bootstrap.reduction_level());
             model.bootstrap = factor * factor * model.rounding(1).mean() * model.n;
         }
         model

@@ -18,19 +18,22 @@ pub(super) fn work(parameters: &Parameters) -> (Work, Work) {
         let shape = shape(&stage);
         every += Work::linear(&place, &shape) + Work::divide(&place) * 2.0;
         every += Work::rotate_extended(&below, &place) * (stage.giant_steps as f64 - 1.0);
-        let diagonal = Work::encode(stage.period)
-            + Work::evaluate(&place, stage.period, place.wide_limbs());
+        let diagonal =
+            Work::encode(stage.period) + Work::evaluate(&place, stage.period, place.wide_limbs());
         first += diagonal * stage.diagonals as f64;
     }
     for level in [bootstrap.reduction_level(), bootstrap.output_level] {
         every += Work::rotate(&at(level));
     }
+    // Its keys are too large to be kept, most of them: they are expanded for every use.
+    for key in bootstrap.keys(parameters.log_n()) {
+        every += Work::expand_key(&at(key.level));
+    }
     // A level of the polynomial takes about as many products as there are powers in it.
     let (top, levels) = (bootstrap.reduction_level(), bootstrap.reduction_levels());
     for spent in 0..levels {
         let place = at(top - spent);
-        let product =
-            Work::multiply(&place) + Work::relinearise(&place) + Work::rescale(&place, 1);
+        let product = Work::multiply(&place) + Work::relinearise(&place) + Work::rescale(&place, 1);
         let doubles = spent >= levels - bootstrap.double_angles;
         every += product * if doubles { 1.0 } else { PRODUCTS_PER_LEVEL };
     }
@@ -49,5 +52,27 @@ fn shape(stage: &Stage) -> LinearShape {
         diagonals: stage.diagonals,
         period: stage.period,
         scalar: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Costs, key_bytes};
+    use crate::passes::ckks::parameters::refreshing_candidates;
+
+    #[test]
+    fn more_baby_steps_take_less_time_and_more_keys() {
+        let costs = Costs::default();
+        let sets = refreshing_candidates(16, 15, 33, 0);
+        let alike = |steps| {
+            let of = |set: &&Parameters| set.bootstrap().is_some_and(|b| b.baby_steps == steps);
+            let set = sets.iter().find(of).expect("every number of steps is a candidate");
+            let keys = set.bootstrap().map(|b| b.keys(set.log_n())).unwrap_or_default();
+            (set.digit_size(), costs.seconds(&work(set).0), key_bytes(&keys, set))
+        };
+        let found = [4, 8, 16].map(alike);
+        assert!(found.windows(2).all(|w| w[0].0 == w[1].0 && w[0].2 < w[1].2), "{found:?}");
+        assert!(found[1].1 < found[0].1, "{found:?}");
     }
 }

@@ -49,9 +49,11 @@ pub(super) fn most_bytes<V: Copy + Ord>(
     threads: usize,
 ) -> u64 {
     let ops = || steps.iter().map(|s| (s.op, s.ty.level));
-    let levels = required_keys(ops(), consts, parameters).into_iter().map(|k| (k.kind, k.level)).collect();
-    let keys: Vec<BTreeSet<KeyKind>> =
-        ops().map(|op| required_keys([op], consts, parameters).into_iter().map(|k| k.kind).collect()).collect();
+    let levels =
+        required_keys(ops(), consts, parameters).into_iter().map(|k| (k.kind, k.level)).collect();
+    let keys: Vec<BTreeSet<KeyKind>> = ops()
+        .map(|op| required_keys([op], consts, parameters).into_iter().map(|k| k.kind).collect())
+        .collect();
     let mut last_use = BTreeMap::new();
     for (i, kinds) in keys.iter().enumerate() {
         last_use.extend(kinds.iter().map(|&kind| (kind, i)));

@@ -293,7 +293,9 @@ impl<'a> Ring<'a> {
     fn with_refreshes(self) -> Option<Self> {
         let mut shortest: BTreeMap<usize, usize> = BTreeMap::new();
         for levels in (1..=self.chain.levels).rev() {
-            let Some(refreshed) = passes::slots::refresh(&self.lowered.graph, levels) else { break };
+            let Some(refreshed) = passes::slots::refresh(&self.lowered.graph, levels) else {
+                break;
+            };
             let refresh = |inst: &&slots::Inst| matches!(inst.op, slots::Op::Bootstrap { .. });
             shortest.insert(refreshed.insts.iter().filter(refresh).count(), levels);
         }

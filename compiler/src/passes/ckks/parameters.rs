@@ -15,12 +15,13 @@
 //! the primes. Security is not decided here: [`Parameters::new`] refuses what is not secure, and
 //! nothing here can ask for less.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heplan_ir::bootstrap::{self, Bootstrap};
 use heplan_ir::diagnostic::{Code, Diagnostic};
 use heplan_ir::parameters::{LOG_N, Parameters, ParametersLiteral, max_log_qp};
-use heplan_ir::primes::{MAX_PRIME_BITS, near_power};
+use heplan_ir::primes::{self, MAX_PRIME_BITS};
 
 use crate::cost::{Costs, Place, Work, bytes_of_key};
 
@@ -39,6 +40,12 @@ const SHORT_BITS: u32 = 30;
 const MAX_DIGIT_SIZE: usize = 6;
 /// And where there is a bootstrap, whose keys are larger and live at higher levels.
 const MAX_REFRESHING_DIGIT_SIZE: usize = 14;
+
+/// Baby steps of a bootstrap's transforms: more are quicker and take more keys.
+const BABY_STEPS: [usize; 3] = [4, 8, 16];
+
+/// Primes of a size that most searches do with.
+const MANY_PRIMES: usize = 24;
 
 /// What one byte of a rotation key is worth beside the seconds of the rotation: a key is read from
 /// a file at about a gigabyte per second, and used about once.
@@ -81,10 +88,16 @@ pub fn refreshing_candidates(
     };
     let with = |digit_size| {
         let p = special(log_n, &q, digit_size, MAX_PRIME_BITS)?;
-        let set = ParametersLiteral { log_n, q: q.clone(), p, digit_size };
-        Parameters::new(set).ok()?.with_bootstrap(bootstrap.clone()).ok()
+        Parameters::new(ParametersLiteral { log_n, q: q.clone(), p, digit_size }).ok()
     };
-    sorted((1..=MAX_REFRESHING_DIGIT_SIZE.min(q.len())).filter_map(with))
+    let sets = (1..=MAX_REFRESHING_DIGIT_SIZE.min(q.len())).filter_map(with);
+    sorted(sets.flat_map(|set| {
+        let with = |baby_steps| {
+            let bootstrap = Bootstrap { baby_steps, ..bootstrap.clone() };
+            set.clone().with_bootstrap(bootstrap).ok()
+        };
+        BABY_STEPS.map(with).into_iter().flatten()
+    }))
 }
 
 /// Sets without repetitions, cheapest first.
@@ -160,6 +173,17 @@ fn chain(log_n: u32, depth: usize, waterline_bits: u32, headroom_bits: u32) -> O
     (q.len() == depth + 1).then_some(q)
 }
 
+/// [`primes::near_power`], of which the first are known from the last time: the search for parameters asks for the same
+/// ones again and again.
+fn near_power(bits: u32, log_n: u32) -> impl Iterator<Item = u64> {
+    static KNOWN: Mutex<BTreeMap<(u32, u32), Arc<[u64]>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = || primes::near_power(bits, log_n).take(MANY_PRIMES).collect();
+    let first = Arc::clone(known.entry((bits, log_n)).or_insert_with(found));
+    let rest = primes::near_power(bits, log_n).skip(MANY_PRIMES);
+    (0..first.len()).map(move |i| first[i]).chain(rest)
+}
+
 /// The primes of a chain with a bootstrap: one that exceeds the scale by far, those of the circuit, and those of the
 /// bootstrap's sections.
 fn refreshing_chain(
@@ -169,7 +193,8 @@ fn refreshing_chain(
     lift: u32,
 ) -> Option<Vec<u64>> {
     let allowed = max_log_qp(log_n).filter(|_| bootstrap::LOG_N.contains(&log_n))?;
-    let [first, to_coefficients, reduction, to_slots] = Bootstrap::prime_bits(waterline_bits + lift);
+    let [first, to_coefficients, reduction, to_slots] =
+        Bootstrap::prime_bits(waterline_bits + lift);
     let sections = [
         (first, 1),
         (waterline_bits, bootstrap.output_level),

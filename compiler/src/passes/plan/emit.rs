@@ -49,7 +49,8 @@ pub fn emit(graph: &Graph) -> Result<Plan, EmitError> {
             origin: tables.origin(inst.origin, graph),
         });
     }
-    let keys = required_keys(insts.iter().map(|i| (&i.op, i.ty.level)), &tables.consts, &graph.parameters);
+    let keys =
+        required_keys(insts.iter().map(|i| (&i.op, i.ty.level)), &tables.consts, &graph.parameters);
     let types = types(graph);
     let mut outputs = Vec::with_capacity(graph.outputs.len());
     for (port, values) in &graph.outputs {

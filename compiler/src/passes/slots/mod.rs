@@ -37,9 +37,9 @@ use heplan_ir::tensor::{Graph, Op};
 use rayon::prelude::*;
 
 use count::Survey;
+pub use refresh::place as refresh;
 use routing::Placed;
 use source::combinations;
-pub use refresh::place as refresh;
 pub use weights::Prices;
 
 /// What the client has to know of an input or output besides its layout.

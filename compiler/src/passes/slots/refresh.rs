@@ -143,7 +143,8 @@ fn insert(graph: &Graph, cuts: &[usize]) -> Graph {
     let mut now: Vec<ValueId> = vec![ValueId::new(0); graph.values];
     let mut fresh: Vec<Option<ValueId>> = vec![None; graph.values];
     let mut current = 0;
-    let origins: Vec<_> = graph.insts.iter().flat_map(|i| i.results.iter().map(|_| i.origin)).collect();
+    let origins: Vec<_> =
+        graph.insts.iter().flat_map(|i| i.results.iter().map(|_| i.origin)).collect();
     for (i, inst) in graph.insts.iter().enumerate() {
         current += usize::from(cuts[current] <= i);
         for x in inst.op.operands() {
@@ -185,7 +186,14 @@ mod tests {
 
     fn port(name: &str) -> Port {
         let layout = Layout::row_major(WIDTH, WIDTH);
-        Port { name: name.into(), shape: vec![1, WIDTH], layout, factor: 1.0, range: (0.0, 1.0) }
+        Port {
+            name: name.into(),
+            shape: vec![1, WIDTH],
+            layout,
+            factor: 1.0,
+            range: (0.0, 1.0),
+            compact: heplan_ir::slots::Compact::NONE,
+        }
     }
 
     /// A graph of one input and operations on earlier values, the last of which is the output.

@@ -33,8 +33,9 @@ impl Chain {
 
     /// The longest chain of a ring with refreshes, if it has any.
     pub(super) fn longest(log_n: u32, options: &Options) -> Option<Self> {
-        let chains = REFRESHED_LEVELS.rev().map(|levels| Self { levels, refreshes: true });
-        chains.into_iter().find(|&chain| scales(log_n, chain, options).next().is_some())
+        let waterline = Waterline::even(options.scale_bits.unwrap_or(TYPICAL_SCALE_BITS));
+        let mut chains = REFRESHED_LEVELS.rev().map(|levels| Self { levels, refreshes: true });
+        chains.find(|chain| !chain.candidates(log_n, waterline).is_empty())
     }
 
     /// The parameters that layouts are priced under.
