@@ -10,7 +10,7 @@ use common::onnx::Onnx;
 /// Elements of every layer.
 const WIDTH: usize = 8;
 /// Layers of one square and one matrix: twice as many levels.
-const LAYERS: usize = 24;
+const LAYERS: usize = 36;
 
 /// The weights of one layer, so that values stay within [-1, 1].
 fn layer(i: usize) -> (Vec<f32>, Vec<f32>) {

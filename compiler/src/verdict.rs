@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use heplan_ir::bootstrap;
-use heplan_ir::diagnostic::{Code, Diagnostic};
+use heplan_ir::diagnostic::Diagnostic;
 use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
-use heplan_ir::parameters::{LOG_N, Parameters};
+use heplan_ir::parameters::Parameters;
 use heplan_ir::tensor::{Graph, Op};
 use heplan_onnx::Model;
 
@@ -125,35 +125,17 @@ fn judge_with(model: &Model, options: &import::Options, costs: &Costs) -> Verdic
         }
         answers => answers.iter().map(|a| (a.name.clone(), a.shape.clone())).collect(),
     };
-    match estimate(&graph, costs) {
-        Ok(estimate) => verdict.estimate = Some(estimate),
-        Err(finding) => verdict.findings.push(*finding),
-    }
+    verdict.estimate = Some(estimate(&graph, costs));
     verdict
 }
 
 /// What a plan of an imported graph would roughly look like.
-///
-/// # Errors
-/// [`Code::TooDeep`] where no secure ring carries the levels.
-pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic>> {
+pub fn estimate(graph: &Graph, costs: &Costs) -> Estimate {
     let graph = anchor(&fuse_affine(&simplify(&assume(graph))));
     let before = levels(&graph);
     let depth = graph.outputs.iter().map(|o| before[o.1.index()]).max().unwrap_or(0);
     let functions = graph.ids().filter(|&id| is_function(&graph.value(id).op)).count();
-    let Some(parameters) = carrier(depth) else {
-        let message = format!("no secure parameter set carries {depth} levels");
-        return Err(Box::new(
-            Diagnostic::new(Code::TooDeep, message)
-                .note(format!("the largest ring has dimension 2^{}", LOG_N.end()))
-                .note(format!(
-                    "{functions} function(s) are taken to need polynomials of degree \
-                     {SMOOTH_DEGREE}, {KINKED_DEGREE} where they have a kink, {JUMP_DEGREE} for \
-                     comparisons"
-                ))
-                .help("use fewer activations, or smoother ones"),
-        ));
-    };
+    let parameters = carrier(depth);
     let (log_n, levels) = (parameters.log_n(), parameters.fresh_level().max(1));
     let refreshes = depth.saturating_sub(1) / levels;
     let seconds = refreshes as f64 * costs.seconds(&bootstrap_work(&parameters));
@@ -185,17 +167,21 @@ pub fn estimate(graph: &Graph, costs: &Costs) -> Result<Estimate, Box<Diagnostic
             }
         };
     }
-    Ok(total)
+    total
 }
 
 /// Typical parameters that carry the levels: in the smallest ring that can, or else in the smallest one with refreshes.
-fn carrier(depth: usize) -> Option<Parameters> {
+fn carrier(depth: usize) -> Parameters {
     let (bits, headroom) = (TYPICAL_SCALE_BITS, HEADROOM_BITS);
-    if let Some(log_n) = smallest_ring(depth, bits, headroom) {
-        return candidates(log_n, depth, bits, headroom).into_iter().next();
-    }
-    let of = |log_n| move |levels| refreshing_candidates(log_n, levels, bits, 0).into_iter().next();
-    bootstrap::LOG_N.into_iter().find_map(|log_n| TYPICAL_CHAINS.into_iter().find_map(of(log_n)))
+    let whole = smallest_ring(depth, bits, headroom)
+        .and_then(|log_n| candidates(log_n, depth, bits, headroom).into_iter().next());
+    whole.unwrap_or_else(|| {
+        let chains = bootstrap::LOG_N.flat_map(|n| TYPICAL_CHAINS.map(|levels| (n, levels)));
+        let mut sets = chains.filter_map(|(n, levels)| {
+            refreshing_candidates(n, levels, bits, 0).into_iter().next()
+        });
+        sets.next().expect("the largest ring refreshes at typical scales")
+    })
 }
 
 fn product(costs: &Costs, at: &Place) -> f64 {
