@@ -177,9 +177,8 @@ fn carrier(depth: usize) -> Parameters {
         .and_then(|log_n| candidates(log_n, depth, bits, headroom).into_iter().next());
     whole.unwrap_or_else(|| {
         let chains = bootstrap::LOG_N.flat_map(|n| TYPICAL_CHAINS.map(|levels| (n, levels)));
-        let mut sets = chains.filter_map(|(n, levels)| {
-            refreshing_candidates(n, levels, bits, 0).into_iter().next()
-        });
+        let mut sets = chains
+            .filter_map(|(n, levels)| refreshing_candidates(n, levels, bits, 0).into_iter().next());
         sets.next().expect("the largest ring refreshes at typical scales")
     })
 }

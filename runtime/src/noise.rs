@@ -141,7 +141,7 @@ impl NoiseModel {
     /// A bootstrap, in units of its operand; none without one.
     ///
     /// What counts is the rounding of the modular reduction, at the scale of its primes: double angles grow it
-    /// ([`REDUCTION_GROWTH`]), the factor that undoes the sine by `q_0/2π`, and a slot sums it up over `N/2` coefficients
+    /// (`REDUCTION_GROWTH`), the factor that undoes the sine by `q_0/2π`, and a slot sums it up over `N/2` coefficients
     /// with factors of mean square 2. The sine itself errs by less where coefficients are far below `q_0`.
     pub fn bootstrap(&self) -> Variance {
         Variance { plain: self.bootstrap, ..Variance::default() }

@@ -149,7 +149,11 @@ impl<V: Copy + Ord> Run<'_, V> {
         let (mut scratches, mut own, mut results) = (Vec::new(), Vec::new(), Vec::new());
         let mut tasks: Vec<Vec<u64>> = Vec::new();
         for (i, (step, keys)) in steps.iter().zip(keys).enumerate() {
-            let (read, once) = self.fetch(first + i, keys);
+            let at_once = match step.op {
+                Op::Bootstrap { .. } => self.sizes.bootstrap_keys(),
+                _ => u64::MAX,
+            };
+            let (read, once) = self.fetch(first + i, keys, at_once);
             packed += read;
             if let Op::Linear { transform, scales, .. } = step.op {
                 let transform = self.sizes.consts.transform(*transform);
@@ -197,9 +201,9 @@ impl<V: Copy + Ord> Run<'_, V> {
         step.results.iter().map(|_| self.pool.take_all(&scratch.result)).collect()
     }
 
-    /// Reads keys: those that a later step uses again are expanded and kept. The bytes of those that are read now, and
-    /// whether one is used packed.
-    fn fetch(&mut self, step: usize, keys: &BTreeSet<KeyKind>) -> (u64, bool) {
+    /// Reads keys: those that a later step uses again are expanded and kept. The bytes of those that are read now, of which
+    /// no more than `at_once` are there at one time, and whether one is used packed.
+    fn fetch(&mut self, step: usize, keys: &BTreeSet<KeyKind>, at_once: u64) -> (u64, bool) {
         let (mut packed, mut once) = (0, false);
         for &kind in keys {
             if self.keys.contains_key(&kind) {
@@ -215,7 +219,7 @@ impl<V: Copy + Ord> Run<'_, V> {
                 self.keys.insert(kind, buffers);
                 self.peak = self.peak.max(self.pool.words * WORD + self.encoded + packed + read);
             } else {
-                packed += read;
+                packed = (packed + read).min(at_once);
                 once = true;
             }
         }
@@ -328,10 +332,19 @@ impl Sizes<'_> {
         }
     }
 
-    /// The ciphertexts of a bootstrap.
+    /// The most bytes of keys that a bootstrap reads at one time: those of a group of butterflies.
+    fn bootstrap_keys(&self) -> u64 {
+        let Some(bootstrap) = self.parameters.bootstrap() else { return 0 };
+        bootstrap.baby_steps as u64 * bytes_of_key(self.parameters, bootstrap.max_level())
+    }
+
+    /// The polynomials of a bootstrap: the sums of a group's giant steps, its operand, the digits of that and its result.
     fn bootstrap(&self) -> Vec<u64> {
+        let Some(bootstrap) = self.parameters.bootstrap() else { return Vec::new() };
         let top = self.parameters.q().len() + self.parameters.p().len();
-        vec![top as u64 * self.n(); 8]
+        let stages = bootstrap.stages(self.parameters.log_n());
+        let sums = stages.iter().map(|stage| 2 * stage.giant_steps).max().unwrap_or(0);
+        vec![top as u64 * self.n(); sums + 5]
     }
 
     /// What a thread holds of a key switch: raised digits, and the limbs of a key that is not expanded.

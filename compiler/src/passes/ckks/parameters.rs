@@ -176,7 +176,8 @@ fn chain(log_n: u32, depth: usize, waterline_bits: u32, headroom_bits: u32) -> O
 /// [`primes::near_power`], of which the first are known from the last time: the search for parameters asks for the same
 /// ones again and again.
 fn near_power(bits: u32, log_n: u32) -> impl Iterator<Item = u64> {
-    static KNOWN: Mutex<BTreeMap<(u32, u32), Arc<[u64]>>> = Mutex::new(BTreeMap::new());
+    type Known = BTreeMap<(u32, u32), Arc<[u64]>>;
+    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let found = || primes::near_power(bits, log_n).take(MANY_PRIMES).collect();
     let first = Arc::clone(known.entry((bits, log_n)).or_insert_with(found));

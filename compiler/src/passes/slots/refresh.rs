@@ -85,14 +85,14 @@ impl<'a> Segments<'a> {
         best[0] = Some((Price::default(), 0));
         for from in 0..count {
             let Some((before, _)) = best[from] else { continue };
-            for to in from + 1..count {
+            for (to, best) in best.iter_mut().enumerate().skip(from + 1) {
                 let Some(price) = self.price(self.cuts[from], self.cuts[to]) else { break };
                 let all = Price {
                     refreshes: before.refreshes + price.refreshes,
                     work: before.work + price.work,
                 };
-                if best[to].is_none_or(|(known, _)| all < known) {
-                    best[to] = Some((all, from));
+                if best.is_none_or(|(known, _)| all < known) {
+                    *best = Some((all, from));
                 }
             }
         }

@@ -206,7 +206,10 @@ impl<'a> Ring<'a> {
 
     /// The next ring, if a key of it can be smaller than one of `plan`, with the least scale from the plan's on: where
     /// this ring has room for few special primes, its keys have many digits.
-    pub(in crate::pipeline) fn next_of_smaller_keys(&self, plan: &Lowered) -> Option<(Self, Waterline)> {
+    pub(in crate::pipeline) fn next_of_smaller_keys(
+        &self,
+        plan: &Lowered,
+    ) -> Option<(Self, Waterline)> {
         let (log_n, Waterline { bits, lift }) = (self.log_n + 1, plan.waterline);
         let scales = lifted_scales(log_n, self.chain, lift, self.options);
         let waterline = Waterline { bits: scales.take_while(|&s| s >= bits).last()?, lift };
