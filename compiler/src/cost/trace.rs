@@ -29,6 +29,8 @@ const NEAR_BYTES: u64 = 1 << 19;
 const SMALLEST_SUBRING: usize = 1 << 10;
 /// Bytes of expanded keys that a run keeps at most.
 const KEPT_KEY_BYTES: u64 = 1 << 30;
+/// Bytes of encoded diagonals that a backend keeps.
+const KEPT_DIAGONAL_BYTES: u64 = 1 << 30;
 /// Scales below this have encoded coefficients of half a word.
 const TINY_SCALE_BITS: f64 = 31.0;
 
@@ -158,7 +160,10 @@ impl<V: Copy + Ord> Run<'_, V> {
             if let Op::Linear { transform, scales, .. } = step.op {
                 let transform = self.sizes.consts.transform(*transform);
                 let largest = scales.iter().map(|s| s.log2()).fold(0.0, f64::max);
-                self.encoded += self.sizes.encoded_bytes(transform, largest);
+                let encoded = self.sizes.encoded_bytes(transform, largest);
+                // What has no room to be kept is there while it is used.
+                let kept = self.encoded + encoded <= KEPT_DIAGONAL_BYTES;
+                *if kept { &mut self.encoded } else { &mut packed } += encoded;
             }
             let scratch = self.sizes.scratch(step.op, step.ty, once);
             own.push(self.pool.take_all(&scratch.own));
