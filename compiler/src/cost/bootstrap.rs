@@ -18,9 +18,10 @@ pub(super) fn work(parameters: &Parameters) -> (Work, Work) {
         let shape = shape(&stage);
         every += Work::linear(&place, &shape) + Work::divide(&place) * 2.0;
         every += Work::rotate_extended(&below, &place) * (stage.giant_steps as f64 - 1.0);
-        let diagonal =
-            Work::encode(stage.period) + Work::evaluate(&place, stage.period, place.wide_limbs());
-        first += diagonal * stage.diagonals as f64;
+        // Diagonals are kept as coefficients: their evaluations would take gigabytes.
+        let diagonals = stage.diagonals as f64;
+        every += Work::evaluate(&place, stage.period, place.wide_limbs()) * diagonals;
+        first += Work::encode(stage.period) * diagonals;
     }
     for level in [bootstrap.reduction_level(), bootstrap.output_level] {
         every += Work::rotate(&at(level));
