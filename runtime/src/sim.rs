@@ -12,6 +12,8 @@
 //! Samples are made by exact arithmetic and square roots only, so that every machine gets the same
 //! bits.
 
+mod draw;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,18 +23,15 @@ use heplan_ir::parameters::Parameters;
 use heplan_ir::plan::{KeyKind, KeySpec};
 use heplan_ir::scale::Scale;
 use heplan_ir::transform::LinearTransform;
-use pulp::{Arch, NullaryFnOnce};
-use rand_core::{Rng, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use pulp::Arch;
 use thiserror::Error;
 
 use crate::backend::{Backend, PlainRef};
 use crate::clear::{Clear, Slots};
 use crate::noise::{NoiseModel, Variance};
 use crate::typing::TypeError;
+use draw::{LargestMagnitude, Normal, Shake};
 
-/// Slots that are treated side by side.
-const LANES: usize = 8;
 /// Bits that a message must stay below its modulus: one for the sign, one to spare.
 const HEADROOM: f64 = 2.0;
 
@@ -458,98 +457,6 @@ fn fingerprint(plain: PlainRef<'_>) -> Vec<u64> {
     }
 }
 
-/// The largest magnitude; what is no number counts as more than infinity.
-struct LargestMagnitude<'a>(&'a [f64]);
-
-impl NullaryFnOnce for LargestMagnitude<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn call(self) -> f64 {
-        // Without their signs, floating-point numbers are ordered like the integers of their bits.
-        let (lanes, rest) = self.0.as_chunks::<LANES>();
-        let mut largest = [0; LANES];
-        for x in lanes {
-            for l in 0..LANES {
-                largest[l] = x[l].abs().to_bits().cast_signed().max(largest[l]);
-            }
-        }
-        let mut all = 0;
-        for bits in largest {
-            all = bits.max(all);
-        }
-        for x in rest {
-            all = x.abs().to_bits().cast_signed().max(all);
-        }
-        f64::from_bits(all.cast_unsigned())
-    }
-}
-
 fn mean_square(values: &[f64]) -> f64 {
     values.iter().map(|v| v * v).sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Standard normal samples, near enough: a binomial of 48 coins, its steps filled by a uniform.
-///
-/// A compilation draws some ten millions of them, and nothing here is secret: a fast generator
-/// serves. The density is that of the binomial, linear between its steps, and reaches seven
-/// deviations.
-struct Normal {
-    rng: Xoshiro256PlusPlus,
-}
-
-impl Normal {
-    /// Coins of a sample.
-    const COINS: u32 = 48;
-    /// Variance of the binomial and of a uniform of width one.
-    const VARIANCE: f64 = 12.0 + 1.0 / 12.0;
-
-    fn new(seed: [u8; 32]) -> Self {
-        Self { rng: Xoshiro256PlusPlus::from_seed(seed) }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the caller chooses the instruction set")]
-    fn sample(&mut self) -> f64 {
-        let word = self.rng.next_u64();
-        let heads = (word >> (64 - Self::COINS)).count_ones();
-        let rest = (word & 0xffff) as f64 / 65_536.0 + 0.5 / 65_536.0;
-        (f64::from(heads) + rest - 24.5) * (1.0 / Self::VARIANCE.sqrt())
-    }
-}
-
-/// Adds to each slot a sample of the variance that it has there.
-///
-/// No closure, which may not be inlined and then lacks the vector instructions that it was
-/// dispatched for.
-struct Shake<'a, V> {
-    normal: Normal,
-    slots: &'a mut [f64],
-    variance: V,
-}
-
-impl<V: Fn(usize) -> f64> NullaryFnOnce for Shake<'_, V> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { mut normal, slots, variance } = self;
-        let (lanes, rest) = slots.as_chunks_mut::<LANES>();
-        for (block, x) in lanes.iter_mut().enumerate() {
-            let (mut deviation, mut samples) = ([0.0; LANES], [0.0; LANES]);
-            for (l, deviation) in deviation.iter_mut().enumerate() {
-                *deviation = variance(block * LANES + l);
-            }
-            for sample in &mut samples {
-                *sample = normal.sample();
-            }
-            for l in 0..LANES {
-                x[l] += deviation[l].sqrt() * samples[l];
-            }
-        }
-        let first = lanes.len() * LANES;
-        for (l, x) in rest.iter_mut().enumerate() {
-            *x += variance(first + l).sqrt() * normal.sample();
-        }
-    }
 }
