@@ -196,6 +196,41 @@ impl Bootstrap {
         }
     }
 
+    /// Its numbers in the order of its fields, as files have them.
+    pub const fn numbers(&self) -> [usize; 7] {
+        [
+            self.output_level,
+            self.slots_to_coefficients,
+            self.degree,
+            self.double_angles,
+            self.range,
+            self.coefficients_to_slots,
+            self.baby_steps,
+        ]
+    }
+
+    /// The one with these [`Self::numbers`].
+    pub const fn from_numbers(numbers: [usize; 7]) -> Self {
+        let [
+            output_level,
+            slots_to_coefficients,
+            degree,
+            double_angles,
+            range,
+            coefficients_to_slots,
+            baby_steps,
+        ] = numbers;
+        Self {
+            output_level,
+            slots_to_coefficients,
+            degree,
+            double_angles,
+            range,
+            coefficients_to_slots,
+            baby_steps,
+        }
+    }
+
     /// Levels of the modular reduction: multiplications in a row.
     pub fn reduction_levels(&self) -> usize {
         polynomial_depth(self.degree) + self.double_angles

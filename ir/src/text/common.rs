@@ -157,18 +157,9 @@ pub(super) fn parameters(of: &Parameters) -> String {
     let ParametersLiteral { log_n, q, p, digit_size } = of.literal();
     let (p, q) = (commas(p), commas(q));
     let batch = if of.batch() == 1 { String::new() } else { format!("batch = {}, ", of.batch()) };
-    let bootstrap = of.bootstrap().map_or(String::new(), |b| {
-        let numbers = [
-            b.output_level,
-            b.slots_to_coefficients,
-            b.degree,
-            b.double_angles,
-            b.range,
-            b.coefficients_to_slots,
-            b.baby_steps,
-        ];
-        format!("bootstrap = [{}], ", commas(numbers))
-    });
+    let bootstrap = of
+        .bootstrap()
+        .map_or(String::new(), |b| format!("bootstrap = [{}], ", commas(b.numbers())));
     format!(
         "  parameters {{{batch}{bootstrap}digit_size = {digit_size}, log_n = {log_n}, p = [{p}], q = [{q}]}}"
     )
@@ -213,27 +204,8 @@ fn parse_bootstrap(c: &mut Cursor<'_>) -> Result<Bootstrap, ParseError> {
     let before = c.clone();
     c.expect("[")?;
     let numbers: Vec<usize> = c.list("]", Cursor::number)?;
-    let [
-        output_level,
-        slots_to_coefficients,
-        degree,
-        double_angles,
-        range,
-        coefficients_to_slots,
-        baby_steps,
-    ] = numbers[..]
-    else {
-        return Err(before.fail("seven numbers"));
-    };
-    Ok(Bootstrap {
-        output_level,
-        slots_to_coefficients,
-        degree,
-        double_angles,
-        range,
-        coefficients_to_slots,
-        baby_steps,
-    })
+    let numbers = numbers.try_into().map_err(|_| before.fail("seven numbers"))?;
+    Ok(Bootstrap::from_numbers(numbers))
 }
 
 /// `30`, or `30.0003 (2^60 q3^-1)`.

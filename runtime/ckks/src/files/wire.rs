@@ -49,17 +49,8 @@ impl Writer {
     /// bootstrapping, one sample and its numbers.
     pub(super) fn tail(&mut self, batch: usize, bootstrap: Option<&Bootstrap>) {
         let Some(b) = bootstrap else { return self.batch(batch) };
-        let numbers = [
-            1,
-            b.output_level,
-            b.slots_to_coefficients,
-            b.degree,
-            b.double_angles,
-            b.range,
-            b.coefficients_to_slots,
-            b.baby_steps,
-        ];
-        numbers.into_iter().for_each(|n| self.count(n));
+        let numbers = [1].into_iter().chain(b.numbers());
+        numbers.for_each(|n| self.count(n));
     }
 
     pub(super) fn text(&mut self, x: &str) {
@@ -201,17 +192,11 @@ impl<'a> Reader<'a> {
             return Ok((self.batch()?, None));
         }
         self.u32()?;
-        let mut number = || Ok::<usize, Problem>(self.u32()? as usize);
-        let bootstrap = Bootstrap {
-            output_level: number()?,
-            slots_to_coefficients: number()?,
-            degree: number()?,
-            double_angles: number()?,
-            range: number()?,
-            coefficients_to_slots: number()?,
-            baby_steps: number()?,
-        };
-        Ok((1, Some(bootstrap)))
+        let mut numbers = [0; 7];
+        for number in &mut numbers {
+            *number = self.u32()? as usize;
+        }
+        Ok((1, Some(Bootstrap::from_numbers(numbers))))
     }
 
     /// What is left, all of it.
