@@ -318,7 +318,7 @@ impl Sizes<'_> {
                 ..plain
             },
             Op::Rotate { .. } | Op::Relinearise { .. } => Scratch {
-                own: vec![cut, special * 2 * n, limbs * 2 * n, 2 * n],
+                own: vec![cut, special * 2 * n, 2 * n],
                 tasks: self.switches(ty.level, once),
                 ..plain
             },

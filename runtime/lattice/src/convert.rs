@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
-use crate::kernels::{self, Origin};
+use crate::kernels::{self, Ending, Origin};
 use crate::modulus::Modulus;
 use crate::pool::Buffer;
 use crate::ring::Ring;
@@ -179,18 +179,18 @@ impl BasisConverter {
         });
     }
 
-    /// One target limb, in evaluation form, from the `y_i` and, where the conversion [`Self::overflows`], `u` after them;
-    /// with a minuend `(b, s)`, `(b - limb) s` instead.
+    /// One target limb, in evaluation form, from the `y_i` and, where the conversion [`Self::overflows`], `u` after them,
+    /// or what the ending makes of it.
     pub(crate) fn transform_limb(
         &self,
         ring: &Ring,
         scaled: &[&[u64]],
         target: Prime,
         out: &mut [u64],
-        minuend: Option<(&[u64], u64)>,
+        ending: Ending<'_>,
     ) {
         self.with_origin(scaled, target, |_, origin| {
-            ring.table(target).forward_from(ring.isa(), out, origin, minuend);
+            ring.table(target).forward_from(ring.isa(), out, origin, ending);
         });
     }
 

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
 use crate::convert::BasisConverter;
+use crate::kernels::Ending;
 use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::switch::digit_range;
@@ -86,7 +87,7 @@ impl<'a> Digits<'a> {
         let converter = &self.converters[digit];
         let overflow = converter.overflows().then(|| limb(limbs + digit));
         let terms: Vec<&[u64]> = own.map(limb).chain(overflow).collect();
-        converter.transform_limb(ring, &terms, prime, out, None);
+        converter.transform_limb(ring, &terms, prime, out, Ending::Plain);
     }
 
     /// A digit at a prime of its own.

@@ -1,8 +1,7 @@
 //! Key switching, prime by prime: digits times the halves of a key, permuted, added up and divided.
 //!
 //! Hybrid key switching (Han and Ki, ePrint 2019/688) in the order of its memory: at each prime of the large basis the
-//! digits are raised, multiplied and added while they lie in a near cache, and the sums never leave it:
-//! those at the primes that are divided by come first, and then every other prime is finished at once.
+//! digits are raised, multiplied and added while they lie in a near cache. [`crate::divided`] divides the sums.
 //! Several results that share digits raise them once (hoisting: Halevi and Shoup, ePrint 2018/244).
 
 use std::ops::Range;
@@ -10,8 +9,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::basis::{Basis, Prime};
-use crate::convert::BasisConverter;
+use crate::basis::Prime;
 use crate::digits::Digits;
 use crate::galois::Permutation;
 use crate::kernels;
@@ -22,9 +20,6 @@ use crate::ring::Ring;
 
 /// Digits whose products are added up at a time: of so many the key is asked for in time, and the digits stay near.
 const GROUP: usize = 6;
-
-/// Words of the sums at one prime that are still near when they are divided.
-const NEAR_WORDS: usize = 1 << 18;
 
 /// The halves of a switching key, limb by limb, one pair per digit.
 pub trait KeyLimbs: Sync {
@@ -64,78 +59,6 @@ pub struct Sum<'a, K> {
     pub switched: Vec<Switched<'a, K>>,
     /// What is added as it is.
     pub plain: Option<[&'a Poly; 2]>,
-}
-
-/// Every sum, computed over `from`, divided by the primes that `to` lacks and rounded as in [`Poly::divide_and_round`]:
-/// by the special primes, and with them by the last ciphertext primes where a rescale follows.
-///
-/// # Panics
-/// If `to` is not a shorter run of ciphertext primes from `q_0`, or an operand or a key does not fit.
-#[must_use]
-pub fn divided_sums<K: KeyLimbs>(
-    ring: &Arc<Ring>,
-    from: Basis,
-    to: Basis,
-    sums: &[Sum<'_, K>],
-) -> Vec<[Poly; 2]> {
-    assert!(to == Basis::q(to.len()) && !to.is_empty(), "the quotient is over q_0 .. q_l");
-    assert!(from.contains(to) && from != to, "the quotient has fewer primes");
-    let special = ring.product_mod(Basis::p(from.p_limbs()), from);
-    let (n, halves) = (ring.degree(), 2 * sums.len());
-    let sum_all = |prime: Prime, row: &mut [u64]| {
-        let at = from.position(prime).expect("a prime of the sum");
-        let mut workspace = Workspace::new(ring, prime, special[at], sums);
-        let pairs = sums.iter().zip(row.chunks_exact_mut(2 * n));
-        pairs.for_each(|(sum, pair)| workspace.sum(sum, pair));
-    };
-    let dropped = Basis::run(to.len()..from.q_limbs(), from.p_limbs());
-    let converter = ring.converter(dropped, to);
-    let mut remainders = ring.pool().take(dropped.len() * halves * n);
-    // One thread sums where it divides, while the sums are near. Several threads would wait for the one at the special
-    // prime, and many sums are not near: all primes come first.
-    let near = rayon::current_num_threads() == 1 && halves * n <= NEAR_WORDS;
-    let ahead = if near { 0 } else { to.len() };
-    let mut values = ring.pool().take(ahead * halves * n);
-    // Special primes come last and take longest: they are begun first.
-    let rows = remainders.as_mut_slice().chunks_exact_mut(halves * n).enumerate().rev();
-    let rows = rows.map(|(i, row)| (Some(i), dropped.prime(i), row));
-    let kept = values.as_mut_slice().chunks_exact_mut(halves * n).enumerate();
-    let kept = kept.map(|(i, row)| (None, to.prime(i), row));
-    let tasks: Vec<(Option<usize>, Prime, &mut [u64])> = rows.chain(kept).collect();
-    tasks.into_par_iter().with_max_len(1).for_each(|(divides, prime, row)| {
-        sum_all(prime, row);
-        if let Some(i) = divides {
-            for half in row.chunks_exact_mut(n) {
-                ring.table(prime).inverse(half);
-                converter.scale(ring, i, half);
-            }
-        }
-    });
-    let remainders = Remainders::new(ring, &converter, remainders, halves);
-    let scratch = || Poly::scratch(ring, to, Form::Evaluation);
-    let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    let values = values.as_slice();
-    // Half by half, whose remainders are read again at every prime.
-    let polys: Vec<&mut Poly> = out.iter_mut().flatten().filter(|_| !near).collect();
-    polys.into_par_iter().enumerate().with_max_len(1).for_each(|(half, poly)| {
-        let limbs: Vec<&mut [u64]> = poly.limbs_mut().map(|(_, limb)| limb).collect();
-        limbs.into_par_iter().enumerate().for_each(|(i, limb)| {
-            let at = (i * halves + half) * n;
-            remainders.divide(half, to.prime(i), &values[at..at + n], limb);
-        });
-    });
-    if near {
-        for (i, pairs) in by_prime(&mut out).into_iter().enumerate() {
-            let prime = to.prime(i);
-            let mut near = ring.pool().take(halves * n);
-            sum_all(prime, near.as_mut_slice());
-            let limbs = pairs.into_iter().flatten().zip(near.as_slice().chunks_exact(n));
-            for (half, (out, values)) in limbs.enumerate() {
-                remainders.divide(half, prime, values, out);
-            }
-        }
-    }
-    out
 }
 
 /// `permutation(q·Σ digit · key + (add, 0))` over a basis that has, beyond the primes of the digits, the ciphertext prime
@@ -211,48 +134,6 @@ fn undivided_switch<K: KeyLimbs>(
     both
 }
 
-/// The sums modulo the primes that they are divided by, ready to be converted to the others.
-struct Remainders<'a> {
-    ring: &'a Ring,
-    converter: &'a BasisConverter,
-    /// Number of sums, times two halves.
-    halves: usize,
-    /// Per prime and half its scaled residues.
-    scaled: Buffer,
-    /// Per half the overflow, where there is one.
-    overflows: Option<Buffer>,
-}
-
-impl<'a> Remainders<'a> {
-    fn new(ring: &'a Ring, converter: &'a BasisConverter, scaled: Buffer, halves: usize) -> Self {
-        let mut out = Self { ring, converter, halves, scaled, overflows: None };
-        if converter.overflows() {
-            let n = ring.degree();
-            let mut overflows = ring.pool().take(halves * n);
-            let limbs = overflows.as_mut_slice().par_chunks_exact_mut(n);
-            limbs.enumerate().for_each(|(half, u)| {
-                converter.overflow(ring, &out.of(half).collect::<Vec<_>>(), u);
-            });
-            out.overflows = Some(overflows);
-        }
-        out
-    }
-
-    /// The scaled residues of a half, prime by prime.
-    fn of(&self, half: usize) -> impl Iterator<Item = &[u64]> {
-        self.scaled.as_slice().chunks_exact(self.ring.degree()).skip(half).step_by(self.halves)
-    }
-
-    /// `out = (values - remainder) / D` modulo a prime that stays.
-    fn divide(&self, half: usize, prime: Prime, values: &[u64], out: &mut [u64]) {
-        let n = self.ring.degree();
-        let overflow = self.overflows.as_ref().map(|o| &o.as_slice()[half * n..(half + 1) * n]);
-        let scaled: Vec<&[u64]> = self.of(half).chain(overflow).collect();
-        let minuend = Some((values, self.converter.inverse_product(prime)));
-        self.converter.transform_limb(self.ring, &scaled, prime, out, minuend);
-    }
-}
-
 /// The limbs of all pairs, sorted by prime.
 pub(crate) fn by_prime(pairs: &mut [[Poly; 2]]) -> Vec<Vec<[&mut [u64]; 2]>> {
     let mut limbs: Vec<Vec<[&mut [u64]; 2]>> = Vec::new();
@@ -284,7 +165,12 @@ pub(crate) struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    fn new<K>(ring: &'a Arc<Ring>, prime: Prime, special: u64, sums: &[Sum<'_, K>]) -> Self {
+    pub(crate) fn new<K>(
+        ring: &'a Arc<Ring>,
+        prime: Prime,
+        special: u64,
+        sums: &[Sum<'_, K>],
+    ) -> Self {
         let switched = sums.iter().flat_map(|s| &s.switched);
         let most = switched.map(|s| s.digits.count()).max().unwrap_or(0);
         Self::with_digits(ring, prime, special, most)
@@ -303,21 +189,20 @@ impl<'a> Workspace<'a> {
     }
 
     /// `out =` a sum at this prime, one half after the other.
-    fn sum<K: KeyLimbs>(&mut self, sum: &'a Sum<'a, K>, out: &mut [u64]) {
+    pub(crate) fn sum<K: KeyLimbs>(&mut self, sum: &'a Sum<'a, K>, mut out: [&mut [u64]; 2]) {
         let mut fresh = true;
         for switched in &sum.switched {
-            let (first, second) = out.split_at_mut(self.ring.degree());
-            self.switch(switched, [first, second], fresh);
+            self.switch(switched, out.each_mut().map(|half| &mut **half), fresh);
             fresh = false;
         }
         let (isa, q) = (self.ring.isa(), self.ring.modulus(self.prime));
         let Some(plain) = &sum.plain else {
             if fresh {
-                out.fill(0);
+                out.into_iter().for_each(|half| half.fill(0));
             }
             return;
         };
-        for (half, poly) in out.chunks_exact_mut(self.ring.degree()).zip(plain) {
+        for (half, poly) in out.into_iter().zip(plain) {
             if fresh {
                 half.copy_from_slice(poly.limb_of(self.prime));
             } else {

@@ -5,7 +5,7 @@
 //! - A [`Basis`] names some of them; a [`Poly`] has one *limb*, N residues, for each prime of its basis, in one [`Form`].
 //! - A *level* l is the basis `q_0 .. q_l`; rescaling and ModDown ([`Poly::rescale`], [`Poly::mod_down`]) divide and leave fewer primes,
 //!   ModUp ([`Poly::mod_up_digit`], [`Poly::decompose`]) raises a *digit*, a run of primes, to more.
-//! - [`keyswitch`] and [`hoisting`] do both for a whole key switch, prime by prime, from [`Digits`].
+//! - [`keyswitch`], [`divided`] and [`hoisting`] do both for a whole key switch, prime by prime, from [`Digits`].
 //!
 //! # What always holds
 //! - Residues lie in `[0, q)` between any two calls. Lazier ranges live inside kernels.
@@ -37,6 +37,7 @@ mod blocks;
 pub mod convert;
 pub mod crt;
 pub mod digits;
+pub mod divided;
 pub mod galois;
 pub mod gaussian;
 pub mod hoisting;

@@ -7,7 +7,7 @@
 use std::iter;
 
 use crate::RingError;
-use crate::kernels::{Isa, Origin, Twiddles};
+use crate::kernels::{Ending, Isa, Origin, Twiddles};
 use crate::modulus::Modulus;
 use crate::primes::is_prime;
 
@@ -106,14 +106,14 @@ impl NttTable {
         self.twiddles.forward_sub_from_mul_scalar(self.modulus, a, b, s);
     }
 
-    /// `a = forward(origin)`, or with a minuend `(b, s)` `(b - forward(origin)) * s`: what a conversion between bases gives
-    /// is transformed as it is read.
+    /// `a = forward(origin)`, or what the ending makes of it: what a conversion between bases gives is transformed as it is
+    /// read.
     pub(crate) fn forward_from(
         &self,
         isa: Isa,
         a: &mut [u64],
         origin: Origin<'_>,
-        minuend: Option<(&[u64], u64)>,
+        ending: Ending<'_>,
     ) {
         assert_eq!(a.len(), 1 << self.log_n, "a limb has N residues");
         let fits = |limb: &[u64]| limb.len() == a.len();
@@ -121,8 +121,13 @@ impl NttTable {
             Origin::Centred(_, src) => fits(src),
             Origin::Combined(terms) => terms.iter().all(|(src, _)| fits(src)),
         };
-        assert!(sources && minuend.is_none_or(|(b, _)| fits(b)), "a limb has N residues");
-        self.twiddles.forward_from(isa, self.modulus, a, origin, minuend);
+        let minuend = match &ending {
+            Ending::Plain => true,
+            Ending::From(b, _) => fits(b),
+            Ending::Into(b, _) => fits(b),
+        };
+        assert!(sources && minuend, "a limb has N residues");
+        self.twiddles.forward_from(isa, self.modulus, a, origin, ending);
     }
 
     /// Evaluations to coefficients, in place. Residues in `[0, q)` in and out.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::basis::Basis;
-use crate::kernels;
+use crate::kernels::{self, Ending};
 use crate::poly::{Form, Poly};
 
 impl Poly {
@@ -50,7 +50,7 @@ impl Poly {
             if from.position(prime).is_some() {
                 out.copy_from_slice(values.limb_of(prime));
             } else {
-                converter.transform_limb(&ring, &prepared.scaled(&ring), prime, out, None);
+                converter.transform_limb(&ring, &prepared.scaled(&ring), prime, out, Ending::Plain);
             }
         });
     }
@@ -133,8 +133,8 @@ impl Poly {
         out.for_each_limb_mut(|q, prime, limb| {
             let (minuend, inverse) = (self.limb_of(prime), converter.inverse_product(prime));
             if evaluation {
-                let minuend = Some((minuend, inverse));
-                converter.transform_limb(ring, &prepared.scaled(ring), prime, limb, minuend);
+                let ending = Ending::From(minuend, inverse);
+                converter.transform_limb(ring, &prepared.scaled(ring), prime, limb, ending);
             } else {
                 converter.convert_limb(ring, &prepared, prime, limb);
                 kernels::sub_from_mul_scalar(isa, q, limb, minuend, inverse);

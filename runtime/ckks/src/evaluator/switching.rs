@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
-use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums, extended_switch};
+use heplan_lattice::divided::divided_sums;
+use heplan_lattice::keyswitch::{Addend, Sum, Switched, extended_switch};
 use heplan_lattice::{Digits, Poly};
 
 use super::{Evaluator, check_degree, check_ordinary};

@@ -85,33 +85,37 @@ impl Twiddles {
         transform!(self, forward_sub_from_mul_scalar(q, a, b, s));
     }
 
-    /// `a = forward(origin)`, or with a minuend `(b, s)` `(b - forward(origin)) * s`.
+    /// `a = forward(origin)`, or what the ending says.
     ///
-    /// AVX-512 reads the origin in its first pass; elsewhere it is written first.
+    /// AVX-512 reads the origin in its first pass and the minuend in its last one; elsewhere each has a loop of its own.
     pub(crate) fn forward_from(
         &self,
         isa: Isa,
         q: Modulus,
         a: &mut [u64],
         origin: Origin<'_>,
-        minuend: Option<(&[u64], u64)>,
+        ending: Ending<'_>,
     ) {
         match self {
             // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ, IFMA and VBMI.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Ifma(t) => unsafe {
-                avx512ifma::native::forward_from(q, t, a, origin, minuend);
+                avx512ifma::native::forward_from(q, t, a, origin, ending);
             },
             #[cfg(all(test, target_arch = "x86_64"))]
-            Self::Modelled(t) => avx512ifma::modelled::forward_from(q, t, a, origin, minuend),
+            Self::Modelled(t) => avx512ifma::modelled::forward_from(q, t, a, origin, ending),
             _ => {
                 match origin {
                     Origin::Centred(from, src) => reduce_centred(isa, from, q, a, src),
                     Origin::Combined(terms) => linear_combination(isa, q, a, terms),
                 }
-                match minuend {
-                    Some((b, s)) => self.forward_sub_from_mul_scalar(q, a, b, s),
-                    None => self.forward(q, a),
+                match ending {
+                    Ending::Plain => self.forward(q, a),
+                    Ending::From(b, s) => self.forward_sub_from_mul_scalar(q, a, b, s),
+                    Ending::Into(b, s) => {
+                        self.forward_sub_from_mul_scalar(q, a, b, s);
+                        b.copy_from_slice(a);
+                    }
                 }
             }
         }
@@ -135,6 +139,16 @@ pub(crate) enum Origin<'a> {
     Centred(Modulus, &'a [u64]),
     /// The [`linear_combination`] of terms.
     Combined(&'a [(&'a [u64], u64)]),
+}
+
+/// What becomes of a transform.
+pub(crate) enum Ending<'a> {
+    /// It stays.
+    Plain,
+    /// With `(b, s)`, `(b - transform) * s` takes its place.
+    From(&'a [u64], u64),
+    /// With `(b, s)`, `b = (b - transform) * s`, and its own place holds nothing of use.
+    Into(&'a mut [u64], u64),
 }
 
 /// Declares kernels that every instruction set has under the same name, and dispatches to them.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Isa, Origin, scalar};
+use super::{Ending, Isa, Origin, scalar};
 use crate::bits;
 use crate::modulus::Modulus;
 use crate::ntt::NttTable;
@@ -275,8 +275,14 @@ fn transforms_from_elsewhere_agree(tables: &[NttTable], sources: [&[u64]; 2]) {
             }
             for (isa, table) in Isa::with_models().into_iter().zip(tables) {
                 let mut out = vec![1; first.len()];
-                table.forward_from(isa, &mut out, origin, minuend);
+                let ending = minuend.map_or(Ending::Plain, |(b, s)| Ending::From(b, s));
+                table.forward_from(isa, &mut out, origin, ending);
                 assert!(out == specified, "origin {i} of 2^{} modulo {q:?}", table.log_n());
+                if let Some((b, s)) = minuend {
+                    let mut into = b.to_vec();
+                    table.forward_from(isa, &mut out, origin, Ending::Into(&mut into, s));
+                    assert!(into == specified, "origin {i} of 2^{} modulo {q:?}", table.log_n());
+                }
             }
         }
     }

@@ -23,7 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use heplan_ir::bootstrap::{Bootstrap, Stage};
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
-use heplan_lattice::keyswitch::{Addend, Sum, Switched, divided_sums};
+use heplan_lattice::divided::divided_sums;
+use heplan_lattice::keyswitch::{Addend, Sum, Switched};
 use heplan_lattice::{Basis, Digits, Poly};
 
 use super::{Evaluator, check_degree, check_ordinary};

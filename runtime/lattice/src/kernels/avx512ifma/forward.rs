@@ -4,7 +4,7 @@
 //! [`Ranges`] lifts the values far enough above zero, and folds them back before they reach `2^52`.
 //! A pass works on blocks; blocks too large for the nearest cache are finished one after another, depth first.
 
-use super::super::Origin;
+use super::super::{Ending, Origin};
 use super::field::{Factor, Field, factor_words};
 use super::pointwise::Centred;
 use super::sums::{Sums, linear_combination};
@@ -67,7 +67,7 @@ impl<V: Vector> Ranges<V> {
 /// In-place transform; the specification is `scalar::forward`.
 #[inline(always)]
 pub(super) fn forward<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
-    transform::<V>(q, t, a, None, None);
+    transform::<V>(q, t, a, None, Ending::Plain);
 }
 
 /// `a = (b - transform of a) s`, without another pass over the limb.
@@ -79,25 +79,25 @@ pub(super) fn forward_sub_from_mul_scalar<V: Vector>(
     b: &[u64],
     s: u64,
 ) {
-    transform::<V>(q, t, a, None, Some((b, s)));
+    transform::<V>(q, t, a, None, Ending::From(b, s));
 }
 
-/// `a =` the transform of what the origin stands for, or `(b - transform) s`, without a pass over the limb for either.
+/// `a =` the transform of what the origin stands for, or what the ending says, without a pass over the limb for either.
 #[inline(always)]
 pub(super) fn forward_from<V: Vector>(
     q: Modulus,
     t: &Twiddles,
     a: &mut [u64],
     origin: Origin<'_>,
-    minuend: Option<(&[u64], u64)>,
+    ending: Ending<'_>,
 ) {
     let near = |terms: usize| (terms + 1) * a.len() <= NEAR_WORDS;
     match origin {
         Origin::Combined(terms) if !(2..=4).contains(&terms.len()) || !near(terms.len()) => {
             linear_combination::<V>(q, a, terms);
-            transform::<V>(q, t, a, None, minuend);
+            transform::<V>(q, t, a, None, ending);
         }
-        _ => transform::<V>(q, t, a, Some(origin), minuend),
+        _ => transform::<V>(q, t, a, Some(origin), ending),
     }
 }
 
@@ -161,11 +161,23 @@ impl<V: Vector, const K: usize> Source<V> for Combination<'_, V, K> {
     }
 }
 
-/// What the transform is subtracted from, and the factor of the difference.
-#[derive(Clone, Copy)]
-struct Minuend<'a, V> {
-    b: &'a [Words],
-    s: Factor<V>,
+/// [`Ending`], as the last pass reads it.
+enum End<'a, V> {
+    Plain,
+    From(&'a [Words], Factor<V>),
+    Into(&'a mut [Words], Factor<V>),
+}
+
+impl<'a, V: Vector> End<'a, V> {
+    #[inline(always)]
+    fn new(q: Modulus, ending: Ending<'a>) -> Self {
+        let factor = |s| Factor::splat(&factor_words(q, s));
+        match ending {
+            Ending::Plain => Self::Plain,
+            Ending::From(b, s) => Self::From(octets(b), factor(s)),
+            Ending::Into(b, s) => Self::Into(octets_mut(b), factor(s)),
+        }
+    }
 }
 
 #[inline(always)]
@@ -174,30 +186,27 @@ fn transform<V: Vector>(
     t: &Twiddles,
     a: &mut [u64],
     origin: Option<Origin<'_>>,
-    minuend: Option<(&[u64], u64)>,
+    ending: Ending<'_>,
 ) {
     use Before::{Fold, Nothing, Raise};
-    let minuend = match minuend {
-        Some((b, s)) => Some(Minuend { b: octets(b), s: Factor::splat(&factor_words(q, s)) }),
-        None => None,
-    };
+    let mut end = End::new(q, ending);
     let log_n = u64::from(a.len().trailing_zeros());
     let f = Field::<V>::new(q);
     match t.laziness {
         // A stage for each bit of the length: from `[0, q)` within `[0, (2 log N + 1) q)`.
         Laziness::Never => {
             let ranges = Ranges::new(q, 0, log_n, [Raise, Nothing, Nothing]);
-            Transform { f, half: &t.forward, ranges, minuend }.run(q, a, origin);
+            Transform { f, half: &t.forward, ranges }.run(q, a, origin, &mut end);
         }
         // From `[2q, 6q)` two stages lead to `[0, 8q)`.
         Laziness::Pairs => {
             let ranges = Ranges::new(q, 4, 2, [Fold, Fold, Nothing]);
-            Transform { f, half: &t.forward, ranges, minuend }.run(q, a, origin);
+            Transform { f, half: &t.forward, ranges }.run(q, a, origin, &mut end);
         }
         // From `[q, 3q)` one stage leads to `[0, 4q)`.
         Laziness::Each => {
             let ranges = Ranges::new(q, 2, 1, [Fold, Fold, Fold]);
-            Transform { f, half: &t.forward, ranges, minuend }.run(q, a, origin);
+            Transform { f, half: &t.forward, ranges }.run(q, a, origin, &mut end);
         }
     }
 }
@@ -208,18 +217,17 @@ struct Transform<'a, V> {
     f: Field<V>,
     half: &'a Half,
     ranges: Ranges<V>,
-    minuend: Option<Minuend<'a, V>>,
 }
 
 impl<V: Vector> Transform<'_, V> {
     #[inline(always)]
-    fn run(self, q: Modulus, a: &mut [u64], origin: Option<Origin<'_>>) {
+    fn run(self, q: Modulus, a: &mut [u64], origin: Option<Origin<'_>>, end: &mut End<'_, V>) {
         let a = octets_mut(a);
         self.first(q, a, origin);
         if a.len().trailing_zeros().is_multiple_of(2) {
-            self.run_with(a, Tail::Five);
+            self.run_with(a, Tail::Five, end);
         } else {
-            self.run_with(a, Tail::Six);
+            self.run_with(a, Tail::Six, end);
         }
     }
 
@@ -246,7 +254,7 @@ impl<V: Vector> Transform<'_, V> {
 
     /// All other stages.
     #[inline(always)]
-    fn run_with(self, a: &mut [Words], tail: Tail) {
+    fn run_with(self, a: &mut [Words], tail: Tail, end: &mut End<'_, V>) {
         let len = a.len();
         let mut block = len;
         while block > BLOCK {
@@ -265,7 +273,7 @@ impl<V: Vector> Transform<'_, V> {
                 }
                 size /= 4;
             }
-            self.last(&mut a[start..start + block], start, tail);
+            self.last(&mut a[start..start + block], start, tail, end);
         }
     }
 
@@ -302,7 +310,7 @@ impl<V: Vector> Transform<'_, V> {
 
     /// The last five stages, or six, on runs of 64 words from register number `start` on.
     #[inline(always)]
-    fn last(self, block: &mut [Words], start: usize, stages: Tail) {
+    fn last(self, block: &mut [Words], start: usize, stages: Tail, end: &mut End<'_, V>) {
         let (groups, _) = block.as_chunks_mut::<8>();
         let (inners, _) = self.half.inner.as_chunks::<4>();
         let first = start / 8;
@@ -330,13 +338,7 @@ impl<V: Vector> Transform<'_, V> {
             self.cross_4(&mut p, &mut q, [v, v, w, w], before[0]);
             (p, q) = ([p[0], q[0], p[2], q[2]], [p[1], q[1], p[3], q[3]]);
             self.last_16(&mut p, &mut q, [i, j, k, l], before);
-            self.finish(&mut p, &mut q, start + 8 * number);
-            for (word, x) in [a, c, e, g].into_iter().zip(p) {
-                x.store(word);
-            }
-            for (word, x) in [b, d, f, h].into_iter().zip(q) {
-                x.store(word);
-            }
+            self.finish(p, q, group, start + 8 * number, end);
         }
     }
 
@@ -363,20 +365,36 @@ impl<V: Vector> Transform<'_, V> {
     }
 
     /// From `[0, 2^52)` to what the caller wants in `[0, q)`, for the registers from number `first` on,
-    /// those with even numbers and those with odd ones.
+    /// those with even numbers and those with odd ones; they stand in `group`.
     #[inline(always)]
-    fn finish(self, x: &mut [V; 4], y: &mut [V; 4], first: usize) {
+    fn finish(
+        self,
+        x: [V; 4],
+        y: [V; 4],
+        group: &mut [Words; 8],
+        first: usize,
+        end: &mut End<'_, V>,
+    ) {
         let f = self.f;
-        let Some(Minuend { b, s }) = self.minuend else {
-            for (x, y) in x.iter_mut().zip(y) {
-                (*x, *y) = (f.reduce(*x), f.reduce(*y));
+        let difference =
+            |b: &Words, x: V, s| f.mul(V::load(b).add(f.two_q).sub(f.reduce_lazy(x)), s);
+        let values = [x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3]];
+        match end {
+            End::Plain => {
+                for (x, word) in values.into_iter().zip(group) {
+                    f.reduce(x).store(word);
+                }
             }
-            return;
-        };
-        let (b, _) = b[first..first + 8].as_chunks::<2>();
-        for ((x, y), [low, high]) in x.iter_mut().zip(y).zip(b) {
-            let difference = |b: &Words, x: V| V::load(b).add(f.two_q).sub(f.reduce_lazy(x));
-            (*x, *y) = (f.mul(difference(low, *x), s), f.mul(difference(high, *y), s));
+            End::From(b, s) => {
+                for ((x, word), b) in values.into_iter().zip(group).zip(&b[first..first + 8]) {
+                    difference(b, x, *s).store(word);
+                }
+            }
+            End::Into(b, s) => {
+                for (x, b) in values.into_iter().zip(&mut b[first..first + 8]) {
+                    difference(b, x, *s).store(b);
+                }
+            }
         }
     }
 

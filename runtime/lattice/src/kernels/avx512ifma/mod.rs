@@ -28,7 +28,7 @@ pub(super) use twiddles::Twiddles;
 macro_rules! entry_points {
     ($module:ident, $vector:path $(, #[$feature:meta])?) => {
         pub(in super::super) mod $module {
-            use super::super::{Lanes, Origin};
+            use super::super::{Ending, Lanes, Origin};
             use super::{Twiddles, forward, inverse, pointwise, short, sums};
             use crate::modulus::Modulus;
 
@@ -46,7 +46,7 @@ macro_rules! entry_points {
                     t: &Twiddles,
                     a: &mut [u64],
                     origin: Origin<'_>,
-                    minuend: Option<(&[u64], u64)>
+                    ending: Ending<'_>
                 );
                 inverse::inverse(q: Modulus, t: &Twiddles, a: &mut [u64]);
                 inverse::inverse_scaled(q: Modulus, t: &Twiddles, a: &mut [u64], s: u64);

@@ -1,0 +1,189 @@
+//! Sums of key switches, divided by the special primes, and by the last ciphertext primes where a rescale follows (ModDown).
+//!
+//! What is divided by comes first: the sums at the primes that are dropped, in coefficient form. Every other prime needs
+//! them all; it is finished at once where its sums are near when they are divided, and else in the place of the result.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::basis::{Basis, Prime};
+use crate::convert::BasisConverter;
+use crate::kernels::Ending;
+use crate::keyswitch::{KeyLimbs, Sum, Workspace, by_prime};
+use crate::poly::{Form, Poly};
+use crate::pool::Buffer;
+use crate::ring::Ring;
+
+/// Words of the sums at one prime that are still near when they are divided.
+const NEAR_WORDS: usize = 1 << 16;
+
+/// Every sum, computed over `from`, divided by the primes that `to` lacks and rounded as in [`Poly::divide_and_round`]:
+/// by the special primes, and with them by the last ciphertext primes where a rescale follows.
+///
+/// # Panics
+/// If `to` is not a shorter run of ciphertext primes from `q_0`, or an operand or a key does not fit.
+#[must_use]
+pub fn divided_sums<K: KeyLimbs>(
+    ring: &Arc<Ring>,
+    from: Basis,
+    to: Basis,
+    sums: &[Sum<'_, K>],
+) -> Vec<[Poly; 2]> {
+    assert!(to == Basis::q(to.len()) && !to.is_empty(), "the quotient is over q_0 .. q_l");
+    assert!(from.contains(to) && from != to, "the quotient has fewer primes");
+    let dropped = Basis::run(to.len()..from.q_limbs(), from.p_limbs());
+    let all = All { ring, from, special: ring.product_mod(Basis::p(from.p_limbs()), from), sums };
+    let converter = ring.converter(dropped, to);
+    let scratch = || Poly::scratch(ring, to, Form::Evaluation);
+    let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
+    let ahead = primes_ahead(all.words(), to.len());
+    let remainders = all.remainders(&converter, &mut out, ahead);
+    let (mut near, mut there) = (Vec::new(), Vec::new());
+    near.resize_with(to.len() - ahead, Vec::new);
+    // Half by half, whose remainders are read again at every prime.
+    for (half, poly) in out.iter_mut().flatten().enumerate() {
+        for (i, (_, limb)) in poly.limbs_mut().enumerate() {
+            match i.checked_sub(ahead) {
+                None => there.push((half, to.prime(i), limb)),
+                Some(i) => near[i].push(limb),
+            }
+        }
+    }
+    let finish_near = || {
+        near.into_par_iter().enumerate().with_max_len(1).for_each(|(i, limbs)| {
+            all.quotients(&remainders, to.prime(ahead + i), limbs);
+        });
+    };
+    let finish_there = || {
+        there.into_par_iter().with_max_len(1).for_each(|(half, prime, limb)| {
+            let mut remainder = ring.pool().take(ring.degree());
+            let ending = Ending::Into(limb, converter.inverse_product(prime));
+            remainders.transform(half, prime, remainder.as_mut_slice(), ending);
+        });
+    };
+    rayon::join(finish_near, finish_there);
+    out
+}
+
+/// Of how many of the primes that stay the sums come first, together with those at the dropped primes.
+///
+/// One thread sums where it divides, while the sums are near. Several threads would wait for the one at the last special
+/// prime, and share out sums better than sums with divisions: all primes come first.
+fn primes_ahead(words: usize, kept: usize) -> usize {
+    let near = rayon::current_num_threads() == 1 && words <= NEAR_WORDS;
+    if near { 0 } else { kept }
+}
+
+/// All sums, and the special product modulo every prime.
+struct All<'a, K> {
+    ring: &'a Arc<Ring>,
+    from: Basis,
+    special: Vec<u64>,
+    sums: &'a [Sum<'a, K>],
+}
+
+impl<'a, K: KeyLimbs> All<'a, K> {
+    /// Words of the sums at one prime.
+    fn words(&self) -> usize {
+        2 * self.sums.len() * self.ring.degree()
+    }
+
+    /// The sums at one prime.
+    fn at(&self, prime: Prime, pairs: &mut [[&mut [u64]; 2]]) {
+        let at = self.from.position(prime).expect("a prime of the sum");
+        let mut workspace = Workspace::new(self.ring, prime, self.special[at], self.sums);
+        for (sum, pair) in self.sums.iter().zip(pairs) {
+            workspace.sum(sum, pair.each_mut().map(|half| &mut **half));
+        }
+    }
+
+    /// The sums at the primes that are dropped; those at the first `ahead` of the others go to `out`.
+    fn remainders<'b>(
+        &self,
+        converter: &'b BasisConverter,
+        out: &mut [[Poly; 2]],
+        ahead: usize,
+    ) -> Remainders<'b>
+    where
+        'a: 'b,
+    {
+        let (ring, n, words) = (self.ring, self.ring.degree(), self.words());
+        let (dropped, to) = (converter.from(), converter.to());
+        let mut scaled = ring.pool().take(dropped.len() * words);
+        // Special primes come last and take longest: they are begun first.
+        let rows = scaled.as_mut_slice().chunks_exact_mut(words).enumerate().rev();
+        let rows = rows.map(|(i, row)| (Some(i), dropped.prime(i), pairs_of(row, n)));
+        let kept = by_prime(out).into_iter().take(ahead).enumerate();
+        let kept = kept.map(|(i, pairs)| (None, to.prime(i), pairs));
+        let tasks: Vec<(Option<usize>, Prime, Vec<[&mut [u64]; 2]>)> = rows.chain(kept).collect();
+        tasks.into_par_iter().with_max_len(1).for_each(|(divides, prime, mut pairs)| {
+            self.at(prime, &mut pairs);
+            if let Some(i) = divides {
+                for half in pairs.into_iter().flatten() {
+                    ring.table(prime).inverse(half);
+                    converter.scale(ring, i, half);
+                }
+            }
+        });
+        Remainders::new(ring, converter, scaled, words / n)
+    }
+
+    /// The quotients modulo a prime, half by half.
+    fn quotients(&self, remainders: &Remainders<'_>, prime: Prime, limbs: Vec<&mut [u64]>) {
+        let n = self.ring.degree();
+        let mut values = self.ring.pool().take(self.words());
+        self.at(prime, &mut pairs_of(values.as_mut_slice(), n));
+        let inverse = remainders.converter.inverse_product(prime);
+        let values = values.as_slice().chunks_exact(n);
+        for (half, (limb, values)) in limbs.into_iter().zip(values).enumerate() {
+            remainders.transform(half, prime, limb, Ending::From(values, inverse));
+        }
+    }
+}
+
+/// The pairs of limbs that stand one after the other.
+fn pairs_of(row: &mut [u64], n: usize) -> Vec<[&mut [u64]; 2]> {
+    row.chunks_exact_mut(2 * n).map(|pair| pair.split_at_mut(n).into()).collect()
+}
+
+/// The sums modulo the primes that they are divided by, ready to be converted to the others.
+struct Remainders<'a> {
+    ring: &'a Ring,
+    converter: &'a BasisConverter,
+    /// Number of sums, times two halves.
+    halves: usize,
+    /// Per prime and half its scaled residues.
+    scaled: Buffer,
+    /// Per half the overflow, where there is one.
+    overflows: Option<Buffer>,
+}
+
+impl<'a> Remainders<'a> {
+    fn new(ring: &'a Ring, converter: &'a BasisConverter, scaled: Buffer, halves: usize) -> Self {
+        let mut out = Self { ring, converter, halves, scaled, overflows: None };
+        if converter.overflows() {
+            let n = ring.degree();
+            let mut overflows = ring.pool().take(halves * n);
+            let limbs = overflows.as_mut_slice().par_chunks_exact_mut(n);
+            limbs.enumerate().for_each(|(half, u)| {
+                converter.overflow(ring, &out.of(half).collect::<Vec<_>>(), u);
+            });
+            out.overflows = Some(overflows);
+        }
+        out
+    }
+
+    /// The scaled residues of a half, prime by prime.
+    fn of(&self, half: usize) -> impl Iterator<Item = &[u64]> {
+        self.scaled.as_slice().chunks_exact(self.ring.degree()).skip(half).step_by(self.halves)
+    }
+
+    /// Writes the remainder of a half modulo a prime that stays, in evaluation form, or what the ending makes of it.
+    fn transform(&self, half: usize, prime: Prime, out: &mut [u64], ending: Ending<'_>) {
+        let n = self.ring.degree();
+        let overflow = self.overflows.as_ref().map(|o| &o.as_slice()[half * n..(half + 1) * n]);
+        let scaled: Vec<&[u64]> = self.of(half).chain(overflow).collect();
+        self.converter.transform_limb(self.ring, &scaled, prime, out, ending);
+    }
+}
