@@ -302,11 +302,10 @@ impl Sizes<'_> {
         let n = self.n();
         let at = Place::of(self.parameters, ty.level);
         let (limbs, special) = (at.limbs() as u64, at.special as u64);
-        let digits = at.digits() as u64;
         let extended = if ty.extended { special + 1 } else { 0 };
         let result = vec![(limbs + extended) * n; usize::from(ty.degree) + 1];
         let plain = Scratch { result: result.clone(), ..Scratch::default() };
-        let cut = (limbs + digits) * n;
+        let cut = limbs * n;
         match op {
             Op::Linear { transform, .. } => {
                 let transform = self.consts.transform(*transform);
@@ -318,7 +317,7 @@ impl Sizes<'_> {
                 ..plain
             },
             Op::Rotate { .. } | Op::Relinearise { .. } => Scratch {
-                own: vec![cut, special * 2 * n, 2 * n],
+                own: vec![cut, special * 2 * n],
                 tasks: self.switches(ty.level, once),
                 ..plain
             },
@@ -365,7 +364,7 @@ impl Sizes<'_> {
     /// A linear map of operands at a level.
     fn linear(&self, transform: &LinearTransform, level: usize, once: bool) -> Scratch {
         let (n, batch) = (self.n(), self.parameters.batch());
-        let (limbs, digits) = (level as u64 + 1, self.parameters.digits(level) as u64);
+        let limbs = level as u64 + 1;
         let shape = LinearShape::of(transform, batch);
         let sums = vec![limbs * n; 2 * shape.outputs];
         // Every sum that does not stay extended is divided by a prime, and is then done with.
@@ -377,7 +376,7 @@ impl Sizes<'_> {
         let rotations: BTreeSet<(u32, u32)> =
             transform.diagonals.iter().map(|d| (d.input, d.offset)).collect();
         let own = match shape.extended() {
-            true => vec![(limbs + digits) * n; shape.inputs],
+            true => vec![limbs * n; shape.inputs],
             false => sums,
         };
         let size = (2 * shape.period).clamp(SMALLEST_SUBRING, self.parameters.n()) as u64;

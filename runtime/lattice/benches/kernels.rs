@@ -80,7 +80,7 @@ fn pointwise(c: &mut Criterion) {
 }
 
 /// One limb converted to another prime, from one prime (`reduce_centred`) and from three
-/// (`mul_scalar` three times, `rounded_sum`, `linear_combination`).
+/// (`mul_scalar` three times, `carry_rounded_sum`, `linear_combination`).
 fn conversions(c: &mut Criterion) {
     let mut group = c.benchmark_group("convert");
     for (log_n, isa) in

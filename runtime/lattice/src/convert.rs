@@ -6,6 +6,8 @@
 //! The sum is taken in f64, whose error is below `2^-50 (k + 2)`: where `x` is that close to `±D/2` in units of D,
 //! either of the two representatives next to the border may come out, and every instruction set gives the same one.
 //! With one source prime nothing is rounded and the representative is exact.
+//! A `u` is a small number, and travels in the upper bits of its `y_0`: sums of products are bound by the limbs that they
+//! read, and so it costs none.
 
 use rayon::prelude::*;
 
@@ -41,7 +43,7 @@ pub struct BasisConverter {
 pub(crate) enum Prepared<'a> {
     /// One source prime: its residues.
     Single(&'a [u64]),
-    /// The `y_i`, then `u`.
+    /// The `y_i`, the first of which carry `u`.
     Many(Buffer),
 }
 
@@ -128,24 +130,22 @@ impl BasisConverter {
             return Prepared::Single(single);
         }
         let n = ring.degree();
-        let mut buffer = ring.pool().take((source.len() + 1) * n);
+        let mut buffer = ring.pool().take(source.len() * n);
         buffer.mark_secret_if(secret);
-        let (ys, u) = buffer.as_mut_slice().split_at_mut(source.len() * n);
-        ys.par_chunks_exact_mut(n).enumerate().for_each(|(i, y)| {
+        buffer.as_mut_slice().par_chunks_exact_mut(n).enumerate().for_each(|(i, y)| {
             y.copy_from_slice(source[i]);
             self.scale(ring, i, y);
         });
-        let ys = &*ys;
-        u.par_chunks_mut(ROUNDING_WORDS).enumerate().for_each(|(chunk, u)| {
-            let range = chunk * ROUNDING_WORDS..chunk * ROUNDING_WORDS + u.len();
-            let limbs: Vec<&[u64]> = ys.chunks_exact(n).map(|y| &y[range.clone()]).collect();
-            self.overflow(ring, &limbs, u);
+        let (first, others) = buffer.as_mut_slice().split_at_mut(n);
+        first.par_chunks_mut(ROUNDING_WORDS).enumerate().for_each(|(chunk, first)| {
+            let range = chunk * ROUNDING_WORDS..chunk * ROUNDING_WORDS + first.len();
+            self.overflow(ring, first, others.chunks_exact(n).map(|y| &y[range.clone()]));
         });
         Prepared::Many(buffer)
     }
 
-    /// Whether a conversion takes an overflow besides the scaled residues: with more than one source prime.
-    pub(crate) const fn overflows(&self) -> bool {
+    /// Whether a sum of scaled residues may be off by multiples of D: with more than one source prime.
+    const fn overflows(&self) -> bool {
         self.from_moduli.len() > 1
     }
 
@@ -157,11 +157,18 @@ impl BasisConverter {
         }
     }
 
-    /// The `u` of the given `y_i`.
-    pub(crate) fn overflow(&self, ring: &Ring, scaled: &[&[u64]], u: &mut [u64]) {
-        let weighted = scaled.iter().copied().zip(self.weights.iter().copied());
-        let terms: Vec<(&[u64], f64)> = weighted.collect();
-        kernels::rounded_sum(ring.isa(), u, &terms);
+    /// Lets the `y_0` carry the `u` of all `y_i`, if there is more than one source prime.
+    pub(crate) fn overflow<'a>(
+        &self,
+        ring: &Ring,
+        first: &mut [u64],
+        others: impl Iterator<Item = &'a [u64]>,
+    ) {
+        if self.overflows() {
+            let others: Vec<(&[u64], f64)> =
+                others.zip(self.weights[1..].iter().copied()).collect();
+            kernels::carry_rounded_sum(ring.isa(), first, self.weights[0], &others);
+        }
     }
 
     /// One target limb, in coefficient form.
@@ -175,12 +182,13 @@ impl BasisConverter {
         let isa = ring.isa();
         self.with_origin(&prepared.scaled(ring), target, |q, origin| match origin {
             Origin::Centred(from, src) => kernels::reduce_centred(isa, from, q, out, src),
-            Origin::Combined(terms) => kernels::linear_combination(isa, q, out, terms),
+            Origin::Combined(terms, carried) => {
+                kernels::linear_combination(isa, q, out, terms, carried);
+            }
         });
     }
 
-    /// One target limb, in evaluation form, from the `y_i` and, where the conversion [`Self::overflows`], `u` after them,
-    /// or what the ending makes of it.
+    /// One target limb, in evaluation form, from the `y_i`, the first of which carry `u`, or what the ending makes of it.
     pub(crate) fn transform_limb(
         &self,
         ring: &Ring,
@@ -200,9 +208,10 @@ impl BasisConverter {
         if let [single] = scaled {
             f(self.to_moduli[j], Origin::Centred(self.from_moduli[0], single));
         } else {
-            let factors = self.factors[j].iter().copied();
-            let terms: Vec<(&[u64], u64)> = scaled.iter().copied().zip(factors).collect();
-            f(self.to_moduli[j], Origin::Combined(&terms));
+            let (carried, factors) = self.factors[j].split_last().expect("there are factors");
+            let terms: Vec<(&[u64], u64)> =
+                scaled.iter().copied().zip(factors.iter().copied()).collect();
+            f(self.to_moduli[j], Origin::Combined(&terms, *carried));
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Digits<'a> {
     /// In evaluation form: what the digits are at their own primes.
     values: Cow<'a, Poly>,
     digit_limbs: usize,
-    /// The scaled residues of every prime, then the overflow of every digit.
+    /// The scaled residues of every prime; the first ones of a digit carry its overflow.
     scaled: Buffer,
     converters: Vec<Arc<BasisConverter>>,
 }
@@ -46,25 +46,19 @@ impl<'a> Digits<'a> {
         let digit = |i| Basis::digit(digit_range(i, digit_limbs, limbs));
         let converters: Vec<Arc<BasisConverter>> =
             (0..count).map(|i| ring.converter(digit(i), to)).collect();
-        let mut scaled = ring.pool().take((limbs + count) * n);
+        let mut scaled = ring.pool().take(limbs * n);
         scaled.mark_secret_if(values.is_secret());
-        let (residues, overflows) = scaled.as_mut_slice().split_at_mut(limbs * n);
         let scale = |(i, limb): (usize, &mut [u64])| {
             limb.copy_from_slice(values.limb(i));
             ring.table(Prime::Q(i)).inverse(limb);
             converters[i / digit_limbs].scale(&ring, i % digit_limbs, limb);
         };
-        residues.par_chunks_exact_mut(n).enumerate().for_each(scale);
-        let residues = &*residues;
-        let overflow = |(i, u): (usize, &mut [u64])| {
-            if converters[i].overflows() {
-                let own = digit_range(i, digit_limbs, limbs);
-                let scaled: Vec<&[u64]> =
-                    residues[own.start * n..own.end * n].chunks_exact(n).collect();
-                converters[i].overflow(&ring, &scaled, u);
-            }
-        };
-        overflows.par_chunks_exact_mut(n).enumerate().for_each(overflow);
+        scaled.as_mut_slice().par_chunks_exact_mut(n).enumerate().for_each(scale);
+        let digits = scaled.as_mut_slice().par_chunks_mut(digit_limbs * n).zip(&converters);
+        digits.for_each(|(digit, converter)| {
+            let (first, others) = digit.split_at_mut(n);
+            converter.overflow(&ring, first, others.chunks_exact(n));
+        });
         Self { values, digit_limbs, scaled, converters }
     }
 
@@ -81,13 +75,11 @@ impl<'a> Digits<'a> {
     /// Raises a digit to a prime that it lacks, in evaluation form.
     pub(crate) fn raise(&self, digit: usize, prime: Prime, out: &mut [u64]) {
         let ring = self.values.ring();
-        let (n, limbs) = (ring.degree(), self.limb_count());
-        let limb = |k: usize| &self.scaled.as_slice()[k * n..(k + 1) * n];
-        let own = digit_range(digit, self.digit_limbs, limbs);
-        let converter = &self.converters[digit];
-        let overflow = converter.overflows().then(|| limb(limbs + digit));
-        let terms: Vec<&[u64]> = own.map(limb).chain(overflow).collect();
-        converter.transform_limb(ring, &terms, prime, out, Ending::Plain);
+        let n = ring.degree();
+        let own = digit_range(digit, self.digit_limbs, self.limb_count());
+        let scaled = self.scaled.as_slice()[own.start * n..own.end * n].chunks_exact(n);
+        let scaled: Vec<&[u64]> = scaled.collect();
+        self.converters[digit].transform_limb(ring, &scaled, prime, out, Ending::Plain);
     }
 
     /// A digit at a prime of its own.

@@ -153,37 +153,29 @@ struct Remainders<'a> {
     converter: &'a BasisConverter,
     /// Number of sums, times two halves.
     halves: usize,
-    /// Per prime and half its scaled residues.
+    /// Per prime and half its scaled residues; those of the first prime carry the overflow.
     scaled: Buffer,
-    /// Per half the overflow, where there is one.
-    overflows: Option<Buffer>,
 }
 
 impl<'a> Remainders<'a> {
-    fn new(ring: &'a Ring, converter: &'a BasisConverter, scaled: Buffer, halves: usize) -> Self {
-        let mut out = Self { ring, converter, halves, scaled, overflows: None };
-        if converter.overflows() {
-            let n = ring.degree();
-            let mut overflows = ring.pool().take(halves * n);
-            let limbs = overflows.as_mut_slice().par_chunks_exact_mut(n);
-            limbs.enumerate().for_each(|(half, u)| {
-                converter.overflow(ring, &out.of(half).collect::<Vec<_>>(), u);
-            });
-            out.overflows = Some(overflows);
-        }
-        out
-    }
-
-    /// The scaled residues of a half, prime by prime.
-    fn of(&self, half: usize) -> impl Iterator<Item = &[u64]> {
-        self.scaled.as_slice().chunks_exact(self.ring.degree()).skip(half).step_by(self.halves)
+    fn new(
+        ring: &'a Ring,
+        converter: &'a BasisConverter,
+        mut scaled: Buffer,
+        halves: usize,
+    ) -> Self {
+        let n = ring.degree();
+        let (first, others) = scaled.as_mut_slice().split_at_mut(halves * n);
+        first.par_chunks_exact_mut(n).enumerate().for_each(|(half, first)| {
+            converter.overflow(ring, first, others.chunks_exact(n).skip(half).step_by(halves));
+        });
+        Self { ring, converter, halves, scaled }
     }
 
     /// Writes the remainder of a half modulo a prime that stays, in evaluation form, or what the ending makes of it.
     fn transform(&self, half: usize, prime: Prime, out: &mut [u64], ending: Ending<'_>) {
-        let n = self.ring.degree();
-        let overflow = self.overflows.as_ref().map(|o| &o.as_slice()[half * n..(half + 1) * n]);
-        let scaled: Vec<&[u64]> = self.of(half).chain(overflow).collect();
+        let limbs = self.scaled.as_slice().chunks_exact(self.ring.degree());
+        let scaled: Vec<&[u64]> = limbs.skip(half).step_by(self.halves).collect();
         self.converter.transform_limb(self.ring, &scaled, prime, out, ending);
     }
 }

@@ -119,7 +119,7 @@ impl NttTable {
         let fits = |limb: &[u64]| limb.len() == a.len();
         let sources = match origin {
             Origin::Centred(_, src) => fits(src),
-            Origin::Combined(terms) => terms.iter().all(|(src, _)| fits(src)),
+            Origin::Combined(terms, _) => terms.iter().all(|(src, _)| fits(src)),
         };
         let minuend = match &ending {
             Ending::Plain => true,

@@ -79,7 +79,7 @@ fn at_prime(
                     |source: usize| &sources[source][h].limb_of(prime)[i * BLOCK..][..out.len()];
                 terms.clear();
                 terms.extend(residues.iter().map(|&(source, s)| (block(source), s)));
-                kernels::linear_combination(isa, q, out, &terms);
+                kernels::linear_combination(isa, q, out, &terms, 0);
             }
         }
     });

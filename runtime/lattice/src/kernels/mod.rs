@@ -107,7 +107,9 @@ impl Twiddles {
             _ => {
                 match origin {
                     Origin::Centred(from, src) => reduce_centred(isa, from, q, a, src),
-                    Origin::Combined(terms) => linear_combination(isa, q, a, terms),
+                    Origin::Combined(terms, carried) => {
+                        linear_combination(isa, q, a, terms, carried);
+                    }
                 }
                 match ending {
                     Ending::Plain => self.forward(q, a),
@@ -137,8 +139,8 @@ impl Twiddles {
 pub(crate) enum Origin<'a> {
     /// What [`reduce_centred`] makes of residues modulo another prime.
     Centred(Modulus, &'a [u64]),
-    /// The [`linear_combination`] of terms.
-    Combined(&'a [(&'a [u64], u64)]),
+    /// The [`linear_combination`] of terms, and the factor of what the first one carries.
+    Combined(&'a [(&'a [u64], u64)], u64),
 }
 
 /// What becomes of a transform.
@@ -173,6 +175,9 @@ macro_rules! dispatch {
 
 /// The largest modulus whose residues [`pack`] takes and [`packed_sums`] adds: four products and a carry fit a word.
 pub(crate) const LARGEST_PACKED: u64 = (1 << 31) - 1;
+
+/// The bit from which on a word carries a small number besides a residue.
+const CARRY: u32 = 52;
 
 /// Eight permutations of eight words.
 pub(crate) type Lanes = [[u64; 8]; 8];
@@ -230,9 +235,9 @@ dispatch! {
         fresh: bool,
     );
 
-    /// `out = sum of s * src` over the terms; each `s` a residue, each word of `src` any number below 2^50.
-    /// At most 2^20 terms.
-    fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]);
+    /// `out = sum of s * (src mod 2^52)` over the terms, plus `carried * floor(src / 2^52)` of the first one;
+    /// each `s` and `carried` a residue, each word of `src` any number modulo 2^52 below 2^50. At most 2^20 terms.
+    fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)], carried: u64);
 
     /// `out = src mod q`, where `src` holds residues modulo `from`, read as their centred representatives.
     fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
@@ -245,11 +250,11 @@ dispatch! {
     /// Asks for words that are soon to be read.
     fn prefetch(words: &[u64]);
 
-    /// `out = floor(sum of src * weight + 1/2)` over the terms, in f64, added in the order of the terms
-    /// without fusing, for words below 2^50 and sums in `[0, 2^50)`.
+    /// `first += 2^52 floor(first * weight + sum of src * weight + 1/2)`, the sum over the others, in f64, added in that
+    /// order without fusing, for words below 2^50 and sums in `[0, 2^12 - 1/2)`.
     ///
     /// The order is part of the specification: every instruction set rounds alike.
-    fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
+    fn carry_rounded_sum(first: &mut [u64], weight: f64, others: &[(&[u64], f64)]);
 
     /// Two residues of at most 32 bits to a word: word `4 i + k` is `a[8 i + k] + 2^32 a[8 i + 4 + k]` for `k < 4`.
     /// `out` has half the words of `a`.

@@ -1,6 +1,6 @@
 //! The specification: portable code that every other instruction set agrees with bit for bit.
 
-use super::Lanes;
+use super::{CARRY, Lanes};
 use crate::bits;
 use crate::modulus::Modulus;
 
@@ -213,10 +213,17 @@ fn sums_of_products(
     }
 }
 
-pub(crate) fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
+pub(crate) fn linear_combination(
+    q: Modulus,
+    out: &mut [u64],
+    terms: &[(&[u64], u64)],
+    carried: u64,
+) {
+    let product = |x: u64, s: u64| u128::from(x) * u128::from(s);
     for (i, o) in out.iter_mut().enumerate() {
-        let sum = terms.iter().map(|&(src, s)| u128::from(src[i]) * u128::from(s)).sum();
-        *o = q.reduce_u128(sum);
+        let over = terms.first().map_or(0, |(src, _)| src[i] >> CARRY);
+        let sum: u128 = terms.iter().map(|&(src, s)| product(src[i] % (1 << CARRY), s)).sum();
+        *o = q.reduce_u128(sum + product(over, carried));
     }
 }
 
@@ -238,10 +245,11 @@ pub(crate) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lan
 /// There is no portable way to ask.
 pub(crate) fn prefetch(_: &[u64]) {}
 
-pub(crate) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
-    for (i, o) in out.iter_mut().enumerate() {
-        let sum = terms.iter().fold(0.0, |sum, &(src, weight)| sum + src[i] as f64 * weight);
-        *o = (sum + 0.5) as u64;
+pub(crate) fn carry_rounded_sum(first: &mut [u64], weight: f64, others: &[(&[u64], f64)]) {
+    for (i, x) in first.iter_mut().enumerate() {
+        let start = *x as f64 * weight;
+        let sum = others.iter().fold(start, |sum, &(src, weight)| sum + src[i] as f64 * weight);
+        *x |= ((sum + 0.5) as u64) << CARRY;
     }
 }
 

@@ -119,9 +119,19 @@ proptest! {
             }
         }
         let factors: Vec<(&[u64], u64)> = [(&wide[..], s), (&a, m.value() - 1), (&wide, m.value() - 1)].into_iter().cycle().take(terms).collect();
-        agree(&a, |isa, out| super::linear_combination(isa, m, out, &factors), |i| {
+        agree(&a, |isa, out| super::linear_combination(isa, m, out, &factors, 0), |i| {
             factors.iter().map(|(x, y)| u128::from(x[i]) * u128::from(*y)).sum::<u128>() % q
         });
+        // The first limb carries a number besides its residues.
+        let over: Vec<u64> = (0..wide.len() as u64).map(|i| i % 4096).collect();
+        let carrying: Vec<u64> = wide.iter().zip(&over).map(|(x, over)| x | over << 52).collect();
+        let carried_factors: Vec<(&[u64], u64)> = factors.iter().enumerate().map(|(k, &(x, s))| (if k == 0 { &carrying[..] } else { x }, s)).collect();
+        agree(&a, |isa, out| super::linear_combination(isa, m, out, &carried_factors, s), |i| {
+            let all: u128 = factors.iter().enumerate().map(|(k, (x, y))| u128::from(if k == 0 { wide[i] } else { x[i] }) * u128::from(*y)).sum();
+            let over = if factors.is_empty() { 0 } else { over[i] };
+            (all + u128::from(over) * u128::from(s)) % q
+        });
+
     }
 
     #[test]
@@ -167,10 +177,11 @@ proptest! {
             centred.rem_euclid(to) as u128
         });
         let weight = 1.0 / m.value() as f64;
-        let terms = [(&a[..], weight), (&b[..], weight), (&c[..], weight)];
-        let mut specified = vec![0; LEN];
-        scalar::rounded_sum(&mut specified, &terms);
-        agree(&b, |isa, out| super::rounded_sum(isa, out, &terms), |i| u128::from(specified[i]));
+        let others = [(&a[..], weight), (&c[..], weight)];
+        agree(&b, |isa, out| super::carry_rounded_sum(isa, out, weight, &others), |i| {
+            let sum = b[i] as f64 * weight + a[i] as f64 * weight + c[i] as f64 * weight;
+            u128::from(b[i]) + ((sum + 0.5).floor() as u128) * (1 << 52)
+        });
     }
 }
 
@@ -189,7 +200,7 @@ fn every_length_agrees() {
         let [b_packed, c_packed] = [&b, &c].map(|limb| packed(limb, q));
         let narrow = [(&a[..], [&b_packed[..], &c_packed[..]]); 13];
         let terms = [(&a[..], q.value() - 1); 13];
-        let weights = [(&a[..], 0.01); 13];
+        let weights = [(&a[..], 1e-15); 13];
         let word = |k: u64| -> Vec<u64> { (0..len as u64).map(|i| u64::MAX - i * k).collect() };
         let (full, half) = (word(1), word(3)[..len / 2].to_vec());
         let packed = [(&half[..], [&half[..], &full[..len / 2]]); 3];
@@ -225,9 +236,12 @@ fn every_length_agrees() {
             &|isa, out| super::inner_products(isa, q, [out, &mut c.clone()], &triples, true),
             &|isa, out| super::inner_products(isa, q, [&mut c.clone(), out], &triples, false),
             &|isa, out| super::narrow_products(isa, q, [out, &mut c.clone()], &narrow, false),
-            &|isa, out| super::linear_combination(isa, q, out, &terms),
+            &|isa, out| super::linear_combination(isa, q, out, &terms, q.value() - 1),
             &|isa, out| super::reduce_centred(isa, from, q, out, &other),
-            &|isa, out| super::rounded_sum(isa, out, &weights),
+            &|isa, out| {
+                out.copy_from_slice(&b);
+                super::carry_rounded_sum(isa, out, 0.01, &weights)
+            },
         ];
         for (i, kernel) in kernels.into_iter().enumerate() {
             let mut specified = c.clone();
@@ -257,17 +271,20 @@ fn transforms_from_elsewhere_agree(tables: &[NttTable], sources: [&[u64]; 2]) {
     let q = tables[0].modulus();
     let from = ntt_primes_below(q.value(), tables[0].log_n()).next().unwrap_or(q.value());
     let centred: Vec<u64> = first.iter().map(|x| x % from).collect();
-    let all = [first, second, first, second, first];
-    let terms = all.map(|source| (source, source[7]));
+    let carrying: Vec<u64> = first.iter().zip(second).map(|(x, y)| x | (y % 16) << 52).collect();
+    let all = [&carrying, second, first, second, first];
+    let terms = all.map(|source| (source, first[7]));
     let origins = (2..=5)
-        .map(|count| Origin::Combined(&terms[..count]))
+        .map(|count| Origin::Combined(&terms[..count], second[5]))
         .chain([Origin::Centred(Modulus::new(from).unwrap(), &centred)]);
     for (i, origin) in origins.enumerate() {
         for minuend in [None, Some((second, first[3]))] {
             let mut specified = vec![0; first.len()];
             match origin {
                 Origin::Centred(from, src) => scalar::reduce_centred(from, q, &mut specified, src),
-                Origin::Combined(terms) => scalar::linear_combination(q, &mut specified, terms),
+                Origin::Combined(terms, carried) => {
+                    scalar::linear_combination(q, &mut specified, terms, carried);
+                }
             }
             match minuend {
                 None => tables[0].forward(&mut specified),

@@ -17,9 +17,9 @@ mod short;
 mod uneven;
 
 pub(super) use pointwise::{
-    add_assign, add_scalar_assign, inner_product, inner_products, linear_combination, mul,
-    mul_add_assign, mul_assign, mul_scalar_add_assign, mul_scalar_assign, neg_assign, permute,
-    prefetch, reduce_centred, rounded_sum, sub_assign, sub_from_mul_scalar,
+    add_assign, add_scalar_assign, carry_rounded_sum, inner_product, inner_products,
+    linear_combination, mul, mul_add_assign, mul_assign, mul_scalar_add_assign, mul_scalar_assign,
+    neg_assign, permute, prefetch, reduce_centred, sub_assign, sub_from_mul_scalar,
 };
 
 pub(super) use short::{pack, packed_sums, reduce_words};

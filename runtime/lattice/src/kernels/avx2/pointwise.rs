@@ -2,15 +2,16 @@
 
 use std::arch::x86_64::{
     __m256i, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi64, _mm256_add_pd, _mm256_and_pd,
-    _mm256_andnot_si256, _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_cmp_pd,
-    _mm256_cmpeq_epi64, _mm256_floor_pd, _mm256_mul_pd, _mm256_permutevar8x32_epi32,
-    _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_sub_pd,
+    _mm256_and_si256, _mm256_andnot_si256, _mm256_blendv_pd, _mm256_castpd_si256,
+    _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64, _mm256_floor_pd, _mm256_mul_pd,
+    _mm256_or_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi64x, _mm256_set1_pd,
+    _mm256_setzero_si256, _mm256_slli_epi64, _mm256_srli_epi64, _mm256_sub_epi64, _mm256_sub_pd,
 };
 
-use super::super::Lanes;
+use super::super::{CARRY, Lanes};
 use super::arithmetic::{
-    Field, Words, centred_f64, load, load_bits, load_integers, quads, quads_mut, store, store_bits,
-    store_integers,
+    Field, Words, centred_f64, integers, load, load_bits, load_integers, quads, quads_mut, store,
+    store_bits, store_integers,
 };
 use super::short;
 use super::uneven::repeated_products;
@@ -19,6 +20,9 @@ use crate::modulus::Modulus;
 /// Reduced products of two residues that add up before the sum must be reduced:
 /// each is at most `7/8 q`, what is carried over at most `0.51 q`, and `0.51 + 8 * 7/8 < 8` keeps the sum below `2^53`.
 const LAZY_TERMS: usize = 8;
+
+/// [`CARRY`], as shifts take it.
+const CARRY_BITS: i32 = CARRY as i32;
 
 /// Words of a line of the caches.
 const LINE_WORDS: usize = 8;
@@ -201,8 +205,15 @@ pub(super) fn add_products(f: Field, out: &mut [Words], i: usize, a: &[u64], b: 
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
+pub(in super::super) fn linear_combination(
+    q: Modulus,
+    out: &mut [u64],
+    terms: &[(&[u64], u64)],
+    carried: u64,
+) {
     let f = Field::new(q);
+    let carried = f.factor(_mm256_set1_pd(centred_f64(q, carried)));
+    let residue = _mm256_set1_epi64x((1 << CARRY) - 1);
     for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
         let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
         let out = quads_mut(out);
@@ -211,10 +222,17 @@ pub(in super::super) fn linear_combination(q: Modulus, out: &mut [u64], terms: &
             // The factor is centred, so that a source word of 50 bits counts as a residue even if q is small.
             let s = f.factor(_mm256_set1_pd(centred_f64(q, *s)));
             for (o, x) in out.iter_mut().zip(quads(&src[range.clone()])) {
-                let product = f.mul_factor(load_integers(x), s);
+                let product = f.mul_factor(integers(_mm256_and_si256(load(x), residue)), s);
                 store_bits(o, _mm256_add_pd(load_bits(o), product));
             }
-            if i % LAZY_TERMS == LAZY_TERMS - 1 {
+            if i == 0 {
+                for (o, x) in out.iter_mut().zip(quads(&src[range.clone()])) {
+                    let over = integers(_mm256_srli_epi64::<CARRY_BITS>(load(x)));
+                    let product = f.mul_factor(over, carried);
+                    store_bits(o, _mm256_add_pd(load_bits(o), product));
+                }
+            }
+            if i % LAZY_TERMS == LAZY_TERMS - 2 {
                 reduce_bits(f, out);
             }
         }
@@ -259,22 +277,22 @@ pub(in super::super) fn reduce_centred(from: Modulus, q: Modulus, out: &mut [u64
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]) {
-    let half = _mm256_set1_pd(0.5);
-    for (block, out) in out.chunks_mut(BLOCK_WORDS).enumerate() {
-        let range = block * BLOCK_WORDS..block * BLOCK_WORDS + out.len();
-        let out = quads_mut(out);
-        clear(out);
-        for (src, weight) in terms {
-            let weight = _mm256_set1_pd(*weight);
-            for (o, x) in out.iter_mut().zip(quads(&src[range.clone()])) {
-                let product = _mm256_mul_pd(load_integers(x), weight);
-                store_bits(o, _mm256_add_pd(load_bits(o), product));
-            }
+pub(in super::super) fn carry_rounded_sum(
+    first: &mut [u64],
+    weight: f64,
+    others: &[(&[u64], f64)],
+) {
+    let (half, weight) = (_mm256_set1_pd(0.5), _mm256_set1_pd(weight));
+    for (i, first) in quads_mut(first).iter_mut().enumerate() {
+        let word = load(first);
+        let mut sum = _mm256_mul_pd(integers(word), weight);
+        for (src, weight) in others {
+            let product = _mm256_mul_pd(load_integers(&quads(src)[i]), _mm256_set1_pd(*weight));
+            sum = _mm256_add_pd(sum, product);
         }
-        for o in out {
-            store_integers(o, _mm256_floor_pd(_mm256_add_pd(load_bits(o), half)));
-        }
+        let mut over = [0; 4];
+        store_integers(&mut over, _mm256_floor_pd(_mm256_add_pd(sum, half)));
+        store(first, _mm256_or_si256(word, _mm256_slli_epi64::<CARRY_BITS>(load(&over))));
     }
 }
 

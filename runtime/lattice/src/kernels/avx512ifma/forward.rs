@@ -7,7 +7,7 @@
 use super::super::{Ending, Origin};
 use super::field::{Factor, Field, factor_words};
 use super::pointwise::Centred;
-use super::sums::{Sums, linear_combination};
+use super::sums::{Combination, linear_combination};
 use super::twiddles::{Half, Inner, Laziness, Twiddles};
 use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
@@ -93,8 +93,10 @@ pub(super) fn forward_from<V: Vector>(
 ) {
     let near = |terms: usize| (terms + 1) * a.len() <= NEAR_WORDS;
     match origin {
-        Origin::Combined(terms) if !(2..=4).contains(&terms.len()) || !near(terms.len()) => {
-            linear_combination::<V>(q, a, terms);
+        Origin::Combined(terms, carried)
+            if !(2..=4).contains(&terms.len()) || !near(terms.len()) =>
+        {
+            linear_combination::<V>(q, a, terms, carried);
             transform::<V>(q, t, a, None, ending);
         }
         _ => transform::<V>(q, t, a, Some(origin), ending),
@@ -129,35 +131,10 @@ impl<V: Vector> Source<V> for (Centred<V>, &[Words]) {
     }
 }
 
-/// A sum of K runs of words, each times a residue.
-#[derive(Clone, Copy)]
-struct Combination<'a, V, const K: usize> {
-    sums: Sums<V>,
-    words: [&'a [Words]; K],
-    factors: [V; K],
-}
-
-impl<'a, V: Vector, const K: usize> Combination<'a, V, K> {
-    #[inline(always)]
-    fn new(q: Modulus, terms: [&(&'a [u64], u64); K]) -> Self {
-        let mut words: [&[Words]; K] = [&[]; K];
-        let mut factors = [V::splat(0); K];
-        for k in 0..K {
-            words[k] = octets(terms[k].0);
-            factors[k] = V::splat(terms[k].1);
-        }
-        Self { sums: Sums::new(q), words, factors }
-    }
-}
-
 impl<V: Vector, const K: usize> Source<V> for Combination<'_, V, K> {
     #[inline(always)]
     fn value(self, register: usize, _: &Words) -> V {
-        let mut values = self.factors;
-        for (value, words) in values.iter_mut().zip(self.words) {
-            *value = V::load(&words[register]);
-        }
-        self.sums.combine(values, self.factors)
+        self.at(register)
     }
 }
 
@@ -239,14 +216,14 @@ impl<V: Vector> Transform<'_, V> {
             Some(Origin::Centred(from, src)) => {
                 self.pass_from((Centred::new(from, q), octets(src)), a, 1, before);
             }
-            Some(Origin::Combined([a0, a1])) => {
-                self.pass_from(Combination::new(q, [a0, a1]), a, 1, before);
+            Some(Origin::Combined([a0, a1], carried)) => {
+                self.pass_from(Combination::new(q, [a0, a1], carried), a, 1, before);
             }
-            Some(Origin::Combined([a0, a1, a2])) => {
-                self.pass_from(Combination::new(q, [a0, a1, a2]), a, 1, before);
+            Some(Origin::Combined([a0, a1, a2], carried)) => {
+                self.pass_from(Combination::new(q, [a0, a1, a2], carried), a, 1, before);
             }
-            Some(Origin::Combined([a0, a1, a2, a3])) => {
-                self.pass_from(Combination::new(q, [a0, a1, a2, a3]), a, 1, before);
+            Some(Origin::Combined([a0, a1, a2, a3], carried)) => {
+                self.pass_from(Combination::new(q, [a0, a1, a2, a3], carried), a, 1, before);
             }
             _ => self.pass(a, 1, before),
         }

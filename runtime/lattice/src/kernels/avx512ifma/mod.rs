@@ -76,8 +76,13 @@ macro_rules! entry_points {
                     triples: &[(&[u64], [&[u64]; 2])],
                     fresh: bool
                 );
-                sums::linear_combination(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]);
-                sums::rounded_sum(out: &mut [u64], terms: &[(&[u64], f64)]);
+                sums::linear_combination(
+                    q: Modulus,
+                    out: &mut [u64],
+                    terms: &[(&[u64], u64)],
+                    carried: u64
+                );
+                sums::carry_rounded_sum(first: &mut [u64], weight: f64, others: &[(&[u64], f64)]);
                 short::pack(out: &mut [u64], a: &[u64]);
                 short::packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
                 short::reduce_words(q: Modulus, a: &mut [u64]);

@@ -92,6 +92,10 @@ impl Vector for Model {
         Self(self.0.map(|a| a << 32))
     }
 
+    fn raise_52(self) -> Self {
+        Self(self.0.map(|a| a << 52))
+    }
+
     fn shift_right(self, bits: Self) -> Self {
         self.lanes(bits, |a, by| a >> by)
     }

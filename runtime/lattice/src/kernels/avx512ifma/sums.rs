@@ -14,9 +14,6 @@ const WIDE: usize = 4;
 /// How many registers ahead the factors of products are asked for.
 pub(super) const AHEAD: usize = 32;
 
-/// Registers of a limb that [`rounded_sum`] keeps near while its terms pass by.
-const BLOCK: usize = 64;
-
 /// Bits of a word that [`linear_combination`] takes.
 const WORD_BITS: u32 = 50;
 
@@ -190,17 +187,6 @@ impl<V: Vector> Sums<V> {
     #[inline(always)]
     pub(super) fn reduce_word(self, x: V) -> V {
         self.f.reduce_wide(self.f.zero, x, self.two_52)
-    }
-
-    /// The sum of a few words below `2^50`, each times a residue.
-    #[inline(always)]
-    pub(super) fn combine<const K: usize>(self, words: [V; K], factors: [V; K]) -> V {
-        let (mut high, mut low) = (self.f.zero, self.f.zero);
-        for k in 0..K {
-            high = high.madd_high(words[k], factors[k]);
-            low = low.madd_low(words[k], factors[k]);
-        }
-        self.f.reduce_wide(high, low, self.two_52)
     }
 
     /// W registers of M sums from number `i` on, of any number of terms, of which `lazy` add up before they must be reduced.
@@ -387,32 +373,101 @@ pub(super) fn narrow_products<V: Vector>(
     });
 }
 
+/// A sum of K runs of words, each times a residue, and of what the first of them carry.
+#[derive(Clone, Copy)]
+pub(super) struct Combination<'a, V, const K: usize> {
+    sums: Sums<V>,
+    words: [&'a [Words]; K],
+    factors: [V; K],
+    carried: V,
+}
+
+impl<'a, V: Vector, const K: usize> Combination<'a, V, K> {
+    #[inline(always)]
+    pub(super) fn new(q: Modulus, terms: [&(&'a [u64], u64); K], carried: u64) -> Self {
+        let mut words: [&[Words]; K] = [&[]; K];
+        let mut factors = [V::splat(0); K];
+        for k in 0..K {
+            words[k] = octets(terms[k].0);
+            factors[k] = V::splat(terms[k].1);
+        }
+        Self { sums: Sums::new(q), words, factors, carried: V::splat(carried) }
+    }
+
+    /// Register number `i` of the sum.
+    #[inline(always)]
+    pub(super) fn at(self, i: usize) -> V {
+        let f = self.sums.f;
+        let first = V::load(&self.words[0][i]);
+        let over = first.above_52();
+        let mut high = f.zero.madd_high(over, self.carried);
+        let mut low = f.zero.madd_low(over, self.carried);
+        // Products take the lower 52 bits of a word, without what it carries.
+        high = high.madd_high(first, self.factors[0]);
+        low = low.madd_low(first, self.factors[0]);
+        for k in 1..K {
+            let word = V::load(&self.words[k][i]);
+            high = high.madd_high(word, self.factors[k]);
+            low = low.madd_low(word, self.factors[k]);
+        }
+        f.reduce_wide(high, low, self.sums.two_52)
+    }
+
+    #[inline(always)]
+    fn write(self, out: &mut [u64]) {
+        for (i, out) in octets_mut(out).iter_mut().enumerate() {
+            self.at(i).store(out);
+        }
+    }
+}
+
+/// Few terms are instructions of their own, as in [`sum!`].
 #[inline(always)]
-pub(super) fn linear_combination<V: Vector>(q: Modulus, out: &mut [u64], terms: &[(&[u64], u64)]) {
-    let lazy = lazy_terms(WORD_BITS + u64::BITS - q.value().leading_zeros());
-    sum!(q, [out], Start::Zero, terms, lazy, |term, range| {
-        let &(source, s): &(&[u64], u64) = term;
-        Scaled(&octets(source)[range.clone()], V::splat(s))
-    });
+pub(super) fn linear_combination<V: Vector>(
+    q: Modulus,
+    out: &mut [u64],
+    terms: &[(&[u64], u64)],
+    carried: u64,
+) {
+    macro_rules! combine {
+        ($($term:ident),*) => { Combination::<V, _>::new(q, [$($term),*], carried).write(out) };
+    }
+    match terms {
+        [] => out.fill(0),
+        [a] => combine!(a),
+        [a, b] => combine!(a, b),
+        [a, b, c] => combine!(a, b, c),
+        [a, b, c, d] => combine!(a, b, c, d),
+        [a, b, c, d, e] => combine!(a, b, c, d, e),
+        [a, b, c, d, e, f] => combine!(a, b, c, d, e, f),
+        [a, b, c, d, e, f, g] => combine!(a, b, c, d, e, f, g),
+        [a, b, c, d, e, f, g, h] => combine!(a, b, c, d, e, f, g, h),
+        [first, others @ ..] => {
+            Combination::<V, _>::new(q, [first], carried).write(out);
+            let lazy = lazy_terms(WORD_BITS + u64::BITS - q.value().leading_zeros());
+            sum!(q, [out], Start::There, others, lazy, |term, range| {
+                let &(source, s): &(&[u64], u64) = term;
+                Scaled(&octets(source)[range.clone()], V::splat(s))
+            });
+        }
+    }
 }
 
 #[inline(always)]
-pub(super) fn rounded_sum<V: Vector>(out: &mut [u64], terms: &[(&[u64], f64)]) {
-    let half = V::splat(0.5f64.to_bits());
-    for (block, out) in octets_mut(out).chunks_mut(BLOCK).enumerate() {
-        let start = 8 * block * BLOCK;
-        let range = start..start + 8 * out.len();
-        // The words hold the bits of f64 numbers until the end; zero is zero in both.
-        out.fill([0; 8]);
-        for (source, weight) in terms {
+pub(super) fn carry_rounded_sum<V: Vector>(
+    first: &mut [u64],
+    weight: f64,
+    others: &[(&[u64], f64)],
+) {
+    let (half, weight) = (V::splat(0.5f64.to_bits()), V::splat(weight.to_bits()));
+    for (i, first) in octets_mut(first).iter_mut().enumerate() {
+        let word = V::load(first);
+        // The words of the sum hold the bits of f64 numbers.
+        let mut sum = word.to_f64().mul_f64(weight);
+        for (source, weight) in others {
             let weight = V::splat(weight.to_bits());
-            for (o, x) in out.iter_mut().zip(octets(&source[range.clone()])) {
-                let product = V::load(x).to_f64().mul_f64(weight);
-                V::load(o).add_f64(product).store(o);
-            }
+            sum = sum.add_f64(V::load(&octets(source)[i]).to_f64().mul_f64(weight));
         }
-        for o in out {
-            V::load(o).add_f64(half).floor_f64().store(o);
-        }
+        word.or(sum.add_f64(half).floor_f64().raise_52()).store(first);
     }
 }

@@ -70,6 +70,9 @@ pub(super) trait Vector: Copy {
     /// The lower 32 bits, at the place of the upper ones.
     fn raise_32(self) -> Self;
 
+    /// The lower 12 bits, at the place of the upper ones.
+    fn raise_52(self) -> Self;
+
     /// Every word shifted down by a number of bits below 64.
     fn shift_right(self, bits: Self) -> Self;
 

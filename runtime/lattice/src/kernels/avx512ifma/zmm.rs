@@ -111,6 +111,11 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
+    fn raise_52(self) -> Self {
+        Self(instruction!(_mm512_slli_epi64::<52>(self.0)))
+    }
+
+    #[inline(always)]
     fn shift_right(self, bits: Self) -> Self {
         Self(instruction!(_mm512_srlv_epi64(self.0, bits.0)))
     }
