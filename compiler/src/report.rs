@@ -52,8 +52,8 @@ pub struct Quality {
     pub max_error: f64,
     /// Bits of the largest error below the range: `-log2(max_error)`.
     pub precision_bits: f64,
-    /// Share of samples whose largest score is where the float model has it; absent where no
-    /// output looks like class scores.
+    /// Share of samples whose largest score is where the float model has it, or one of several that
+    /// are equal there; absent where no output looks like class scores.
     pub agreement: Option<f64>,
 }
 
@@ -114,9 +114,19 @@ const DECIDED: f64 = 0.02;
 /// which a class label in front of them does not.
 fn agreement(got: &[Tensors], want: &[Tensors], spans: &[f64]) -> Option<f64> {
     let scores = (0..spans.len()).find(|&o| are_scores(want, o, spans[o]))?;
-    let of = |outputs: &Tensors| largest(&outputs[scores]);
-    let same = got.iter().zip(want).filter(|(g, w)| of(g) == of(w)).count();
+    let same = |(g, w): &(&Tensors, &Tensors)| is_same_class(&g[scores], &w[scores]);
+    let same = got.iter().zip(want).filter(same).count();
     Some(same as f64 / want.len() as f64)
+}
+
+/// Whether the largest of the scores `got` is where the largest of those wanted is. Of equal ones,
+/// such as the zeros of a `Relu`, any is right: which one counts is for no approximation to say.
+pub(crate) fn is_same_class(got: &[f64], want: &[f64]) -> bool {
+    match (largest(got), largest(want)) {
+        (Some(g), Some(w)) => want[g] == want[w],
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// Whether an output looks like class scores: a few elements of which one stands out, which the
@@ -304,5 +314,12 @@ mod tests {
         got[0][0][1] = f64::NAN;
         let q = Quality::of(&got, &want);
         assert_eq!((q.max_error, q.agreement), (f64::INFINITY, Some(0.5)));
+    }
+
+    #[test]
+    fn of_equal_scores_any_may_be_the_largest() {
+        let want = [[0.0, 0.0], [0.0, 3.0], [5.0, 0.0]].map(|x| vec![x.to_vec()]);
+        let got = [[0.1, 0.0], [0.0, 2.9], [0.0, 0.1]].map(|x| vec![x.to_vec()]);
+        assert_eq!(Quality::of(&got, &want).agreement, Some(2.0 / 3.0));
     }
 }

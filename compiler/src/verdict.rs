@@ -39,6 +39,8 @@ const KINKED_DEGREE: usize = 31;
 const JUMP_DEGREE: usize = 127;
 /// Entries of a matrix whose diagonals are counted.
 const MAX_COUNTED: usize = 1 << 20;
+/// Places of diagonals that are marked one by one; more are sorted.
+const MAX_MARKED: usize = 1 << 22;
 
 /// What is known of a model before calibration.
 #[derive(Clone, Debug, Default)]
@@ -245,18 +247,25 @@ fn diagonals(matrix: &SparseMatrix, parameters: &Parameters) -> usize {
     let (rows, cols) = (period(matrix.rows), period(matrix.cols));
     let modulus = rows.max(cols);
     let step = matrix.nnz().div_ceil(MAX_COUNTED).max(1);
-    let mut seen: Vec<(usize, usize, usize)> = matrix
-        .entries()
-        .filter(|(r, ..)| r.is_multiple_of(step))
-        .map(|(r, c, _)| {
-            (r / width, c / width, (c % width + modulus - r % width % modulus) % modulus)
-        })
-        .collect();
-    seen.sort_unstable();
-    seen.dedup();
-    let shorter = rows.min(cols);
-    let most = shorter * matrix.rows.div_ceil(width) * matrix.cols.div_ceil(width);
-    seen.len().min(most)
+    let (down, across) = (matrix.rows.div_ceil(width), matrix.cols.div_ceil(width));
+    let places = matrix.entries().filter(|(r, ..)| r.is_multiple_of(step)).map(|(r, c, _)| {
+        let offset = (c % width + modulus - r % width % modulus) % modulus;
+        (r / width * across + c / width) * modulus + offset
+    });
+    distinct(places, down * across * modulus).min(rows.min(cols) * down * across)
+}
+
+/// How many different numbers below `bound` there are.
+fn distinct(numbers: impl Iterator<Item = usize>, bound: usize) -> usize {
+    if bound <= MAX_MARKED {
+        let mut seen = vec![false; bound];
+        numbers.for_each(|n| seen[n] = true);
+        return seen.into_iter().filter(|&s| s).count();
+    }
+    let mut all: Vec<usize> = numbers.collect();
+    all.sort_unstable();
+    all.dedup();
+    all.len()
 }
 
 #[cfg(test)]
@@ -269,6 +278,14 @@ mod tests {
         let dense = SparseMatrix::from_rows(10, 64, |_, row| row.extend((0..64).map(|c| (c, 1.0))));
         assert_eq!(diagonals(&dense, &parameters), 16);
         assert_eq!(diagonals(&SparseMatrix::identity(100), &parameters), 1);
+    }
+
+    #[test]
+    fn numbers_are_counted_alike_whether_they_are_marked_or_sorted() {
+        let numbers = || (0..1000).map(|i| i * i % 97);
+        // The squares modulo 97: zero and half of the others.
+        assert_eq!(distinct(numbers(), 97), 49);
+        assert_eq!(distinct(numbers(), MAX_MARKED + 1), 49);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! they reach), every source of noise of the [model](crate::noise) is drawn and added, and a
 //! message that no longer fits its modulus is an error: on real ciphertexts it would wrap around
 //! into a wrong answer that nothing announces.
+//! Partial sums are exempt: what linear operations wrap around, those that complete the sum wrap
+//! back, since residues know no size. So sums, rotations and linear maps are checked where a
+//! product, a refresh or decryption reads them.
 //!
 //! **Determinism.** Each ciphertext has a seed, which is a hash of how it came to be; its noise is
 //! drawn from that seed. So equal operations on equal operands give equal noise, as they do on
@@ -175,17 +178,38 @@ impl Sim {
     /// Adds noise drawn from `seed` and checks that the message fits its modulus.
     fn finish(
         &self,
-        mut slots: Slots,
+        slots: Slots,
         variance: f64,
         seed: [u8; 32],
         noise: Option<Variance>,
     ) -> Result<SimCt, SimError> {
+        let x = self.shaken(slots, variance, seed, noise);
+        self.fits(&x.slots)?;
+        Ok(x)
+    }
+
+    /// Adds noise drawn from `seed`.
+    fn shaken(
+        &self,
+        mut slots: Slots,
+        variance: f64,
+        seed: [u8; 32],
+        noise: Option<Variance>,
+    ) -> SimCt {
         if let Some(noise) = &noise {
             let (slots, variance) = (&mut slots.values[..], |slot| noise.at(self.secret[slot]));
             Arch::new().dispatch(Shake { normal: Normal::new(seed), slots, variance });
         }
-        self.fits(&slots)?;
-        Ok(SimCt { slots, variance: variance + noise.map_or(0.0, |v| v.mean()), seed })
+        SimCt { slots, variance: variance + noise.map_or(0.0, |v| v.mean()), seed }
+    }
+
+    /// The slots as decryption would show them.
+    ///
+    /// # Errors
+    /// If the message does not fit its modulus.
+    pub fn decrypt(&self, x: &SimCt) -> Result<Vec<f64>, SimError> {
+        self.fits(&x.slots)?;
+        Ok(x.slots.values.clone())
     }
 
     /// That the message stays clear of the modulus.
@@ -310,14 +334,14 @@ impl Backend for Sim {
         let slots = self.clear.add(&a.slots, &b.slots)?;
         let same = if a.seed == b.seed { 2.0 } else { 1.0 };
         let variance = same * (a.variance + b.variance);
-        self.finish(slots, variance, derive("add", &[&a.seed, &b.seed], &[]), None)
+        Ok(self.shaken(slots, variance, derive("add", &[&a.seed, &b.seed], &[]), None))
     }
 
     fn sub(&self, a: &SimCt, b: &SimCt) -> Result<SimCt, SimError> {
         let slots = self.clear.sub(&a.slots, &b.slots)?;
         let same = if a.seed == b.seed { 0.0 } else { 1.0 };
         let variance = same * (a.variance + b.variance);
-        self.finish(slots, variance, derive("sub", &[&a.seed, &b.seed], &[]), None)
+        Ok(self.shaken(slots, variance, derive("sub", &[&a.seed, &b.seed], &[]), None))
     }
 
     fn add_plain(&self, x: &SimCt, plain: PlainRef<'_>) -> Result<SimCt, SimError> {
@@ -378,7 +402,7 @@ impl Backend for Sim {
     fn mod_down(&self, x: &SimCt) -> Result<SimCt, SimError> {
         let slots = self.clear.mod_down(&x.slots)?;
         let noise = self.in_slots(&self.model.rounding(1), &slots.ty.scale);
-        self.finish(slots, x.variance, derive("mod_down", &[&x.seed], &[]), Some(noise))
+        Ok(self.shaken(slots, x.variance, derive("mod_down", &[&x.seed], &[]), Some(noise)))
     }
 
     fn drop_level(&self, x: &SimCt, level: usize) -> Result<SimCt, SimError> {
@@ -403,7 +427,7 @@ impl Backend for Sim {
         // Of an extended operand one polynomial is rounded before the switch instead of two after it.
         let noise = self.in_slots(&self.model.switch(slots.ty.level), &slots.ty.scale);
         let seed = derive("rotate", &[&x.seed], &[u64::from(by)]);
-        self.finish(slots, x.variance, seed, Some(noise))
+        Ok(self.shaken(slots, x.variance, seed, Some(noise)))
     }
 
     fn linear(
@@ -428,11 +452,11 @@ impl Backend for Sim {
                 |slot| noise.babies[slot & below_period] + noise.added.at(self.secret[slot]);
             let (normal, values) = (Normal::new(seed), &mut slots.values[..]);
             Arch::new().dispatch(Shake { normal, slots: values, variance });
-            self.finish(slots, noise.carried + noise.mean(), seed, None)
+            self.shaken(slots, noise.carried + noise.mean(), seed, None)
         };
         let Some(ty) = results.first().map(|r| r.ty.clone()) else { return Ok(Vec::new()) };
         let noises = self.linear_noise(xs, transform, scales, &ty);
-        results.into_iter().zip(noises).enumerate().map(finish).collect()
+        Ok(results.into_iter().zip(noises).enumerate().map(finish).collect())
     }
 }
 

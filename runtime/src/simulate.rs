@@ -45,7 +45,7 @@ pub fn simulate(
             let backend = Clear::new(&plan.parameters);
             let run = |sample: &Vec<Vec<f64>>| {
                 let encrypt = |slots, ty: &CtType, _| backend.encrypt(slots, ty.clone());
-                let decrypt = |ct: &crate::clear::Slots| (ct.values.clone(), f64::NEG_INFINITY);
+                let decrypt = |ct: &crate::clear::Slots| Ok((ct.values.clone(), f64::NEG_INFINITY));
                 one(plan, &backend, sample, encrypt, decrypt, &mut ())
             };
             samples.par_iter().map(run).collect()
@@ -56,7 +56,7 @@ pub fn simulate(
                 let encrypt = |slots, ty: &CtType, part| {
                     backend.encrypt(slots, ty.clone(), (index as u64) << 32 | part)
                 };
-                let decrypt = |ct: &crate::sim::SimCt| (ct.values().to_vec(), ct.noise_log2());
+                let decrypt = |ct: &crate::sim::SimCt| Ok((backend.decrypt(ct)?, ct.noise_log2()));
                 one(plan, &backend, sample, encrypt, decrypt, &mut ())
             };
             samples.par_iter().enumerate().map(run).collect()
@@ -73,21 +73,22 @@ fn one<B: Backend>(
     backend: &B,
     sample: &[Vec<f64>],
     encrypt: impl Fn(Vec<f64>, &CtType, u64) -> Result<B::Ct, B::Error>,
-    decrypt: impl Fn(&B::Ct) -> (Vec<f64>, f64),
+    decrypt: impl Fn(&B::Ct) -> Result<(Vec<f64>, f64), B::Error>,
     observer: &mut impl Observer<B>,
 ) -> Result<Simulated, RunError> {
+    let refused = |e| RunError::outside(RunErrorKind::Backend(Box::new(e)));
     let mut position = 0..;
     let mut inputs = Vec::with_capacity(plan.inputs.len());
     for (slots, (_, ty)) in pack(plan, sample)?.into_iter().zip(&plan.inputs) {
         let parts = slots.into_iter().zip(&mut position).map(|(x, at)| encrypt(x, ty, at));
         let parts: Result<Vec<B::Ct>, B::Error> = parts.collect();
-        let refused = |e| RunError::outside(RunErrorKind::Backend(Box::new(e)));
         inputs.push(parts.map_err(refused)?);
     }
     let outputs = Executor::new(plan).run(backend, inputs, observer)?;
     let mut simulated = Simulated { outputs: Vec::new(), noise_log2: Vec::new() };
     for ((port, _, _), parts) in plan.outputs.iter().zip(&outputs) {
-        let (slots, noise): (Vec<Vec<f64>>, Vec<f64>) = parts.iter().map(&decrypt).unzip();
+        let parts: Result<Vec<_>, B::Error> = parts.iter().map(&decrypt).collect();
+        let (slots, noise): (Vec<Vec<f64>>, Vec<f64>) = parts.map_err(refused)?.into_iter().unzip();
         let worst = noise.into_iter().fold(f64::NEG_INFINITY, f64::max);
         simulated.outputs.push(port.unpack(&slots));
         simulated.noise_log2.push(worst + port.factor.abs().log2());

@@ -230,6 +230,19 @@ fn simulation_reports_overflow_by_instruction_and_bits() {
 }
 
 #[test]
+fn simulation_bounds_complete_sums_and_not_partial_ones() {
+    // 49 bits at level 0, with the scale 2^35.
+    let parameters = suite::refusals_plan().parameters;
+    let sim = Sim::new(&parameters, &[], 0);
+    let ty = CtType::new(0, Scale::pow2(35));
+    let x = sim.encrypt(vec![3000.0; parameters.width()], ty, 0).unwrap();
+    let twice = sim.add(&x, &x).unwrap();
+    assert!(matches!(sim.decrypt(&twice), Err(SimError::Overflow { level: 0, .. })));
+    let once = sim.decrypt(&sim.sub(&twice, &x).unwrap()).unwrap();
+    assert!(once.iter().all(|v| (v - 3000.0).abs() < 1e-3));
+}
+
+#[test]
 fn simulation_checks_the_tensors_it_is_given() {
     let case = case("squares");
     let error = simulate(&case.plan, &[vec![]], Noise::None).unwrap_err();

@@ -22,6 +22,9 @@ pub(crate) fn ties(answer: &Answer, scores: &[f64], error: f64) -> Option<Vec<bo
         Step::ArgMin { along, .. } => grouped(&x, *along, |g| vec![near(gaps(g, false)[0])]),
         Step::Hardmax(along) => grouped(&x, *along, |g| vec![near(gaps(g, true)[0]); g.len()]),
         Step::Votes { along, .. } => grouped(&x, *along, |g| vec![g.iter().any(|v| near(v.abs()))]),
+        Step::OneVsRest { along, classes } => {
+            grouped(&x, *along, |g| vec![g.iter().any(|v| near(v.abs())); *classes])
+        }
         Step::TopPlaces { along, k, largest } => grouped(&x, *along, |g| {
             let gaps = gaps(g, *largest);
             let before = |r: usize| if r == 0 { f64::INFINITY } else { gaps[r - 1] };

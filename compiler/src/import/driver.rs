@@ -15,6 +15,7 @@ use heplan_onnx::{DataType, Kind, Model, Node, Tensor, ValueInfo, ValueKind};
 use super::array::Array;
 use super::context::{self, Emitted, NodeCx, Operand, Secret};
 use super::control::Scope;
+use super::duels::Duels;
 use super::tail::{self, Ending};
 use super::{
     Import, Options, bind, constant, legacy, opset_of, origin_of, quantise, refused, registry,
@@ -75,9 +76,12 @@ pub(super) fn attempt(
         counted: 0,
     };
     driver.bind_inputs(options);
+    let duels = if driver.ends.is_empty() { Duels::default() } else { Duels::of(model, order) };
     for &index in order {
         let ends = driver.ends.contains(&index);
-        driver.node(&model.graph.nodes[index], ends);
+        if !driver.duel(&duels, index) {
+            driver.node(&model.graph.nodes[index], ends);
+        }
         driver.check_budget(&model.graph.nodes[index])?;
     }
     driver.bind_outputs();
@@ -135,7 +139,7 @@ impl Driver<'_> {
         }
     }
 
-    fn define(&mut self, name: &str, operand: Operand) {
+    pub(super) fn define(&mut self, name: &str, operand: Operand) {
         let scope = self.scopes.last_mut().expect("the graph's own scope stays");
         scope.values.insert(name.to_owned(), operand);
     }
@@ -385,7 +389,10 @@ impl Driver<'_> {
         }
         if self.graph.outputs.is_empty() && self.findings.is_empty() {
             let message = "the model has no output that can be computed encrypted";
-            self.findings.push(Diagnostic::new(Code::NoInput, message));
+            let mut finding = Diagnostic::new(Code::NoInput, message)
+                .help("export the scores that the outputs are made of");
+            finding.notes.append(&mut self.notes);
+            self.findings.push(finding);
         }
     }
 

@@ -7,7 +7,9 @@ use heplan_ir::diagnostic::Code;
 use heplan_ir::function::Function;
 use heplan_ir::tail::{Along, Step};
 
+use super::compose::{Groups, secret};
 use super::context::{Fault, NodeCx, Operand, Secret, fault, fault_help};
+use super::softmax;
 use super::tail::Ending;
 
 mod features;
@@ -80,14 +82,19 @@ fn rows(x: &Secret) -> Result<(usize, usize), Fault> {
     }
 }
 
-const TRANSFORM: &str =
-    "export with post_transform NONE (skl2onnx: raw_scores); it does not change the argmax";
+const TRANSFORM: &str = "export with post_transform NONE, LOGISTIC or SOFTMAX";
 
 /// The scores after `post_transform`, on ciphertexts.
 fn transformed(cx: &mut NodeCx<'_>, scores: Secret) -> Result<Secret, Fault> {
     match cx.attr_text("post_transform", "NONE")?.as_str() {
         "NONE" => Ok(scores),
         "LOGISTIC" => Ok(cx.function(&scores, Function::Sigmoid)),
+        "SOFTMAX" => {
+            let (samples, classes) = rows(&scores)?;
+            let row = |e: usize| Some(e / classes);
+            let rows = Groups::by_key(&(0..samples * classes).map(row).collect::<Vec<_>>());
+            secret(&softmax::of_groups(cx, &scores, &rows)?)
+        }
         other => {
             let message = format!("post_transform is {other}");
             Err(fault_help(Code::UnsupportedMode, message, TRANSFORM))

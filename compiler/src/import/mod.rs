@@ -34,6 +34,7 @@ mod contrib;
 mod control;
 mod conv;
 mod driver;
+mod duels;
 mod einsum;
 mod elementwise;
 mod extremum;

@@ -260,9 +260,9 @@ pub(super) const TABLE: &[Entry] = &[
     ml(
         "LinearClassifier",
         ml::linear_classifier,
-        "label and scores at the end of a graph; elsewhere the scores, post_transform NONE or LOGISTIC",
+        "label and scores at the end of a graph; elsewhere the scores, post_transform NONE, LOGISTIC or SOFTMAX",
     ),
-    ml("LinearRegressor", ml::linear_regressor, "post_transform NONE or LOGISTIC"),
+    ml("LinearRegressor", ml::linear_regressor, "post_transform NONE, LOGISTIC or SOFTMAX"),
     ml("Normalizer", statistics::normalizer, "norm MAX at the end of a graph only"),
     ml("SVMClassifier", ml::svm_classifier, SVM_LABEL),
     ml("SVMRegressor", ml::svm_regressor, "post_transform NONE; one_class at the end of a graph"),

@@ -184,6 +184,8 @@ fn coordinate(along: &Along, transform: &str, at: usize) -> Result<f64, Fault> {
     let Along { input, output, scale, region } = *along;
     let (x, length) = (at as f64, input as f64);
     let resized = scale * length;
+    // A scale in single precision may miss the whole length that it stands for.
+    let ends = if (resized - output as f64).abs() < 1e-5 { output as f64 } else { resized };
     Ok(match transform {
         "half_pixel" => (x + 0.5) / scale - 0.5,
         "half_pixel_symmetric" => {
@@ -192,8 +194,8 @@ fn coordinate(along: &Along, transform: &str, at: usize) -> Result<f64, Fault> {
         }
         "pytorch_half_pixel" if resized == 1.0 => -0.5,
         "pytorch_half_pixel" => (x + 0.5) / scale - 0.5,
-        "align_corners" if resized == 1.0 => 0.0,
-        "align_corners" => x * (length - 1.0) / (resized - 1.0),
+        "align_corners" if ends == 1.0 => 0.0,
+        "align_corners" => x * (length - 1.0) / (ends - 1.0),
         "asymmetric" => x / scale,
         "tf_crop_and_resize" => {
             let (start, end) = region;

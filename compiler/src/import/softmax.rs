@@ -6,8 +6,10 @@
 //! reciprocal and its logarithm keep away from their singularity whatever the data is.
 //! Whatever is the same for all elements of a group, such as the maximum that exporters subtract,
 //! drops out and is not computed.
-//! An addend of minus infinity is a mask: the element takes no part and gets zero.
+//! An addend of minus infinity is a mask, and so is one far below another of its group, such as the
+//! -10000 that exporters add: the element takes no part and gets zero.
 
+use heplan_ir::diagnostic::Code;
 use heplan_ir::entity::ValueId;
 use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
@@ -15,10 +17,34 @@ use heplan_ir::tensor::{Graph, Op};
 
 use super::array::{axis, elements};
 use super::compose::{Groups, lengths};
-use super::context::{Emitted, Fault, NodeCx, Operand, Secret, column, known, non_zeros, one};
+use super::context::{
+    Emitted, Fault, NodeCx, Operand, Secret, column, fault_help, known, non_zeros, one,
+};
 
 /// What is added to an element that takes no part: this or less.
 pub(super) const MASK: f64 = -1e30;
+
+/// An element whose addend is so far below another one of its group takes no part either: its
+/// exponential is zero unless the data spans thousands, of which no exponential has a polynomial.
+const APART: f64 = 5e3;
+
+/// Whether some addends of a bias are masks for others.
+pub(super) fn has_masks(bias: &[f64]) -> bool {
+    let (low, high) =
+        bias.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (v.min(l), v.max(h)));
+    low <= MASK || high - low >= APART
+}
+
+/// For every element whether its addend is a mask.
+fn masked(bias: &[f64], groups: &Groups) -> Vec<bool> {
+    let mut masked: Vec<bool> = bias.iter().map(|&v| v <= MASK).collect();
+    for members in &groups.members {
+        let of = |&e: &u32| bias[e as usize];
+        let top = members.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+        members.iter().for_each(|e| masked[*e as usize] |= of(e) <= top - APART);
+    }
+    masked
+}
 
 /// Centred exponents and the sum of their exponentials.
 struct Exponentials {
@@ -53,9 +79,9 @@ fn prepared(
     };
     let consts = &cx.graph.consts;
     let bias = bias.map(|b| consts.vector(b).to_vec());
-    let masked = |e: usize| bias.as_ref().is_some_and(|b| b[e] <= MASK);
-    let own = if (0..groups.of.len()).any(masked) {
-        let key = |(e, g): (usize, &Option<u32>)| (!masked(e)).then_some(*g)?.map(|g| g as usize);
+    let masked = bias.as_ref().map_or_else(Vec::new, |b| masked(b, groups));
+    let own = if masked.contains(&true) {
+        let key = |(e, g): (usize, &Option<u32>)| (!masked[e]).then_some(*g)?.map(|g| g as usize);
         Groups::by_key(&groups.of.iter().enumerate().map(key).collect::<Vec<_>>())
     } else {
         groups.clone()
@@ -69,7 +95,8 @@ fn prepared(
     if dropped.is_empty() && own.members.len() == groups.members.len() && own.of == groups.of {
         return (x.clone(), own, dropped);
     }
-    let clean = bias.map(|b| b.iter().map(|&v| if v <= MASK { 0.0 } else { v }).collect());
+    let clean = bias
+        .map(|b| b.iter().zip(&masked).map(|(&v, masked)| if *masked { 0.0 } else { v }).collect());
     let rest = cx.affine(kept, clean, x.shape.clone());
     (rest, own, dropped)
 }
@@ -137,6 +164,11 @@ fn independent(cx: &NodeCx<'_>, x: &Secret, groups: &Groups) -> Option<Vec<f64>>
 /// `x - log Σ exp(x)` within every group.
 fn log_softmax(cx: &mut NodeCx<'_>, x: &Secret, groups: &Groups) -> Result<Secret, Fault> {
     let e = exponentials(cx, x, groups)?;
+    if e.groups.of.iter().zip(&groups.of).any(|(own, all)| own.is_none() && all.is_some()) {
+        let message = "the logarithm of a masked element has no bound";
+        let help = "use Softmax, or leave the masked elements out";
+        return Err(fault_help(Code::UnsupportedMode, message, help));
+    }
     let log = cx.function(&e.sums, Function::Log);
     let minus = spread(&e.groups).scale_rows(&vec![-1.0; groups.of.len()]);
     let identity = SparseMatrix::identity(groups.of.len());

@@ -24,7 +24,7 @@ use super::context::{Emitted, Fault, NodeCx, Operand, Secret, fault, fault_help}
 use super::elementwise::uniform;
 use super::ml;
 use super::registry::Entry;
-use super::softmax::MASK;
+use super::softmax::{MASK, has_masks};
 
 /// Operators that the client can apply and that have an encrypted form as well.
 const BOTH: &[&str] = &["LogSoftmax", "Normalizer", "Sigmoid", "Softmax"];
@@ -225,7 +225,7 @@ pub(super) fn end(cx: &mut NodeCx<'_>, entry: &Entry) -> Result<Option<Vec<Opera
 
 /// Whether a node becomes the client's on a tensor that is encrypted and not yet ended.
 fn is_applied(cx: &NodeCx<'_>, op: &str, x: &Secret) -> Result<bool, Fault> {
-    if !is_free_of_masks(cx.graph, x) {
+    if !is_free_of_masks(cx.graph, x) || op.ends_with("Softmax") && is_masked(cx.graph, x) {
         return Ok(false);
     }
     Ok(match op {
@@ -234,6 +234,12 @@ fn is_applied(cx: &NodeCx<'_>, op: &str, x: &Secret) -> Result<bool, Fault> {
         _ if BOTH.contains(&op) => !matches!(cx.graph.value(x.id).op, Op::Input { .. }),
         _ => APPLIED.contains(&op),
     })
+}
+
+/// Whether a softmax of a tensor has masks, beside which the scores would drown in the noise.
+fn is_masked(graph: &Graph, x: &Secret) -> bool {
+    let Op::Affine { bias: Some(b), .. } = &graph.value(x.id).op else { return false };
+    has_masks(graph.consts.vector(*b))
 }
 
 /// Whether a tensor can be what is decrypted: without a mask, which only the encrypted softmax

@@ -368,6 +368,7 @@ def errors():
                     target_ids=[0] * 5, target_weights=[1.0, 2.0, 3.0, 4.0, 5.0]), x, domains=["ai.onnx.ml"])
     bad("imputer_of_zero", ml("Imputer", imputed_value_floats=[1.0], replaced_value_float=0.0), x, domains=["ai.onnx.ml"])
     bad("unknown_operator", n("Frobnicate", "x"), x)
+    bad("masked_logarithm", [n("Add", "x,m", "a"), n("LogSoftmax", "a")], x, consts=dict(m=np.array([0, -np.inf, 0, 0], np.float32)))
     bad("zero_divisor", n("Div", "x,d"), x, consts=dict(d=np.zeros(4, np.float32)))
 
 

@@ -247,9 +247,50 @@ def trees():
                 version=5, opset=21, low=-2.0, high=8.0, decimals=0)
 
 
+def standings(classes):
+    """What skl2onnx makes of the duels `s` of an SVC without probabilities."""
+    pairs = [(i, j) for i in range(classes) for j in range(i + 1, classes)]
+    nodes = [n("Cast", "s", "d", to=1), n("Less", "d,zero", "lost"), n("Neg", "d", "neg"), n("Cast", "lost", "lost_f", to=1)]
+    sums, votes = [[] for _ in range(classes)], [[] for _ in range(classes)]
+    for p, (i, j) in enumerate(pairs):
+        nodes += [ml("ArrayFeatureExtractor", f"neg,at_{p}", f"c_{p}"), n("Neg", f"c_{p}", f"cn_{p}"),
+                  ml("ArrayFeatureExtractor", f"lost_f,at_{p}", f"v_{p}"), n("Neg", f"v_{p}", f"vn_{p}"), n("Add", f"vn_{p},one", f"w_{p}")]
+        sums[i].append(f"cn_{p}")
+        sums[j].append(f"c_{p}")
+        votes[i].append(f"w_{p}")
+        votes[j].append(f"v_{p}")
+    for c in range(classes):
+        nodes += [n("Sum", ",".join(sums[c]), f"sum_{c}"), n("Sum", ",".join(votes[c]), f"vote_{c}")]
+    together = lambda what: ",".join(f"{what}_{c}" for c in range(classes))
+    nodes += [n("Concat", together("sum"), "sums", axis=1), n("Concat", together("vote"), "votes", axis=1), n("Abs", "sums", "size"),
+              n("Add", "size,one", "size1"), n("Mul", "size1,three", "size3"), n("Div", "sums,size3", "shares"), n("Add", "votes,shares", "scores"),
+              n("Identity", "scores", "y1")]
+    consts = dict(zero=np.array([0.0]), one=np.array([1.0]), three=np.array([3.0])) | {f"at_{p}": i64(p) for p in range(len(pairs))}
+    return nodes, consts
+
+
+def renamed(nodes):
+    for node in nodes:
+        node.name = f"the_{node.output[0]}"
+    return nodes
+
+
+def pipelines():
+    for classes, members in [(3, [2, 3, 2]), (4, [2, 1, 3, 2])]:
+        nodes, consts = standings(classes)
+        kernel = machine(classes, members, 5, *KERNELS[2], list(range(classes)))
+        runtime(f"svm_one_vs_rest_{classes}", renamed([ml("SVMClassifier", "x", "y,s", **kernel)] + nodes), (6, 5), "if", consts)
+    # The mean of the probabilities of two classifiers, as of bagged ones.
+    def classifier(outputs):
+        flat = lambda *shape: [float(v) for v in weight(*shape).ravel()]
+        return ml("LinearClassifier", "x", outputs, coefficients=flat(3, 4), intercepts=flat(3), classlabels_ints=[0, 1, 2], post_transform="SOFTMAX")
+    nodes = [classifier("l,a"), classifier("m,b"), n("Add", "a,b", "s"), n("Mul", "s,half", "y1"), n("ArgMax", "y1", "y", axis=1, keepdims=0)]
+    runtime("classifiers_bagged", renamed(nodes), (6, 4), "if", dict(half=np.array([0.5])))
+
+
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (machines, linear, features, labels, trees):
+    for group in (machines, linear, features, labels, trees, pipelines):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)

@@ -183,9 +183,18 @@ def constants():
     case("masked_padding", [n("Pad", "m,p,v", "w"), n("Add", "x,w", "s"), n("Softmax", "s", axis=-1)], (2, 5), dict(m=weight(2, 3), p=i64(0, 0, 0, 2), v=np.array(-np.inf)))
 
 
+def exporters():
+    # Masks that are large numbers instead of minus infinity.
+    for name, low in [("ten_thousand", -1e4), ("billion", -1e9)]:
+        case(f"softmax_masked_by_{name}", [n("Add", "x,m", "a"), n("Softmax", "a")], (2, 3, 4), dict(m=np.array([0.5, low, 0.0, low])))
+    # In single precision 5 * 1.6 is above 8, and the last place still is the last pixel's.
+    case("resize_nearest_corners", n("Resize", "x,,s", nearest_mode="floor", coordinate_transformation_mode="align_corners"), (1, 1, 5, 4),
+         dict(s=np.array([1.0, 1.0, 1.6, 0.75], np.float32)), truth=lambda x: [x[:, :, [0, 0, 1, 1, 2, 2, 3, 4]][:, :, :, [0, 1, 3]]])
+
+
 if __name__ == "__main__":
     shutil.rmtree(make.HERE, ignore_errors=True)
     os.makedirs(make.HERE)
-    for group in (functions, normalisations, softmax, extrema, attentions, resizes, places, choices, samples, constants):
+    for group in (functions, normalisations, softmax, extrema, attentions, resizes, places, choices, samples, constants, exporters):
         group()
     np.savez_compressed(os.path.join(make.HERE, "expected.npz"), **make.expected)

@@ -42,6 +42,7 @@ pub(super) fn step(step: &Step, x: Vec<f64>) -> Vec<f64> {
         }
         Step::Votes { along, classes } => within(x, *along, |g| vec![winner(g, *classes) as f64]),
         Step::Duels { along, classes, pairs } => within(x, *along, |g| coupled(g, *classes, pairs)),
+        Step::OneVsRest { along, classes } => within(x, *along, |g| standings(g, *classes)),
         // Words are written in place of the numbers that name them.
         Step::Words(_) => x,
         Step::Lookup(table) => each(x, |v| table.get(v as usize).copied().unwrap_or(f64::NAN)),
@@ -169,6 +170,17 @@ fn winner(scores: &[f64], classes: usize) -> usize {
         votes[if score > 0.0 { i } else { j }] += 1.0;
     }
     place(&votes, false)
+}
+
+/// Every class's votes, and less than a third for the sum of its duels.
+fn standings(scores: &[f64], classes: usize) -> Vec<f64> {
+    let (mut votes, mut sums) = (vec![0.0; classes], vec![0.0; classes]);
+    for ((i, j), &score) in duels(classes).zip(scores) {
+        votes[if score < 0.0 { j } else { i }] += 1.0;
+        sums[i] += score;
+        sums[j] -= score;
+    }
+    votes.iter().zip(sums).map(|(v, s)| v + s / (3.0 * (s.abs() + 1.0))).collect()
 }
 
 /// The least probability that a duel is taken to have.

@@ -100,6 +100,15 @@ pub enum Step {
         /// Slope and shift of every pair.
         pairs: Vec<(f64, f64)>,
     },
+    /// Scores of all classes from the duels that [`Votes`](Self::Votes) counts, as scikit-learn
+    /// gives them: a class's votes, where a zero is a win of the first one, and a third of
+    /// `s / (|s| + 1)` for the sum `s` of its duels, each with the sign of a win.
+    OneVsRest {
+        /// The groups, one element for every pair of classes.
+        along: Along,
+        /// How many classes there are.
+        classes: usize,
+    },
     /// The `k` largest (or smallest) elements of every group, the most extreme first.
     TopValues {
         /// The groups.
@@ -177,6 +186,7 @@ impl Step {
             Self::Lookup(_) | Self::Words(_) => "class labels",
             Self::Votes { .. } => "votes of class pairs",
             Self::Duels { .. } => "probabilities of class pairs",
+            Self::OneVsRest { .. } => "one-vs-rest scores of class pairs",
             Self::TopValues { .. } | Self::TopPlaces { .. } => "TopK",
             Self::OneHot { .. } => "OneHot",
             Self::Compare { above: true, or_equal: false, .. } => "Greater",
@@ -221,6 +231,7 @@ impl Step {
             | Self::TopPlaces { along, .. }
             | Self::Votes { along, .. }
             | Self::Duels { along, .. }
+            | Self::OneVsRest { along, .. }
             | Self::Normalise { along, .. } => Some(*along),
             Self::OneHot { inner, .. } => Some(Along { length: 1, inner: *inner }),
             Self::Sigmoid
@@ -255,6 +266,11 @@ impl Step {
             }
             Self::Duels { along, classes, pairs } => {
                 let suits = pairs_of(*classes)? == along.length && pairs.len() == along.length;
+                let left = (count / along.length).checked_mul(*classes).filter(|_| suits);
+                left.filter(|&n| n <= MAX_ELEMENTS)
+            }
+            Self::OneVsRest { along, classes } => {
+                let suits = pairs_of(*classes)? == along.length;
                 let left = (count / along.length).checked_mul(*classes).filter(|_| suits);
                 left.filter(|&n| n <= MAX_ELEMENTS)
             }

@@ -155,6 +155,18 @@ fn duels_are_counted_and_the_first_of_equals_wins() {
 }
 
 #[test]
+fn scores_of_duels_are_votes_and_sums() {
+    // Class 0 wins by 1 and loses by 3, class 1 wins its other duel by nothing.
+    let along = Along { length: 3, inner: 1 };
+    let step = Step::OneVsRest { along, classes: 3 };
+    let found = answer(&[3], vec![step]).apply(&[1.0, -3.0, 0.0]);
+    let wanted = [1.0 - 2.0 / 9.0, 1.0 - 1.0 / 6.0, 1.0 + 3.0 / 12.0];
+    assert!(found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 1e-15), "{found:?}");
+    let short = answer(&[3], vec![Step::OneVsRest { along, classes: 4 }]);
+    assert_eq!(problems(&[short], &[3]).len(), 1);
+}
+
+#[test]
 fn probabilities_of_duels_that_agree_are_those_behind_them() {
     // If class t has probability p_t, the duel (i, j) is p_i/(p_i + p_j), and coupling gives p back
     // as far as its tolerance goes.

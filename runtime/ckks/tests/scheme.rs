@@ -63,6 +63,25 @@ fn sums_and_plain_operands() {
     setup.assert_bits(&e.add_vector(&wide, &y).unwrap(), &zip(&x, &y, |p, q| p + q), 43.0);
 }
 
+/// On this rests that simulation bounds complete sums only.
+#[test]
+fn partial_sums_may_wrap_around() {
+    let setup = Setup::with_keys(&small(), []);
+    let (e, scale) = (&setup.evaluator, Scale::pow2(30));
+    // Five times 30 is above half the modulus of 37 bits at scale 2^30, 30 is below.
+    let x = vec![30.0; setup.width()];
+    let one = setup.encrypt(&x, &scale, 0, 0);
+    let mut sum = one.clone();
+    for _ in 1..5 {
+        sum = e.add(&sum, &one).unwrap();
+    }
+    assert!(setup.bits(&sum, &vec![150.0; setup.width()]) < 0.0);
+    for _ in 1..5 {
+        sum = e.sub(&sum, &one).unwrap();
+    }
+    setup.assert_bits(&sum, &x, 15.0);
+}
+
 #[test]
 fn products_are_relinearised_at_every_level() {
     for (parameters, log_scale) in [(small(), 30), (paired(), 28), (tripled(), 34)] {

@@ -15,7 +15,7 @@ use super::fit::{Fit, extremes};
 use crate::data::Samples;
 use crate::options::{MAX_ERROR, MAX_ERROR_OF_COMPARISONS, MAX_ERROR_OF_SCORES, Options};
 use crate::reference::{Block, Executor, LANES, Substitute};
-use crate::report::are_scores;
+use crate::report::{are_scores, is_same_class};
 
 /// Multiplications that one judgement may cost, about.
 const WORK: usize = 1 << 29;
@@ -144,8 +144,8 @@ impl<'g> Judge<'g> {
                 n += exact.len();
                 let worse = |(x, y): (&f64, &f64)| x + FIRM * (y - x);
                 let worse: Vec<f64> = exact.iter().zip(found).map(worse).collect();
-                agree += usize::from(argmax(exact) == argmax(found));
-                safe += usize::from(argmax(exact) == argmax(&worse));
+                agree += usize::from(is_same_class(found, exact));
+                safe += usize::from(is_same_class(&worse, exact));
             }
             let rms = (square / n.max(1) as f64).sqrt() / range;
             score.rms = if rms.is_finite() { score.rms.max(rms) } else { f64::INFINITY };
@@ -201,6 +201,7 @@ fn pick(samples: &Samples, count: usize) -> Samples {
 }
 
 /// The index of the first largest element.
+#[cfg(test)]
 pub(super) fn argmax(values: &[f64]) -> usize {
     let better = |best: usize, (i, v): (usize, &f64)| if *v > values[best] { i } else { best };
     values.iter().enumerate().fold(0, better)

@@ -267,6 +267,9 @@ fn refusal(
                  or leave outliers out of the calibration data",
             );
     }
+    if let (Some(_), Some(help)) = (far, of_a_jump(candidates[at].function)) {
+        return finding.help(help);
+    }
     if !jump {
         return finding
             .help("narrow the operand's range, allow a higher degree or a lower agreement");
@@ -282,6 +285,20 @@ fn refusal(
             "train fewer or shallower trees, or on features of few values (rounded, counted); or \
              allow a larger error (--max-error) or a lower agreement (--min-agreement)",
         )
+}
+
+/// The way out of a function with a jump, which no polynomial comes near.
+fn of_a_jump(function: &Function) -> Option<&'static str> {
+    let jumps = match function {
+        Function::Sign => true,
+        Function::ThresholdedRelu { alpha } => *alpha != 0.0,
+        Function::Shrink { bias, lambd } => bias != lambd,
+        _ => false,
+    };
+    jumps.then_some(
+        "it jumps: replace it by a function that does not, such as Tanh or Relu, or end the graph \
+         with it, and decrypt applies it",
+    )
 }
 
 /// How far the range of a function with a pole at zero spans, as a factor.
