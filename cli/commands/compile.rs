@@ -13,6 +13,7 @@ use heplan_compiler::options::{Domain, Method, Objective, Options as CompilerOpt
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, Compiled, compile};
 use heplan_ir::diagnostic::Diagnostic;
+use heplan_ir::features::Features;
 
 use super::check_onnx;
 use super::given::Given;
@@ -296,7 +297,17 @@ fn made(
         }
     })?;
     compiled.plan.answers = imported.answers;
+    compiled.plan.features = features(&samples);
     Ok(compiled)
+}
+
+/// What the calibration set says of single elements of the inputs.
+fn features(samples: &Samples) -> Vec<Features> {
+    let of = |(i, tensors): (usize, &Vec<Vec<f64>>)| {
+        let tensors: Vec<&[f64]> = tensors.iter().map(Vec::as_slice).collect();
+        Features::seen(i, &tensors)
+    };
+    samples.inputs.iter().enumerate().filter_map(of).collect()
 }
 
 /// Findings about a file.

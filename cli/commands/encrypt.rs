@@ -10,6 +10,7 @@ use heplan_ckks::client::Client;
 use heplan_ckks::files::secret_key::SecretKeyFile;
 use heplan_ckks::randomness::os_seed;
 use heplan_compiler::data::{InputSpec, Samples};
+use heplan_ir::features::Features;
 use heplan_ir::slots::Port;
 
 use crate::ui::{Outcome, Ui};
@@ -25,7 +26,8 @@ integers in the model's input shape; with more samples on its first axis the who
 encrypted. Where the model has several inputs, give an .npz with one array per input, named like it.
 
 Polynomials that replace activations are good only where the calibration set was: an input outside \
-the calibrated range is reported with how far outside it is, and refused with --strict.";
+the calibrated range is reported with how far outside it is, and refused with --strict; so is an \
+element far outside its own range, where elements differ in scale as the columns of a table do.";
 
 /// Options of `heplan encrypt`.
 #[derive(Debug, Args)]
@@ -68,8 +70,10 @@ pub(crate) fn write(
     let client = client(key)?;
     let ports: Vec<&Port> = client.keyparams().inputs.iter().map(|(port, _)| port).collect();
     let samples = samples(input, &ports)?;
-    for (port, tensors) in ports.iter().zip(&samples.inputs) {
-        let Some(finding) = outside(port, tensors) else { continue };
+    for (i, (port, tensors)) in ports.iter().zip(&samples.inputs).enumerate() {
+        let features = client.keyparams().features.iter().find(|features| features.input == i);
+        let single = || features.and_then(|features| element_outside(port, features, tensors));
+        let Some(finding) = outside(port, tensors).or_else(single) else { continue };
         if strict {
             bail!("{}: {finding}", input.display());
         }
@@ -127,6 +131,21 @@ fn outside(port: &Port, tensors: &[Vec<f64>]) -> Option<String> {
     ))
 }
 
+/// How far single elements lie outside what calibration saw of them, in words, if one does.
+fn element_outside(port: &Port, features: &Features, tensors: &[Vec<f64>]) -> Option<String> {
+    let elements = tensors.iter().flat_map(|tensor| tensor.iter().enumerate());
+    let beyond = |(i, &x): (usize, &f64)| Some((features.beyond(i, x)?, i, x));
+    let found: Vec<(f64, usize, f64)> = elements.filter_map(beyond).collect();
+    let &(times, i, x) = found.iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (low, high) = features.ranges[i];
+    Some(format!(
+        "input {:?} holds {} number(s) far outside what calibration saw of their element; the farthest, \
+         {x} at element {i}, lies {times:.1} spans beyond its {low} to {high}",
+        port.name,
+        found.len()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +163,12 @@ mod tests {
             range: (-1.0, 1.0),
             compact: Compact::NONE,
         };
+        let ranges = vec![(-1.0, 1.0), (0.0, 0.125), (0.5, 0.5)];
+        let features = Features { input: 0, ranges };
+        let text = element_outside(&port, &features, &[vec![0.0, 0.1, 0.5], vec![1.0, 1.125, 0.0]]);
+        let text = text.expect("element 1 of the second sample is far outside");
+        assert!(text.contains("1 number(s)") && text.contains("1.125 at element 1"), "{text}");
+        assert_eq!(element_outside(&port, &features, &[vec![1.5, 0.2, 0.0]]), None);
         assert_eq!(outside(&port, &[vec![-1.0, 0.0, 1.0 + 1e-9]]), None);
         let text = outside(&port, &[vec![0.0, 3.0, 0.0], vec![-1.5, 0.0, 0.0]]).expect("outside");
         assert!(text.contains("2 number(s)") && text.contains("3, by 2.000e0 (100.0 %"), "{text}");

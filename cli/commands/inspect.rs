@@ -267,6 +267,10 @@ fn described(k: &KeyParams) -> String {
     };
     ports("input ", &k.inputs, &mut text);
     ports("output", &k.outputs, &mut text);
+    for features in &k.features {
+        let name = k.inputs.get(features.input).map_or("", |(port, _)| port.name.as_str());
+        let _ = writeln!(text, "ranges of {} elements of {name:?}", features.ranges.len());
+    }
     for answer in &k.answers {
         let steps: Vec<&str> = answer.steps.iter().map(Step::name).collect();
         let from = k.outputs.get(answer.from).map_or("", |(port, _)| port.name.as_str());
@@ -323,5 +327,6 @@ fn keyparams_json(k: &KeyParams) -> Outcome {
         "inputs": k.inputs.iter().map(port).collect::<Vec<_>>(),
         "outputs": k.outputs.iter().map(port).collect::<Vec<_>>(),
         "answers": k.answers.iter().map(answer).collect::<Vec<_>>(),
+        "features": k.features,
     }))
 }

@@ -24,6 +24,7 @@ use crate::bootstrap::Bootstrap;
 use crate::ckks::{CtType, rules};
 use crate::constants::ConstPool;
 use crate::container::{FileError, Kind, Problem, looks_like, read_file, write_atomic};
+use crate::features::{self, Features};
 use crate::layout::{Axis, Layout};
 use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{KeyKind, KeyParams, KeySpec, key_problems};
@@ -34,7 +35,7 @@ use crate::verify::{Errors, Location, check_ports};
 
 /// The version of this text form. Files say the version that first had all they hold, so that the
 /// same key parameters give the same bytes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// A file beyond this is none of ours: a manifest has thousands of keys, not millions.
 const MAX_BYTES: usize = 16 << 20;
 const START: &str = "// heplan key parameters";
@@ -59,6 +60,9 @@ struct File {
     /// What the client makes of the outputs; left out where they are the answers themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     answers: Vec<Answer>,
+    /// Ranges of the elements of inputs; since version 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    features: Vec<Features>,
     /// The level up to which the relinearisation key is needed, if it is.
     relinearise: Option<usize>,
     /// (steps, level) of every rotation key, by steps.
@@ -129,6 +133,7 @@ impl KeyParams {
             inputs: self.inputs.iter().map(port_text).collect(),
             outputs: self.outputs.iter().map(port_text).collect(),
             answers: self.answers.clone(),
+            features: self.features.clone(),
             relinearise: level(KeyKind::Relinearise),
             rotations: self.keys.iter().filter_map(rotation).collect(),
             conjugate: level(KeyKind::Conjugate),
@@ -151,6 +156,9 @@ impl KeyParams {
 
     /// The version that first had all that these key parameters hold.
     fn format(&self) -> u32 {
+        if !self.features.is_empty() {
+            return 4;
+        }
         let compact = self.inputs.iter().any(|(port, _)| port.compact != Compact::NONE);
         match (compact || self.parameters.bootstrap().is_some(), self.parameters.batch()) {
             (true, _) => 3,
@@ -271,6 +279,7 @@ impl File {
             inputs,
             outputs,
             answers: self.answers,
+            features: self.features,
             precision_bits: self.precision_bits,
         };
         match params.problems().into_iter().next() {
@@ -304,6 +313,10 @@ impl KeyParams {
         let sizes: Vec<usize> = self.outputs.iter().map(|p| p.0.elements()).collect();
         for (name, message) in tail::problems(&self.answers, &sizes) {
             errors.add(Location::Whole, &name, message);
+        }
+        let sizes: Vec<usize> = self.inputs.iter().map(|p| p.0.elements()).collect();
+        for message in features::problems(&self.features, &sizes) {
+            errors.add(Location::Whole, &self.name, message);
         }
         if !self.precision_bits.is_finite() {
             let message = format!("precision of {} bits", self.precision_bits);

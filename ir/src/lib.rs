@@ -88,6 +88,7 @@ pub mod constants;
 pub mod container;
 pub mod diagnostic;
 pub mod entity;
+pub mod features;
 pub mod function;
 pub mod keyparams;
 pub mod layout;

@@ -10,6 +10,7 @@ use std::fmt;
 use crate::ckks::{CtType, Op};
 use crate::constants::ConstPool;
 use crate::entity::RegId;
+use crate::features::Features;
 use crate::parameters::Parameters;
 use crate::slots::Port;
 use crate::tail::Answer;
@@ -106,6 +107,8 @@ pub struct KeyParams {
     pub outputs: Vec<(Port, CtType)>,
     /// What the client makes of the outputs; empty where they are the model's answers themselves.
     pub answers: Vec<Answer>,
+    /// Ranges of single elements, of the inputs where these have units of their own.
+    pub features: Vec<Features>,
     /// Bits of precision that compilation expects of the outputs, by simulation.
     pub precision_bits: f64,
 }
@@ -129,6 +132,8 @@ pub struct Plan {
     pub outputs: Vec<(Port, CtType, Vec<RegId>)>,
     /// What the client makes of the outputs; empty where they are the model's answers themselves.
     pub answers: Vec<Answer>,
+    /// Ranges of single elements, of the inputs where these have units of their own.
+    pub features: Vec<Features>,
     /// Transforms and vectors.
     pub consts: ConstPool,
     /// Labels of the ONNX nodes behind the instructions; entry 0 is empty.

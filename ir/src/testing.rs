@@ -9,6 +9,7 @@ use crate::bootstrap::Bootstrap;
 use crate::ckks::{self, CtType, Plain};
 use crate::constants::{ConstPool, Constant};
 use crate::entity::{ConstId, OriginId, RegId, ValueId};
+use crate::features::Features;
 use crate::function::Function;
 use crate::layout::Layout;
 use crate::matrix::SparseMatrix;
@@ -387,6 +388,10 @@ pub(crate) fn plan(dice: &mut Dice, steps: usize) -> Plan {
     });
     let outputs = outputs.collect();
     let keys = required_keys(insts.iter().map(|i| (&i.op, i.ty.level)), &g.consts, &g.parameters);
+    let features = g.inputs.last().map(|port| Features {
+        input: g.inputs.len() - 1,
+        ranges: vec![(-0.75, 1.5); port.elements()],
+    });
     Plan {
         name: g.name.clone(),
         parameters: g.parameters.clone(),
@@ -397,6 +402,7 @@ pub(crate) fn plan(dice: &mut Dice, steps: usize) -> Plan {
         consts: g.consts,
         origins: g.origins.labels(),
         answers: Vec::new(),
+        features: features.into_iter().collect(),
         precision_bits: dice.real().abs(),
         insts,
     }
@@ -463,6 +469,7 @@ pub(crate) fn refreshing_plan() -> Plan {
         inputs: vec![(g.inputs[0].clone(), from)],
         outputs: vec![(g.outputs[0].0.clone(), to, vec![r(1)])],
         answers: Vec::new(),
+        features: Vec::new(),
         consts: ConstPool::default(),
         origins: vec![String::new()],
         precision_bits: 10.0,

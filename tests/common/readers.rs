@@ -213,6 +213,7 @@ pub(crate) fn small_keyparams() -> KeyParams {
         inputs: vec![compact],
         outputs: vec![port("y", 6)],
         answers: Vec::new(),
+        features: Vec::new(),
         precision_bits: 12.0,
     }
 }

@@ -38,7 +38,8 @@ fn lies_behind_a_sound_checksum_are_refused() {
     let body = &text[..text.rfind(CHECKSUM).unwrap()];
     assert!(KeyParams::from_text(resealed(body).as_bytes()).is_ok());
     for (from, to, wanted) in [
-        ("format: 3", "format: 4", "was written by a newer version"),
+        ("format: 4", "format: 5", "was written by a newer version"),
+        ("(-0.75, 1.5)", "(2.0, 1.5)", "has no range"),
         ("inputs: [", "batch: 3, inputs: [", "3 samples in a ciphertext of 4096 slots"),
         ("inputs: [", "batch: 2, inputs: [", "2048"),
         ("log_n: 13", "log_n: 12", "the parameters are refused"),

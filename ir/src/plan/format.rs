@@ -51,6 +51,9 @@ pub enum PlanError {
     /// An answer of the client that cannot be read.
     #[error("an answer cannot be read: {0}")]
     Answer(String),
+    /// Ranges of elements that cannot be read.
+    #[error("the ranges of an input's elements cannot be read: {0}")]
+    Features(String),
     /// The parameters are refused.
     #[error("the parameters are refused: {0}")]
     Parameters(#[from] ParametersError),
@@ -149,6 +152,7 @@ impl Plan {
             inputs: self.inputs.clone(),
             outputs: self.outputs.iter().map(|(p, t, _)| (p.clone(), t.clone())).collect(),
             answers: self.answers.clone(),
+            features: self.features.clone(),
             precision_bits: self.precision_bits,
         }
     }

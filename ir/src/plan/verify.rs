@@ -22,6 +22,7 @@ use crate::ckks::verify::check_part;
 use crate::ckks::{CtType, Op};
 use crate::constants::Constant;
 use crate::entity::RegId;
+use crate::features;
 use crate::tail;
 use crate::verify::{Errors, Location, VerifierError, check_constants, check_ports};
 
@@ -85,6 +86,10 @@ impl Plan {
         let sizes: Vec<usize> = self.outputs.iter().map(|o| o.0.elements()).collect();
         for (name, message) in tail::problems(&self.answers, &sizes) {
             errors.add(Location::Whole, &name, message);
+        }
+        let sizes: Vec<usize> = self.inputs.iter().map(|i| i.0.elements()).collect();
+        for message in features::problems(&self.features, &sizes) {
+            errors.add(Location::Whole, &self.name, message);
         }
         if self.origins.first().is_none_or(|o| !o.is_empty()) {
             errors.add(Location::Whole, &self.name, "entry 0 of the origins is not empty");

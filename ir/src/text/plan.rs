@@ -10,6 +10,7 @@ use super::{ParseError, ops};
 use crate::ckks::CtType;
 use crate::constants::ConstPool;
 use crate::entity::RegId;
+use crate::features::Features;
 use crate::parameters::Parameters;
 use crate::plan::{Inst, KeyKind, KeySpec, Plan};
 use crate::slots::Port;
@@ -56,6 +57,9 @@ impl Plan {
         for answer in &self.answers {
             out.push(plain(format!("  answer {}", quote(&answer.to_text()))));
         }
+        for features in &self.features {
+            out.push(plain(format!("  features {}", quote(&features.to_text()))));
+        }
         out.push(Line::closing());
         out
     }
@@ -92,6 +96,13 @@ impl Plan {
         while let Some(c) = lines.next_if("answer") {
             answers.push(parse_answer(c)?);
         }
+        let mut features = Vec::new();
+        while let Some(mut c) = lines.next_if("features") {
+            let text = c.string()?;
+            let found = Features::from_text(&text).map_err(|_| c.fail("features in RON"))?;
+            c.end()?;
+            features.push(found);
+        }
         lines.finish()?;
         let consts = consts.clone();
         Ok(Self {
@@ -106,6 +117,7 @@ impl Plan {
             origins,
             precision_bits,
             answers,
+            features,
         })
     }
 }

@@ -94,6 +94,7 @@ fn plan() -> Plan {
         consts: ConstPool::default(),
         origins: vec![String::new()],
         answers: Vec::new(),
+        features: Vec::new(),
         precision_bits: 16.0,
     }
 }
@@ -107,6 +108,7 @@ fn keyparams(plan: &Plan) -> KeyParams {
         inputs: plan.inputs.clone(),
         outputs: plan.outputs.iter().map(|(p, t, _)| (p.clone(), t.clone())).collect(),
         answers: plan.answers.clone(),
+        features: plan.features.clone(),
         precision_bits: plan.precision_bits,
     }
 }

@@ -50,6 +50,7 @@ impl Builder {
             consts: ConstPool::default(),
             origins: vec![String::new()],
             answers: Vec::new(),
+            features: Vec::new(),
             precision_bits: 0.0,
         };
         let rng = ChaCha8Rng::from_seed([1; 32]);

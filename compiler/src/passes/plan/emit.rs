@@ -79,6 +79,7 @@ pub fn emit(graph: &Graph) -> Result<Plan, EmitError> {
         consts: tables.consts,
         origins: tables.labels,
         answers: Vec::new(),
+        features: Vec::new(),
         precision_bits: 0.0,
     })
 }

@@ -5,6 +5,7 @@ use crate::bootstrap::Bootstrap;
 use crate::ckks::{CtType, Op, Plain};
 use crate::constants::{ConstPool, ContentHash};
 use crate::entity::{ConstId, RegId};
+use crate::features::Features;
 use crate::layout::{Axis, Layout};
 use crate::parameters::{Parameters, ParametersLiteral};
 use crate::plan::{Inst, KeyKind, KeySpec, Plan};
@@ -91,6 +92,8 @@ pub(super) fn plan(
     let insts = message.insts.into_iter().map(|i| tables.inst(i)).collect::<Result<_, _>>()?;
     let answer = |text: &String| Answer::from_text(text).map_err(PlanError::Answer);
     let answers = message.answers.iter().map(answer).collect::<Result<_, _>>()?;
+    let features = |text: &String| Features::from_text(text).map_err(PlanError::Features);
+    let features = message.features.iter().map(features).collect::<Result<_, _>>()?;
     Ok(Plan {
         name: message.name,
         parameters,
@@ -103,6 +106,7 @@ pub(super) fn plan(
         origins: message.origins,
         precision_bits: message.precision_bits,
         answers,
+        features,
     })
 }
 

@@ -6,6 +6,7 @@ use super::message as m;
 use crate::bootstrap::Bootstrap;
 use crate::ckks::{CtType, Op, Plain};
 use crate::entity::RegId;
+use crate::features::Features;
 use crate::plan::{Inst, KeyKind, Plan};
 use crate::scale::Scale;
 use crate::slots::Port;
@@ -146,6 +147,7 @@ pub(super) fn plan(plan: &Plan) -> m::Plan {
         origins: plan.origins.clone(),
         precision_bits: plan.precision_bits,
         answers: plan.answers.iter().map(Answer::to_text).collect(),
+        features: plan.features.iter().map(Features::to_text).collect(),
         hashes: plan.consts.iter().flat_map(|(id, _)| plan.consts.hash(id).0).collect(),
     }
 }

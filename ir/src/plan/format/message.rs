@@ -36,6 +36,9 @@ pub(super) struct Plan {
     /// The client's answers, each as a line of RON.
     #[prost(string, repeated, tag = "20")]
     pub(super) answers: Vec<String>,
+    /// Ranges of the elements of inputs, each input a line of RON.
+    #[prost(string, repeated, tag = "21")]
+    pub(super) features: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -101,6 +101,7 @@ fn files_and_texts_carry_a_bootstrapping() {
     plan.outputs[0].0.layout.width = plan.parameters.width();
     plan.outputs[0].1 = CtType::new(0, Scale::pow2(30));
     plan.answers.clear();
+    plan.features.clear();
     let params = plan.keyparams();
     let text = params.to_text();
     assert!(text.contains("format: 3") && text.contains("from_sparse: Some(18)"), "{text}");
