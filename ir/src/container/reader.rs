@@ -101,11 +101,15 @@ impl Index {
 
 impl Entry {
     fn check(&self, content: &[u8]) -> Result<(), Problem> {
-        if *blake3::hash(content).as_bytes() == self.hash {
-            Ok(())
-        } else {
-            Err(Problem::Changed { part: format!("section {}", self.id) })
-        }
+        self.compare(&blake3::hash(content))
+    }
+
+    fn compare(&self, found: &blake3::Hash) -> Result<(), Problem> {
+        if *found.as_bytes() == self.hash { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> Problem {
+        Problem::Changed { part: format!("section {}", self.id) }
     }
 }
 
@@ -203,6 +207,47 @@ impl SectionReader {
     /// [`Problem::NoSection`], [`Problem::Changed`], and what the operating system says.
     pub fn section(&self, id: u64) -> Result<Vec<u8>, FileError> {
         self.section_inner(id).map_err(|p| p.of(&self.path))
+    }
+
+    /// A section in pieces of the given lengths, which make up all of it, each handed over when it is read: no more of
+    /// them than one is in memory. Only in the end is the checksum known to be right.
+    ///
+    /// # Errors
+    /// As [`Self::section`].
+    pub fn pieces(
+        &self,
+        id: u64,
+        lengths: &[usize],
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), FileError> {
+        self.pieces_inner(id, lengths, take).map_err(|p| p.of(&self.path))
+    }
+
+    fn pieces_inner(
+        &self,
+        id: u64,
+        lengths: &[usize],
+        hand_over: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Problem> {
+        let entry = self.index.entry(id)?;
+        let mut hasher = blake3::Hasher::new();
+        let (mut at, mut piece) = (entry.start, Vec::new());
+        for &length in lengths {
+            piece.clear();
+            {
+                // Others may read between two pieces.
+                let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(at)).map_err(Problem::Read)?;
+                take(&mut file, &mut piece, length)?;
+            }
+            if piece.len() != length {
+                return Err(entry.changed());
+            }
+            hasher.update(&piece);
+            hand_over(&piece);
+            at += length as u64;
+        }
+        entry.compare(&hasher.finalize())
     }
 
     fn section_inner(&self, id: u64) -> Result<Vec<u8>, Problem> {

@@ -87,6 +87,26 @@ pub fn unpack(packed: &[u8], width: u32, out: &mut [u64]) {
     unpack_groups(&padded, width, tail);
 }
 
+/// Entries that are unpacked from words at a time.
+const BATCH: usize = 512;
+
+/// As [`unpack`], from the words of [`pack_words`].
+///
+/// # Panics
+/// If there are fewer words than the entries take, their number is not a multiple of 8, or the width is not 1 to 56.
+pub(crate) fn unpack_words(words: &[u64], width: u32, out: &mut [u64]) {
+    let mut bytes = [0; packed_len(BATCH, MAX_WIDTH)];
+    let of_batch = packed_len(BATCH, width) / size_of::<u64>();
+    for (i, out) in out.chunks_mut(BATCH).enumerate() {
+        let len = packed_len(out.len(), width);
+        let words = &words[i * of_batch..][..len.div_ceil(size_of::<u64>())];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
+        }
+        unpack(&bytes[..len], width, out);
+    }
+}
+
 /// Calls `$f` with the width as a constant, so that all shifts and offsets are.
 macro_rules! with_constant_width {
     ($width:expr, $f:ident($bytes:expr, $out:expr); $($w:literal)*) => {
@@ -130,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_entry_is_its_bits(width in 1..=MAX_WIDTH, groups in 0usize..40, seed: u64) {
+        fn every_entry_is_its_bits(width in 1..=MAX_WIDTH, groups in 0usize..200, seed: u64) {
             let mask = u64::MAX >> (64 - width);
             let entries: Vec<u64> = (0..groups * 8)
                 .map(|i| (seed ^ i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask)
@@ -146,6 +166,9 @@ mod tests {
             for (i, &packed) in entries.iter().enumerate() {
                 prop_assert_eq!(entry(&words, width, i), packed);
             }
+            out.fill(0);
+            unpack_words(&words, width, &mut out);
+            prop_assert_eq!(&out, &entries);
             // Bit by bit, by the definition.
             for (i, &entry) in entries.iter().enumerate() {
                 let bit = |b: usize| u64::from(bytes[b / 8] >> (b % 8) & 1);

@@ -23,11 +23,11 @@ const GROUP: usize = 6;
 
 /// The halves of a switching key, limb by limb, one pair per digit.
 pub trait KeyLimbs: Sync {
-    /// The limbs `(b, a)` of a digit at a prime in the form of [`Limbs::of_keys`], if they lie in memory.
-    fn limbs(&self, digit: usize, prime: Prime) -> Option<[&[u64]; 2]>;
+    /// The limbs `(b, a)` of a digit at a prime in the form of [`Limbs::of_keys`], as far as they lie in memory.
+    fn limbs(&self, digit: usize, prime: Prime) -> [Option<&[u64]>; 2];
 
-    /// Writes their residues; called only where they do not lie in memory.
-    fn expand(&self, digit: usize, prime: Prime, out: [&mut [u64]; 2]);
+    /// Writes the residues of `b` (half 0) or `a`; called only where they do not lie in memory.
+    fn expand(&self, digit: usize, prime: Prime, half: usize, out: &mut [u64]);
 }
 
 /// What is added to one half of a product of digits and key.
@@ -222,7 +222,7 @@ impl<'a> Workspace<'a> {
         let (prime, n, spare) = (*prime, ring.degree(), spare.as_mut_slice());
         let (isa, q) = (ring.isa(), ring.modulus(prime));
         let count = switched.digits.count();
-        let key = key_limbs(ring, switched.key, prime, count, (key, &mut spare[..2 * n]));
+        let key = key_limbs(ring, switched.key, prime, count, (key, &mut spare[..n]));
         let (product, permuted) = spare.split_at_mut(2 * n);
         let straight = fresh && switched.permutation.is_none();
         let (first, second) = match &mut out {
@@ -292,7 +292,7 @@ fn raise(
     }
 }
 
-/// Both halves of a key at a prime for every digit, expanded into `buffer` unless they lie in memory.
+/// Both halves of a key at a prime for every digit; what does not lie in memory is expanded into `buffer`.
 fn key_limbs<'b, K: KeyLimbs>(
     ring: &Ring,
     key: &'b K,
@@ -300,18 +300,22 @@ fn key_limbs<'b, K: KeyLimbs>(
     digits: usize,
     (buffer, spare): (&'b mut Option<Limbs>, &mut [u64]),
 ) -> Vec<[&'b [u64]; 2]> {
-    if let Some(limbs) = (0..digits).map(|digit| key.limbs(digit, prime)).collect() {
-        return limbs;
+    let there: Vec<[Option<&[u64]>; 2]> = (0..digits).map(|d| key.limbs(d, prime)).collect();
+    let halves = (0..digits).flat_map(|digit| [(digit, 0), (digit, 1)]);
+    let missing: Vec<(usize, usize)> =
+        halves.filter(|&(d, half)| there[d][half].is_none()).collect();
+    let buffer = buffer.get_or_insert_with(|| Limbs::of_keys(ring, prime, missing.len()));
+    if buffer.count() < missing.len() {
+        *buffer = Limbs::of_keys(ring, prime, missing.len());
     }
-    let buffer = buffer.get_or_insert_with(|| Limbs::of_keys(ring, prime, 2 * digits));
-    if buffer.count() < 2 * digits {
-        *buffer = Limbs::of_keys(ring, prime, 2 * digits);
+    for (i, &(digit, half)) in missing.iter().enumerate() {
+        key.expand(digit, prime, half, spare);
+        buffer.store(i, spare);
     }
-    for digit in 0..digits {
-        let (b, a) = spare.split_at_mut(ring.degree());
-        key.expand(digit, prime, [&mut *b, &mut *a]);
-        buffer.store(2 * digit, b);
-        buffer.store(2 * digit + 1, a);
-    }
-    (0..digits).map(|digit| [0, 1].map(|h| buffer.at(2 * digit + h))).collect()
+    let buffer = &*buffer;
+    let mut expanded = (0..missing.len()).map(|i| buffer.at(i));
+    let mut limb = |there: Option<&'b [u64]>| {
+        there.or_else(|| expanded.next()).expect("what is missing was expanded")
+    };
+    there.into_iter().map(|[b, a]| [limb(b), limb(a)]).collect()
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::basis::Prime;
+use crate::basis::{Basis, Prime};
 use crate::bits;
 use crate::kernels::{self, Isa};
 use crate::modulus::Modulus;
@@ -88,6 +88,11 @@ impl Limbs {
         count * (form.words(ring.degree()) + PADDING_WORDS) * size_of::<u64>()
     }
 
+    /// Whether limbs of keys at a prime are kept as [`NarrowPolys`] has them.
+    pub fn keys_are_narrow(ring: &Ring, prime: Prime) -> bool {
+        matches!(Form::of_keys(ring.isa(), ring.modulus(prime)), Form::Narrow(_))
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.buffer.as_slice().len() / self.stride
@@ -117,6 +122,15 @@ impl Limbs {
         residues.start / per_word..residues.end / per_word
     }
 
+    /// Keeps a limb that is in its kept form already.
+    pub fn copy(&mut self, i: usize, kept: &[u64]) {
+        self.at_mut(i).copy_from_slice(kept);
+    }
+
+    fn at_mut(&mut self, i: usize) -> &mut [u64] {
+        &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words]
+    }
+
     /// Keeps N residues.
     pub fn store(&mut self, i: usize, limb: &[u64]) {
         let out = &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words];
@@ -135,6 +149,76 @@ impl Limbs {
             write(spare);
             self.store(i, spare);
         }
+    }
+}
+
+/// Polynomials over one basis as files hold them: limb after limb, each as narrow as its prime.
+pub struct NarrowPolys {
+    degree: usize,
+    /// Bits of the residues of every limb.
+    widths: Vec<u32>,
+    /// Words of the limbs before each, and of all.
+    starts: Vec<usize>,
+    buffer: Buffer,
+}
+
+impl NarrowPolys {
+    /// Room for `count` polynomials, with unspecified contents.
+    pub fn new(ring: &Ring, basis: Basis, count: usize) -> Self {
+        let (degree, mut end) = (ring.degree(), 0);
+        let widths: Vec<u32> = ring.moduli(basis).map(Modulus::bits).collect();
+        let ends = widths.iter().map(|&width| {
+            end += bits::packed_len(degree, width) / size_of::<u64>();
+            end
+        });
+        let starts: Vec<usize> = [0].into_iter().chain(ends).collect();
+        // What follows the last limb is read, but nothing depends on it.
+        let after = bits::packed_words(0, 1);
+        let buffer = ring.pool().take(count * starts[widths.len()] + after);
+        Self { degree, widths, starts, buffer }
+    }
+
+    /// The bytes that `count` of them take in a file.
+    pub fn packed_bytes(ring: &Ring, basis: Basis, count: usize) -> usize {
+        count * ring.moduli(basis).map(|q| bits::packed_len(ring.degree(), q.bits())).sum::<usize>()
+    }
+
+    /// The bytes that they take in memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.buffer.as_slice())
+    }
+
+    /// The bytes of a limb in a file.
+    pub fn limb_bytes(&self, limb: usize) -> usize {
+        bits::packed_len(self.degree, self.widths[limb])
+    }
+
+    fn start(&self, poly: usize, limb: usize) -> usize {
+        poly * self.starts[self.widths.len()] + self.starts[limb]
+    }
+
+    /// Takes the bytes of a limb from a file.
+    ///
+    /// # Panics
+    /// If they are not [`Self::limb_bytes`] many, or there is no such limb.
+    pub fn fill(&mut self, poly: usize, limb: usize, packed: &[u8]) {
+        assert_eq!(packed.len(), self.limb_bytes(limb), "the bytes of the limb");
+        let start = self.start(poly, limb);
+        let words = &mut self.buffer.as_mut_slice()[start..][..packed.len() / size_of::<u64>()];
+        for (word, bytes) in words.iter_mut().zip(packed.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+    }
+
+    /// A limb in the form of [`Limbs::of_keys`] where these are narrow.
+    pub fn at(&self, poly: usize, limb: usize) -> &[u64] {
+        let words = bits::packed_words(self.degree, self.widths[limb]);
+        &self.buffer.as_slice()[self.start(poly, limb)..][..words]
+    }
+
+    /// Writes the residues of a limb.
+    pub fn unpack(&self, poly: usize, limb: usize, out: &mut [u64]) {
+        bits::unpack_words(self.at(poly, limb), self.widths[limb], out);
     }
 }
 

@@ -103,10 +103,20 @@ impl KeySource for EvaluationKeysSource {
         let keys = &self.file.header.keys;
         let at =
             keys.binary_search_by_key(&kind, |k| k.kind).map_err(|_| FileError::NoKey(kind))?;
-        let section = self.file.sections.section(FIRST + at as u64)?;
-        PackedKey::new(&self.context, keys[at], section).ok_or_else(|| {
+        let (sections, section) = (&self.file.sections, FIRST + at as u64);
+        let length = PackedKey::len(&self.context, keys[at]) as u64;
+        let key = match sections.length(section) {
+            Some(found) if found == length => {
+                let read = |lengths: &[usize], take: &mut dyn FnMut(&[u8])| {
+                    sections.pieces(section, lengths, take)
+                };
+                PackedKey::read(&self.context, keys[at], read)?
+            }
+            _ => None,
+        };
+        key.ok_or_else(|| {
             let problem = invalid("a key of the wrong length, or a residue not below its prime");
-            problem.of(self.file.sections.path()).into()
+            problem.of(sections.path()).into()
         })
     }
 }

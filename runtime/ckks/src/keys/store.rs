@@ -1,9 +1,11 @@
 //! The evaluation keys that a server holds: read when they are used, kept while that pays and a budget of bytes allows.
 //!
 //! A key that will not be used again is not kept, and not expanded: a run that uses every key once never holds more of
-//! them than one instruction needs. A key that will be used again is expanded, and the one whose next use lies furthest
-//! away makes room (Belady, 1966), which a plan's schedule tells ([`EvaluationKeys::expect`]); without a schedule a key is
-//! expanded when it is used for the second time, and the least recently used one makes room.
+//! them than one instruction needs. Of the others the one whose next use lies furthest away makes room (Belady, 1966),
+//! which a plan's schedule tells ([`EvaluationKeys::expect`]). They are expanded if the budget has room for all of them
+//! like that. If not, they are kept as they are in the file, where they take half the room: reading a key again takes
+//! several times as long as drawing its uniform half again. Only those that are used again at once are expanded then.
+//! Without a schedule a key is expanded when it is used the second time, and the least recently used one makes room.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,9 @@ use crate::keys::switching::{PackedKey, SeededKey, SwitchingKey};
 
 /// Bytes of keys that are kept by default: 1 GiB.
 pub const DEFAULT_KEY_BYTES: usize = 1 << 30;
+
+/// A key is used again at once if it is among the next so many that are asked for.
+const AT_ONCE: usize = 8;
 
 /// Where keys come from: a file, or memory.
 pub trait KeySource: Send + Sync {
@@ -44,10 +49,28 @@ struct Kept {
     bytes: usize,
     keys: BTreeMap<KeyKind, Arc<SwitchingKey>>,
     uses: BTreeMap<KeyKind, Uses>,
-    /// Instructions of one run, and how many runs there will be; none if nothing is known.
-    schedule: Option<(usize, usize)>,
+    /// None if nothing is known.
+    schedule: Option<Schedule>,
     /// Counts all uses.
     clock: usize,
+}
+
+/// What is known about runs.
+struct Schedule {
+    /// How often one run asks for a key.
+    length: usize,
+    /// How many runs there will be.
+    runs: usize,
+    /// Bytes of all keys that are used more than once, expanded.
+    bytes: usize,
+}
+
+/// A use of a key, as far as it is known.
+struct Use {
+    /// Whether it is not the last one.
+    again: bool,
+    /// Whether the next one follows at once.
+    at_once: bool,
 }
 
 /// The uses of one key.
@@ -62,34 +85,40 @@ struct Uses {
 }
 
 impl Kept {
-    /// Counts a use; whether the key will be used again, as far as is known.
-    fn count(&mut self, kind: KeyKind) -> bool {
+    /// Counts a use.
+    fn count(&mut self, kind: KeyKind) -> Use {
+        let now = self.distance(kind);
         self.clock += 1;
         let uses = self.uses.entry(kind).or_default();
         uses.done += 1;
         uses.last = self.clock;
-        match self.schedule {
+        let again = match &self.schedule {
             None => true,
-            Some((_, runs)) => uses.done < uses.places.len().saturating_mul(runs),
-        }
+            Some(schedule) => uses.done < uses.places.len().saturating_mul(schedule.runs),
+        };
+        Use { again, at_once: again && self.distance(kind).saturating_sub(now) <= AT_ONCE }
     }
 
     /// Whether a key that will be used again is worth expanding now.
-    fn expands(&self, kind: KeyKind) -> bool {
-        self.schedule.is_some() || self.uses.get(&kind).is_some_and(|uses| uses.done > 1)
+    fn expands(&self, kind: KeyKind, at_once: bool) -> bool {
+        match &self.schedule {
+            None => self.uses.get(&kind).is_some_and(|uses| uses.done > 1),
+            Some(schedule) => at_once || schedule.bytes <= self.budget,
+        }
     }
 
     /// The larger, the sooner it makes room.
     fn distance(&self, kind: KeyKind) -> usize {
         let Some(uses) = self.uses.get(&kind) else { return usize::MAX };
-        match self.schedule {
+        match &self.schedule {
             None => usize::MAX - 1 - uses.last,
-            Some((length, runs)) => {
+            Some(schedule) => {
                 let places = uses.places.len();
-                if uses.done >= places.saturating_mul(runs) {
+                if uses.done >= places.saturating_mul(schedule.runs) {
                     return usize::MAX;
                 }
-                (uses.done / places).saturating_mul(length) + uses.places[uses.done % places]
+                let runs = uses.done / places;
+                runs.saturating_mul(schedule.length) + uses.places[uses.done % places]
             }
         }
     }
@@ -172,10 +201,13 @@ impl EvaluationKeys {
     pub fn expect(&self, order: &[KeyKind], runs: usize) {
         let mut kept = self.kept();
         kept.uses.clear();
-        kept.schedule = Some((order.len(), runs));
         for (place, &kind) in order.iter().enumerate() {
             kept.uses.entry(kind).or_default().places.push(place);
         }
+        let often = kept.uses.iter().filter(|(_, uses)| uses.places.len().saturating_mul(runs) > 1);
+        let specs = often.filter_map(|(&kind, _)| Some((kind, *self.levels.get(&kind)?)));
+        let bytes = specs.map(|(kind, level)| self.expanded_bytes(KeySpec { kind, level })).sum();
+        kept.schedule = Some(Schedule { length: order.len(), runs, bytes });
     }
 
     /// What the keys belong to.
@@ -207,11 +239,11 @@ impl EvaluationKeys {
     /// If there is none, it does not reach the level, or it cannot be read.
     pub fn get(&self, kind: KeyKind, level: usize) -> Result<Arc<SwitchingKey>, EvalError> {
         let found = self.check(KeySpec { kind, level })?;
-        let bytes = SwitchingKey::expanded_bytes(&self.context, KeySpec { kind, level: found });
+        let bytes = self.expanded_bytes(KeySpec { kind, level: found });
         let (key, again, expands) = {
             let mut kept = self.kept();
-            let again = kept.count(kind);
-            let expands = again && kept.expands(kind) && kept.has_room(kind, bytes);
+            let Use { again, at_once } = kept.count(kind);
+            let expands = again && kept.expands(kind, at_once) && kept.has_room(kind, bytes);
             (kept.keys.get(&kind).cloned(), again, expands)
         };
         // Unlocked: reading and expanding use the thread pool, and a thread that waits in it may take up work that asks
@@ -220,7 +252,7 @@ impl EvaluationKeys {
             Some(key) => key,
             None => Arc::new(SwitchingKey::from(self.source.load(kind)?)),
         };
-        let key = match key.expand_if(expands) {
+        let key = match expands.then(|| key.expanded()).flatten() {
             Some(expanded) => Arc::new(expanded),
             None => key,
         };
@@ -231,6 +263,10 @@ impl EvaluationKeys {
             kept.remove(kind);
         }
         Ok(key)
+    }
+
+    fn expanded_bytes(&self, spec: KeySpec) -> usize {
+        SwitchingKey::expanded_bytes(&self.context, spec)
     }
 
     /// Forgets a key, which is read again when it is next asked for.
@@ -269,6 +305,6 @@ impl KeySource for InMemory {
     fn load(&self, kind: KeyKind) -> Result<PackedKey, FileError> {
         let (level, bytes) = self.keys.get(&kind).ok_or(FileError::NoKey(kind))?;
         let spec = KeySpec { kind, level: *level };
-        PackedKey::new(&self.context, spec, bytes.clone()).ok_or(FileError::NoKey(kind))
+        PackedKey::new(&self.context, spec, bytes).ok_or(FileError::NoKey(kind))
     }
 }

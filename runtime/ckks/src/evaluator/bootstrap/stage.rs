@@ -93,8 +93,9 @@ impl Evaluator {
         if !sums.is_empty() {
             let by = prepared.stage.giant();
             let key = self.keys.get(KeyKind::Rotate(by), level)?;
-            // Every giant step reads all of the key: it is expanded at most once.
-            let expanded = key.expand_if(sums.len() > 1);
+            // Every giant step reads all of the key that this level needs: it is expanded at most once.
+            let several = sums.len() > 1;
+            let expanded = several.then(|| key.expanded_for(&self.context, level)).flatten();
             let key = expanded.as_ref().unwrap_or(&key);
             while let Some(next) = sums.pop() {
                 out = self.lifted_turn(&out, key, self.context.galois(by), level);
@@ -127,9 +128,10 @@ impl Evaluator {
         let ring = self.context.ring();
         let babies = stage.baby_steps.min(stage.diagonals);
         let steps = (1..babies).map(|baby| baby as u32 * stage.stride());
-        let key = |by| Ok((by, self.keys.get(KeyKind::Rotate(by), stage.level)?));
+        let steps: Vec<u32> = steps.collect();
+        let key = |&by: &u32| Ok((by, self.keys.get(KeyKind::Rotate(by), stage.level)?));
         let keys: Vec<(u32, Arc<SwitchingKey>)> =
-            steps.map(key).collect::<Result<_, EvalError>>()?;
+            steps.par_iter().map(key).collect::<Result<_, EvalError>>()?;
         let turned = keys.iter().map(|(by, key)| {
             let permutation = ring.permutation(self.context.galois(*by));
             Rotated { source: 0, switch: Some((&**key, permutation)) }
