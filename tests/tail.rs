@@ -118,6 +118,31 @@ fn the_encrypted_tail_gives_the_same_at_more_levels() {
 }
 
 #[test]
+fn a_log_softmax_of_wide_scores_may_stay_encrypted() {
+    let wide: Vec<f32> = weights().iter().map(|w| 12.0 * w).collect();
+    let model = Onnx::new()
+        .input("x", &[1, FEATURES as i64])
+        .weight("w", &[FEATURES as i64, CLASSES as i64], &wide)
+        .node("MatMul", &["x", "w"], "scores")
+        .node("LogSoftmax", &["scores"], "y")
+        .output("y", &[1, CLASSES as i64]);
+    let lab = answered(&model, "--encrypted-tail");
+    let found = read_npy(&lab.path("y.npy"));
+    let mut spread: f64 = 0.0;
+    for (found, row) in found.rows().into_iter().zip(rows()) {
+        let scores: Vec<f64> = row.iter().map(|s| 12.0 * s).collect();
+        let top = scores[largest(&scores)];
+        let log = top + scores.iter().map(|s| (s - top).exp()).sum::<f64>().ln();
+        for (f, s) in found.iter().zip(&scores) {
+            spread = spread.max(top - s);
+            assert!((f64::from(*f) - (s - log)).abs() < 2.0, "{found} {scores:?}");
+        }
+    }
+    // Exponentials of so different scores, and their sums, span many decades.
+    assert!(spread > 15.0, "{spread}");
+}
+
+#[test]
 fn label_and_probabilities_come_from_one_ciphertext() {
     let keep = [("axis", Attribute::Int(1)), ("keepdims", Attribute::Int(0))];
     let model = dense()

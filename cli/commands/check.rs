@@ -84,10 +84,10 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     outcome.insert("plan".to_owned(), format::id(&plan.id()).into());
     outcome.insert("samples".to_owned(), samples.len().into());
     outcome.insert("overflowed".to_owned(), lost.len().into());
-    if let Some((first, node)) = lost.first() {
+    if let Some((first, why)) = lost.first() {
         ui.warn(&format!(
             "{} sample(s) drive a value out of the ciphertext modulus, far outside the calibrated \
-             ranges; they count as wrong. The first is sample {first}, at {node}: calibrate with \
+             ranges; they count as wrong. The first is sample {first}, at {why}; calibrate with \
              samples like it",
             lost.len()
         ));
@@ -116,7 +116,7 @@ pub(crate) fn run(options: &Options, ui: &Ui) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// A sample without an answer, and the nodes at which a value of it overflowed.
+/// A sample without an answer, and where and by how much a value of it overflowed.
 type Lost = (usize, String);
 
 /// The plan's answers, and the samples that have none since a value overflowed: theirs are NaN.
@@ -134,7 +134,7 @@ fn simulate(plan: &Plan, batch: &[Tensors]) -> anyhow::Result<(Vec<Tensors>, Vec
             Ok(answers) => found.extend(answers),
             Err(error) if error.is_overflow() => {
                 found.push(nothing.clone());
-                lost.push((index, error.origin().to_owned()));
+                lost.push((index, error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }

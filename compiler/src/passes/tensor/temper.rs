@@ -1,4 +1,5 @@
 //! Softmax of widely spread scores: of scores brought near each other, then sharpened by squares.
+//! Logarithms of their sums of exponentials have forms of their own ([`logarithm`]).
 //!
 //! Before, with `S` the sums of groups and `G` giving every element that of its group:
 //! `%2 = exp %1; %3 = S·%2; %4 = reciprocal %3; %5 = G·%4; %6 = %2 × %5`.
@@ -14,6 +15,9 @@
 //! Calibration says how far scores are spread; the number of halvings is the one that is expected
 //! to take the fewest levels, none for ordinary scores.
 
+mod levels;
+mod logarithm;
+
 use std::collections::BTreeMap;
 
 use heplan_ir::diagnostic::Diagnostic;
@@ -22,9 +26,10 @@ use heplan_ir::function::Function;
 use heplan_ir::matrix::SparseMatrix;
 use heplan_ir::tensor::{Graph, Op};
 
-use super::calibrate::calibrate;
+use super::calibrate::{Calibration, calibrate};
 use super::editor::Editor;
 use crate::data::Samples;
+use logarithm::{Built, Form, LogSum};
 
 /// Most halvings: the scores may be spread over hundreds then.
 const MOST: u32 = 6;
@@ -43,35 +48,75 @@ struct Softmax {
     spread: SparseMatrix,
 }
 
-/// The graph with every softmax whose scores are spread too widely in tempered form; `None` where
-/// there is none.
+/// What a value is replaced by.
+enum Change {
+    /// A softmax of scores that are halved so often.
+    Softmax(Softmax, u32),
+    /// Another form of a logarithm.
+    Logarithm(LogSum, Form),
+}
+
+/// The graph with every softmax and every logarithm of a sum of exponentials whose scores are spread
+/// too widely in another form; `None` where there is none.
 ///
 /// # Errors
 /// Those of calibration.
 pub fn temper(graph: &Graph, samples: &Samples) -> Result<Option<Graph>, Vec<Diagnostic>> {
-    let found: BTreeMap<ValueId, Softmax> =
-        graph.ids().filter_map(|id| Some((id, softmax(graph, id)?))).collect();
-    if found.is_empty() {
-        return Ok(None);
-    }
-    let halvings = halvings(graph, &found, samples)?;
-    if halvings.values().all(|&k| k == 0) {
+    let changes = changes(graph, samples)?;
+    if changes.is_empty() {
         return Ok(None);
     }
     let mut editor = Editor::new(graph);
     for id in graph.ids() {
-        match (found.get(&id), halvings.get(&id)) {
-            (Some(softmax), Some(&k)) if k > 0 => {
-                let origin = graph.value(id).origin;
-                let new = Tempered { editor: &mut editor, like: id, origin, softmax }.build(k);
-                editor.set(id, new);
+        let origin = graph.value(id).origin;
+        let new = match changes.get(&id) {
+            Some(Change::Softmax(softmax, k)) => {
+                Tempered { editor: &mut editor, like: id, origin, softmax }.build(*k)
             }
-            _ => {
+            Some(Change::Logarithm(log, form)) => {
+                let x = editor.of(log.exponents);
+                log.build(&mut editor.new, x, *form).result
+            }
+            None => {
                 editor.copy(id);
+                continue;
             }
-        }
+        };
+        editor.set(id, new);
     }
     Ok(Some(editor.finish()))
+}
+
+/// The values that take fewer levels in another form.
+fn changes(graph: &Graph, samples: &Samples) -> Result<BTreeMap<ValueId, Change>, Vec<Diagnostic>> {
+    let of_softmax = |id| Some((id, softmax(graph, id)?));
+    let softmaxes: BTreeMap<_, _> = graph.ids().filter_map(of_softmax).collect();
+    let of_log = |id| Some((id, logarithm::log_sum(graph, id)?));
+    let logs: BTreeMap<_, _> = graph.ids().filter_map(of_log).collect();
+    let mut changes = BTreeMap::new();
+    if softmaxes.is_empty() && logs.is_empty() {
+        return Ok(changes);
+    }
+    let mut probe = graph.clone();
+    let sums_of = |softmax| (0..=MOST).map(|k| tempered_sums(&mut probe, softmax, k)).collect();
+    let sums: Vec<Vec<ValueId>> = softmaxes.values().map(sums_of).collect();
+    let forms_of = |log: &LogSum| log.forms(&mut probe);
+    let forms: Vec<Vec<(Form, Built)>> = logs.values().map(forms_of).collect();
+    let calibration = calibrate(&probe, samples)?;
+    for ((id, softmax), sums) in softmaxes.into_iter().zip(&sums) {
+        let k = halvings(&softmax, sums, &calibration);
+        if k > 0 {
+            changes.insert(id, Change::Softmax(softmax, k));
+        }
+    }
+    for ((id, log), forms) in logs.into_iter().zip(&forms) {
+        let levels = |(_, built): &&(Form, Built)| built.levels(&probe, &calibration);
+        let best = forms.iter().min_by_key(levels).map_or(Form::Direct, |f| f.0);
+        if best != Form::Direct {
+            changes.insert(id, Change::Logarithm(log, best));
+        }
+    }
+    Ok(changes)
 }
 
 /// The softmax whose result is `id`, if it is one.
@@ -128,32 +173,20 @@ impl Softmax {
     }
 }
 
-/// For every softmax how often its scores are to be halved.
-fn halvings(
-    graph: &Graph,
-    found: &BTreeMap<ValueId, Softmax>,
-    samples: &Samples,
-) -> Result<BTreeMap<ValueId, u32>, Vec<Diagnostic>> {
-    let mut probe = graph.clone();
-    let mut sums = Vec::new();
-    for softmax in found.values() {
-        let of = |k| tempered_sums(&mut probe, softmax, k);
-        sums.push((0..=MOST).map(of).collect::<Vec<_>>());
-    }
-    let calibration = calibrate(&probe, samples)?;
-    let chosen = found.iter().zip(&sums).map(|((&id, softmax), sums)| {
-        let exponents = calibration.spread(softmax.exponents);
-        let half = (exponents.max - exponents.min) / 2.0;
-        let depth = |k: u32| {
-            let sum = calibration.spread(sums[k as usize]);
-            let first =
-                of_exponential(half / f64::from(1 << k)) + of_reciprocal(WIDER * sum.max / sum.min);
-            // A square, the sum, the reciprocal and a product.
-            first + k * (3 + of_reciprocal(softmax.largest() as f64))
-        };
-        (id, (0..=MOST).min_by_key(|&k| depth(k)).unwrap_or(0))
-    });
-    Ok(chosen.collect())
+/// How often the scores of a softmax are to be halved, given its sums for every number of halvings.
+fn halvings(softmax: &Softmax, sums: &[ValueId], calibration: &Calibration) -> u32 {
+    let exponents = calibration.spread(softmax.exponents);
+    let half = (exponents.max - exponents.min) / 2.0;
+    let depth = |k: u32| {
+        let sum = calibration.spread(sums[k as usize]);
+        let half = half / f64::from(1 << k);
+        let near = (ERROR * half.exp()).min(1.0);
+        let first = levels::of_exponential((-half, half), near)
+            + levels::of_reciprocal(WIDER * sum.max / sum.min, ERROR);
+        // A square, the sum, the reciprocal and a product.
+        first + k * (3 + levels::of_reciprocal(softmax.largest() as f64, ERROR))
+    };
+    (0..=MOST).min_by_key(|&k| depth(k)).unwrap_or(0)
 }
 
 /// The sums of exponentials of scores that are halved `k` times, as values of the graph.
@@ -173,36 +206,6 @@ fn tempered_sums(graph: &mut Graph, softmax: &Softmax, k: u32) -> ValueId {
 /// Halves `k` times.
 fn softer(softmax: &Softmax, k: u32) -> SparseMatrix {
     SparseMatrix::diagonal(&vec![0.5f64.powi(k as i32); softmax.sums.cols])
-}
-
-/// Levels of a polynomial near `exp` on an interval of this half-width, by the size of the
-/// Chebyshev coefficients, which fall below `(h/2)^n/n!` beside `exp(h)`.
-fn of_exponential(half: f64) -> u32 {
-    let (mut term, mut degree) = (1.0, 1u32);
-    let enough = ERROR * half.exp().min(1.0 / ERROR);
-    loop {
-        term *= half / 2.0 / f64::from(degree);
-        if 2.0 * term <= enough && f64::from(degree) >= half / 2.0 {
-            return levels(f64::from(degree));
-        }
-        degree += 1;
-    }
-}
-
-/// Levels of a polynomial near `1/x` on an interval whose ends have this ratio: the best one of
-/// degree `n` errs by `(ratio - 1)/2 · ((√ratio - 1)/(√ratio + 1))^n` beside the smallest value
-/// (Chebyshev).
-fn of_reciprocal(ratio: f64) -> u32 {
-    if ratio.is_nan() || ratio <= 1.0 {
-        return 1;
-    }
-    let root = ratio.sqrt();
-    let decay = ((root + 1.0) / (root - 1.0)).ln();
-    levels((((ratio - 1.0) / 2.0 / ERROR).ln() / decay).max(1.0))
-}
-
-fn levels(degree: f64) -> u32 {
-    (degree + 1.0).log2().ceil().min(64.0) as u32
 }
 
 /// A softmax in tempered form, under construction.
@@ -345,13 +348,5 @@ mod tests {
             terms[0].1 = swapped;
         }
         assert_eq!(temper(&g, &samples(6, 15.0)), Ok(None));
-    }
-
-    #[test]
-    fn levels_follow_the_range() {
-        let of: Vec<u32> = [1.0, 2.0, 100.0, 1e4, 1e6].map(of_reciprocal).to_vec();
-        assert!(of.is_sorted() && of[0] == 1 && of[4] > 8, "{of:?}");
-        let of: Vec<u32> = [0.1, 1.0, 5.0, 15.0].map(of_exponential).to_vec();
-        assert!(of.is_sorted() && of[0] <= 2 && of[3] <= 6, "{of:?}");
     }
 }

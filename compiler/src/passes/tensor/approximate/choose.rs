@@ -38,6 +38,8 @@ pub(super) struct Candidate<'g> {
     /// Whether affine maps behind the function can take factors.
     pub(super) undone: bool,
     pub(super) values: &'g [(u32, f64)],
+    /// The largest error that what follows bears, wherever in the window.
+    pub(super) bearable: f64,
     /// Whether many functions follow each other.
     pub(super) deep: bool,
 }
@@ -250,6 +252,7 @@ impl<'a> Chooser<'a> {
             own: c.own.as_ref(),
             values: c.values,
             drift: &[],
+            bearable: c.bearable,
             deep: c.deep,
             undone: c.undone,
             degree,

@@ -56,6 +56,8 @@ pub(super) struct Wish<'a> {
     /// For each value what the function's result lacks of what is wanted there, which makes up for
     /// the errors of polynomials before this one; empty where nothing is before it.
     pub(super) drift: &'a [f64],
+    /// The largest error that is near, whatever the function's range.
+    pub(super) bearable: f64,
     /// Whether affine maps behind the function can take factors.
     pub(super) undone: bool,
     pub(super) degree: usize,
@@ -244,7 +246,7 @@ fn fit(wish: &Wish<'_>, window: &Window, symmetry: Option<&Symmetry>) -> Option<
             gain: window.scale.iter().map(|s| s * lead).collect(),
             max_error: quality.max_error * largest,
             rms: (quality.square * squares).sqrt(),
-            near: quality.near,
+            near: quality.near && quality.max_error * largest <= wish.bearable,
         }
     };
     if wish.method == Method::Minimax {

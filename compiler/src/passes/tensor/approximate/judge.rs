@@ -25,8 +25,11 @@ const MEMORY: usize = 1 << 25;
 const WHOLE: usize = 1 << 27;
 /// Fewest and most samples that are judged.
 const COUNT: std::ops::RangeInclusive<usize> = 32..=256;
-/// How many times its error an answer must bear.
+/// How many times its error an answer must bear: samples to come are not those that the polynomials
+/// were fitted to.
 const FIRM: f64 = 1.5;
+/// Numbers that are looked at when errors are exchanged among samples, about.
+const EXCHANGED: usize = 1 << 22;
 
 /// The effect of approximations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,8 +40,8 @@ pub struct Score {
     pub worst: f64,
     /// Share of samples with the float model's argmax, where outputs look like class scores.
     pub agreement: Option<f64>,
-    /// The same if every error were `FIRM` times as large: samples to come are not those that the
-    /// polynomials were fitted to.
+    /// The same share if every error were `FIRM` times as large; where not all calibration samples were
+    /// run, also if all of them met the errors of those that were, whichever is less.
     pub firm_agreement: Option<f64>,
 }
 
@@ -50,7 +53,9 @@ pub(super) struct Judge<'g> {
     pub(super) blocks: Vec<Block>,
     /// Exact outputs: per sample and output.
     exact: Vec<Vec<Vec<f64>>>,
-    /// Per output its range over all samples.
+    /// The exact outputs of all calibration samples, where not all of them are run again.
+    every: Option<Vec<Vec<Vec<f64>>>>,
+    /// Per output its range over the samples.
     ranges: Vec<f64>,
     /// Per output whether it looks like class scores.
     classes: Vec<bool>,
@@ -61,16 +66,17 @@ pub(super) struct Judge<'g> {
 impl<'g> Judge<'g> {
     /// A judge by as many samples as may be run again and again.
     pub(super) fn new(graph: &'g Graph, samples: &Samples) -> Self {
-        Self::of(graph, &pick(samples, count(graph).min(samples.len())))
+        Self::of(graph, samples, count(graph).min(samples.len()))
     }
 
     /// A judge by all samples, or as many as memory holds.
     pub(super) fn thorough(graph: &'g Graph, samples: &Samples) -> Self {
         let held = (WHOLE / memory(graph)).max(*COUNT.start());
-        Self::of(graph, &pick(samples, held.min(samples.len())))
+        Self::of(graph, samples, held.min(samples.len()))
     }
 
-    fn of(graph: &'g Graph, picked: &Samples) -> Self {
+    fn of(graph: &'g Graph, samples: &Samples, count: usize) -> Self {
+        let picked = &pick(samples, count);
         let executor = Executor::new(graph);
         let starts: Vec<usize> = (0..picked.len()).step_by(LANES).collect();
         let blocks: Vec<Block> = starts
@@ -79,6 +85,7 @@ impl<'g> Judge<'g> {
             .collect();
         let exact: Vec<Vec<Vec<f64>>> =
             blocks.iter().flat_map(|b| executor.outputs_of(b)).collect();
+        let every = (count < samples.len()).then(|| executor.run_samples(samples));
         let outputs = graph.outputs.len();
         let ranges = (0..outputs).map(|o| {
             let all: Vec<f64> = exact.iter().flat_map(|s| s[o].iter().copied()).collect();
@@ -89,7 +96,7 @@ impl<'g> Judge<'g> {
         let classes = (0..outputs).map(|o| are_scores(&exact, o, ranges[o])).collect();
         let jump = |v: &Value| matches!(v.op, Op::Function { function: Function::Step, .. });
         let jumps = graph.values.iter().any(jump);
-        Self { graph, executor, blocks, exact, ranges, classes, jumps }
+        Self { graph, executor, blocks, exact, every, ranges, classes, jumps }
     }
 
     /// The largest root mean square error of the outputs, relative to their range: the one asked
@@ -152,10 +159,37 @@ impl<'g> Judge<'g> {
             if self.classes[o] {
                 let share = |count: usize| count as f64 / self.exact.len() as f64;
                 score.agreement = Some(score.agreement.unwrap_or(1.0).min(share(agree)));
-                score.firm_agreement = Some(score.firm_agreement.unwrap_or(1.0).min(share(safe)));
+                let every = self.every.as_ref().map(|every| self.exchanged(o, every, outputs));
+                let firm = share(safe).min(every.unwrap_or(1.0));
+                score.firm_agreement = Some(score.firm_agreement.unwrap_or(1.0).min(firm));
             }
         }
         score
+    }
+
+    /// The share of pairs of a calibration sample and a run one's error in which the sample keeps its
+    /// class under `FIRM` times the error. Few samples have scores so near each other that an error
+    /// decides between them, and few of those are run; which errors meet them is chance, so all are
+    /// tried.
+    fn exchanged(&self, o: usize, every: &[Vec<Vec<f64>>], outputs: &[Vec<Vec<f64>>]) -> f64 {
+        let error = |(exact, found): (&Vec<Vec<f64>>, &Vec<Vec<f64>>)| -> Vec<f64> {
+            exact[o].iter().zip(&found[o]).map(|(x, y)| FIRM * (y - x)).collect()
+        };
+        let errors: Vec<Vec<f64>> = self.exact.iter().zip(outputs).map(error).collect();
+        let classes = errors.first().map_or(1, Vec::len).max(1);
+        let tried = (EXCHANGED / classes / every.len().max(1)).clamp(1, errors.len().max(1));
+        let (mut kept, mut pairs) = (0usize, 0usize);
+        for (i, sample) in every.iter().enumerate() {
+            let class = argmax(&sample[o]);
+            for t in 0..tried {
+                let error = &errors[(i + t) % errors.len()];
+                let moved: Vec<f64> = sample[o].iter().zip(error).map(|(x, e)| x + e).collect();
+                let finite = moved.iter().all(|x| x.is_finite());
+                kept += usize::from(finite && argmax(&moved) == class);
+                pairs += 1;
+            }
+        }
+        kept as f64 / pairs.max(1) as f64
     }
 }
 
@@ -205,4 +239,59 @@ fn pick(samples: &Samples, count: usize) -> Samples {
 pub(super) fn argmax(values: &[f64]) -> usize {
     let better = |best: usize, (i, v): (usize, &f64)| if *v > values[best] { i } else { best };
     values.iter().enumerate().fold(0, better)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heplan_ir::matrix::SparseMatrix;
+    use heplan_ir::origin::OriginTable;
+
+    /// Two scores, the inputs themselves.
+    fn scores() -> Graph {
+        let mut g = Graph::default();
+        let x = g.push(Op::Input { name: "x".into() }, vec![1, 3], OriginTable::none());
+        let terms = vec![(x, g.consts.add_matrix(SparseMatrix::identity(3)))];
+        let y = g.push(Op::Affine { terms, bias: None }, vec![1, 3], OriginTable::none());
+        g.outputs = vec![("y".into(), y)];
+        g
+    }
+
+    #[test]
+    fn samples_meet_the_errors_of_others() {
+        let graph = scores();
+        // Every other sample is decided by little, and every tenth answer is far off.
+        let sample = |s: usize| match s % 2 {
+            0 => vec![1.0, 0.9, -4.0],
+            _ => vec![-1.0, -4.0, 1.0],
+        };
+        let inputs: Vec<Vec<f64>> = (0..40).map(sample).collect();
+        let samples = Samples { inputs: vec![inputs.clone()], ..Samples::default() };
+        let judge = Judge {
+            every: Some(inputs.iter().map(|x| vec![x.clone()]).collect()),
+            ..Judge::new(&graph, &samples)
+        };
+        // The error meets a sample that bears it.
+        let off = |s: usize| if s % 10 == 1 { 0.4 } else { 0.0 };
+        let answer = |(s, x): (usize, &Vec<f64>)| vec![vec![x[0], x[1] + off(s), x[2]]];
+        let outputs: Vec<_> = inputs.iter().enumerate().map(answer).collect();
+        let score = judge.compare(&outputs);
+        assert_eq!(score.agreement, Some(1.0));
+        // A tenth of the errors would decide half of the samples otherwise.
+        let firm = score.firm_agreement.expect("scores");
+        assert!((firm - 0.95).abs() < 1e-12, "{firm}");
+        // Where all samples are run, each meets its own error only.
+        let own = Judge { every: None, ..judge }.compare(&outputs);
+        assert_eq!(own.firm_agreement, Some(1.0));
+    }
+
+    #[test]
+    fn answers_without_a_number_keep_no_class() {
+        let graph = scores();
+        let inputs = vec![vec![3.0, 0.0, 0.0]; 8];
+        let samples = Samples { inputs: vec![inputs], ..Samples::default() };
+        let judge = Judge::new(&graph, &samples);
+        let without = vec![vec![vec![f64::NAN; 3]]; 8];
+        assert_eq!(judge.exchanged(0, &judge.exact, &without), 0.0);
+    }
 }

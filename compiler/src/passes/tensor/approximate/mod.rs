@@ -13,6 +13,7 @@ mod deep;
 mod fit;
 mod judge;
 mod own;
+mod pole;
 mod step;
 mod turn;
 mod window;
@@ -143,6 +144,7 @@ fn candidates<'g>(
                 own: None,
                 undone,
                 values,
+                bearable: f64::INFINITY,
                 deep: false,
             });
             continue;
@@ -162,6 +164,7 @@ fn candidates<'g>(
                     own,
                     undone,
                     values,
+                    bearable: pole::bearable(graph, &users, calibration, id),
                     deep: false,
                 });
             }

@@ -49,7 +49,8 @@ pub(super) fn fit(wish: &Wish<'_>, window: &Window) -> Option<Fit> {
                 drift: &densities[c].1,
                 wanted: exact[c].iter().zip(&densities[c].1).map(|(f, d)| f + d).collect(),
                 density: smoothed(&grid, &densities[c].0),
-                bound: fit::near(wish.degree) * span(&exact[c]).max(SMALL * widest),
+                bound: (fit::near(wish.degree) * span(&exact[c]).max(SMALL * widest))
+                    .min(wish.bearable),
                 // A channel that hardly matters is divided by less.
                 floor: wish.monic().then(|| fit::least_lead(&exact[c]).max(least_lead / 16.0)),
             };
@@ -205,6 +206,7 @@ mod tests {
                 own: Some(&own),
                 values: &values,
                 drift: &[],
+                bearable: f64::INFINITY,
                 deep: false,
                 undone: true,
                 degree,
@@ -240,6 +242,7 @@ mod tests {
             own: Some(&own),
             values: &values,
             drift: &[],
+            bearable: f64::INFINITY,
             deep: false,
             undone: true,
             degree: 4,

@@ -255,6 +255,7 @@ mod tests {
             own: None,
             values,
             drift: &[],
+            bearable: f64::INFINITY,
             undone,
             degree,
             method,

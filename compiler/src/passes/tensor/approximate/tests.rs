@@ -193,6 +193,7 @@ fn what_is_fitted_in_turn_errs_less_than_what_is_fitted_to_exact_values() {
             own: c.own.as_ref(),
             values: c.values,
             drift: &[],
+            bearable: f64::INFINITY,
             undone: c.undone,
             degree: 4,
             deep: true,

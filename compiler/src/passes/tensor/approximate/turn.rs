@@ -179,6 +179,7 @@ impl Met {
             own: own.as_ref(),
             values: &self.values,
             drift: &self.drift,
+            bearable: c.bearable,
             undone: c.undone,
             degree,
             deep: true,

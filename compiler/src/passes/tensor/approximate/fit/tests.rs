@@ -13,9 +13,19 @@ fn of_degree(
     degree: usize,
     method: Method,
 ) -> Option<Fit> {
-    let (undone, drift) = (false, &[][..]);
-    let wish =
-        Wish { function, shared, own: None, values, drift, undone, degree, method, deep: false };
+    let (undone, drift, bearable) = (false, &[][..], f64::INFINITY);
+    let wish = Wish {
+        function,
+        shared,
+        own: None,
+        values,
+        drift,
+        bearable,
+        undone,
+        degree,
+        method,
+        deep: false,
+    };
     super::of_degree(&wish)
 }
 
@@ -85,6 +95,7 @@ fn monic_fits_are_the_free_ones_where_the_lead_is_large() {
             own: None,
             values,
             drift,
+            bearable: f64::INFINITY,
             undone,
             degree,
             method,
