@@ -188,6 +188,11 @@ impl NarrowPolys {
         size_of_val(self.buffer.as_slice())
     }
 
+    /// From now on no others are to come in their place: their memory does not wait for such.
+    pub fn unpool(&mut self) {
+        self.buffer.unpool();
+    }
+
     /// The bytes of a limb in a file.
     pub fn limb_bytes(&self, limb: usize) -> usize {
         bits::packed_len(self.degree, self.widths[limb])

@@ -108,7 +108,7 @@ impl Pool {
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer {
         let reused = self.lock().pop(len);
         let aligned = reused.unwrap_or_else(|| Aligned::zeroed(len));
-        Buffer { aligned: Some(aligned), len, pool: Arc::clone(self), secret: false }
+        Buffer { aligned: Some(aligned), len, pool: Arc::clone(self), secret: false, pooled: true }
     }
 
     fn give(&self, aligned: Aligned) {
@@ -130,6 +130,8 @@ pub(crate) struct Buffer {
     len: usize,
     pool: Arc<Pool>,
     secret: bool,
+    /// Whether it goes back to the pool, or to the allocator.
+    pooled: bool,
 }
 
 impl Buffer {
@@ -140,6 +142,11 @@ impl Buffer {
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u64] {
         let len = self.len;
         self.aligned.as_mut().map_or(&mut [], |aligned| &mut aligned.as_mut_slice()[..len])
+    }
+
+    /// From now on it goes back to the allocator: what needs its like comes seldom.
+    pub(crate) const fn unpool(&mut self) {
+        self.pooled = false;
     }
 
     /// From now on the contents are wiped before the buffer can be reused.
@@ -163,7 +170,9 @@ impl Drop for Buffer {
             if self.secret {
                 aligned.as_mut_slice().zeroize();
             }
-            self.pool.give(aligned);
+            if self.pooled {
+                self.pool.give(aligned);
+            }
         }
     }
 }
@@ -192,6 +201,11 @@ mod tests {
         pool.set_limit(1024);
         assert_eq!(pool.free_bytes(), 0);
         drop(pool.take(1024));
+        let mut seldom = pool.take(64);
+        seldom.unpool();
+        drop(seldom);
+        assert_eq!(pool.free_bytes(), 0);
+        drop(pool.take(64));
         pool.clear();
         assert_eq!(pool.free_bytes(), 0);
     }

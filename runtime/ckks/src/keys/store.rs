@@ -103,8 +103,13 @@ impl Kept {
     fn expands(&self, kind: KeyKind, at_once: bool) -> bool {
         match &self.schedule {
             None => self.uses.get(&kind).is_some_and(|uses| uses.done > 1),
-            Some(schedule) => at_once || schedule.bytes <= self.budget,
+            Some(_) => at_once || !self.rereads(),
         }
+    }
+
+    /// Whether keys are read again and again, since not all that are used again have room.
+    fn rereads(&self) -> bool {
+        self.schedule.as_ref().is_some_and(|schedule| schedule.bytes > self.budget)
     }
 
     /// The larger, the sooner it makes room.
@@ -240,17 +245,24 @@ impl EvaluationKeys {
     pub fn get(&self, kind: KeyKind, level: usize) -> Result<Arc<SwitchingKey>, EvalError> {
         let found = self.check(KeySpec { kind, level })?;
         let bytes = self.expanded_bytes(KeySpec { kind, level: found });
-        let (key, again, expands) = {
+        let (key, again, expands, reread) = {
             let mut kept = self.kept();
+            let reread = kept.rereads();
             let Use { again, at_once } = kept.count(kind);
             let expands = again && kept.expands(kind, at_once) && kept.has_room(kind, bytes);
-            (kept.keys.get(&kind).cloned(), again, expands)
+            (kept.keys.get(&kind).cloned(), again, expands, reread)
         };
         // Unlocked: reading and expanding use the thread pool, and a thread that waits in it may take up work that asks
         // for this very key. Two threads may then both make it, to the same residues.
         let key = match key {
             Some(key) => key,
-            None => Arc::new(SwitchingKey::from(self.source.load(kind)?)),
+            None => {
+                let mut key = self.source.load(kind)?;
+                if !reread {
+                    key.unpool();
+                }
+                Arc::new(SwitchingKey::from(key))
+            }
         };
         let key = match expands.then(|| key.expanded()).flatten() {
             Some(expanded) => Arc::new(expanded),

@@ -143,6 +143,11 @@ impl PackedKey {
         Ok(sound.then_some(Self { level: spec.level, ring, basis, seeds, digits }))
     }
 
+    /// From now on it counts as one that is read once: its memory does not wait for other keys.
+    pub(crate) fn unpool(&mut self) {
+        self.digits.unpool();
+    }
+
     /// Where the limb of a prime is.
     fn limb(&self, prime: Prime) -> usize {
         self.basis.position(prime).expect("the key has the primes of its operand")

@@ -180,12 +180,11 @@ impl<'g> Judge<'g> {
         let tried = (EXCHANGED / classes / every.len().max(1)).clamp(1, errors.len().max(1));
         let (mut kept, mut pairs) = (0usize, 0usize);
         for (i, sample) in every.iter().enumerate() {
-            let class = argmax(&sample[o]);
             for t in 0..tried {
                 let error = &errors[(i + t) % errors.len()];
                 let moved: Vec<f64> = sample[o].iter().zip(error).map(|(x, e)| x + e).collect();
                 let finite = moved.iter().all(|x| x.is_finite());
-                kept += usize::from(finite && argmax(&moved) == class);
+                kept += usize::from(finite && is_same_class(&moved, &sample[o]));
                 pairs += 1;
             }
         }
