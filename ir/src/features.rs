@@ -121,8 +121,8 @@ mod tests {
         assert_eq!((features.beyond(1, 0.2), features.beyond(0, 4000.0)), (None, None));
         assert_eq!((features.beyond(3, 80.0), features.beyond(4, 1.0)), (None, None));
         assert_eq!(Features::from_text(&features.to_text()), Ok(features.clone()));
-        assert!(problems(&[features.clone()], &[9, 4]).is_empty());
-        assert_eq!(problems(&[features.clone()], &[9]).len(), 1);
+        assert!(problems(std::slice::from_ref(&features), &[9, 4]).is_empty());
+        assert_eq!(problems(std::slice::from_ref(&features), &[9]).len(), 1);
         assert_eq!(problems(&[features.clone(), features], &[9, 3]).len(), 3);
     }
 

@@ -116,7 +116,7 @@ impl<'a, K: KeyLimbs> All<'a, K> {
         let rows = rows.map(|(i, row)| (Some(i), dropped.prime(i), pairs_of(row, n)));
         let kept = by_prime(out).into_iter().take(ahead).enumerate();
         let kept = kept.map(|(i, pairs)| (None, to.prime(i), pairs));
-        let tasks: Vec<(Option<usize>, Prime, Vec<[&mut [u64]; 2]>)> = rows.chain(kept).collect();
+        let tasks: Vec<(Option<usize>, Prime, Pairs<'_>)> = rows.chain(kept).collect();
         tasks.into_par_iter().with_max_len(1).for_each(|(divides, prime, mut pairs)| {
             self.at(prime, &mut pairs);
             if let Some(i) = divides {
@@ -142,8 +142,11 @@ impl<'a, K: KeyLimbs> All<'a, K> {
     }
 }
 
+/// The limbs of all sums at one prime.
+type Pairs<'a> = Vec<[&'a mut [u64]; 2]>;
+
 /// The pairs of limbs that stand one after the other.
-fn pairs_of(row: &mut [u64], n: usize) -> Vec<[&mut [u64]; 2]> {
+fn pairs_of(row: &mut [u64], n: usize) -> Pairs<'_> {
     row.chunks_exact_mut(2 * n).map(|pair| pair.split_at_mut(n).into()).collect()
 }
 

@@ -1,5 +1,5 @@
 //! Softmax of widely spread scores: of scores brought near each other, then sharpened by squares.
-//! Logarithms of their sums of exponentials have forms of their own ([`logarithm`]).
+//! Logarithms of their sums of exponentials have forms of their own (`temper/logarithm.rs`).
 //!
 //! Before, with `S` the sums of groups and `G` giving every element that of its group:
 //! `%2 = exp %1; %3 = S·%2; %4 = reciprocal %3; %5 = G·%4; %6 = %2 × %5`.
