@@ -37,42 +37,27 @@ pub fn divided_sums<K: KeyLimbs>(
     let converter = ring.converter(dropped, to);
     let scratch = || Poly::scratch(ring, to, Form::Evaluation);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    let ahead = primes_ahead(all.words(), to.len());
-    let remainders = all.remainders(&converter, &mut out, ahead);
-    let (mut near, mut there) = (Vec::new(), Vec::new());
-    near.resize_with(to.len() - ahead, Vec::new);
-    // Half by half, whose remainders are read again at every prime.
-    for (half, poly) in out.iter_mut().flatten().enumerate() {
-        for (i, (_, limb)) in poly.limbs_mut().enumerate() {
-            match i.checked_sub(ahead) {
-                None => there.push((half, to.prime(i), limb)),
-                Some(i) => near[i].push(limb),
-            }
+    // Several threads would wait for the one at the last special prime, and share out sums better than sums with
+    // divisions.
+    if rayon::current_num_threads() == 1 && all.words() <= NEAR_WORDS {
+        let remainders = all.remainders(&converter, &mut []);
+        for (i, pairs) in by_prime(&mut out).into_iter().enumerate() {
+            all.quotients(&remainders, to.prime(i), pairs);
         }
+        return out;
     }
-    let finish_near = || {
-        near.into_par_iter().enumerate().with_max_len(1).for_each(|(i, limbs)| {
-            all.quotients(&remainders, to.prime(ahead + i), limbs);
-        });
-    };
-    let finish_there = || {
-        there.into_par_iter().with_max_len(1).for_each(|(half, prime, limb)| {
+    let remainders = all.remainders(&converter, &mut out);
+    // Half by half, whose remainders are read again at every prime.
+    let polys: Vec<&mut Poly> = out.iter_mut().flatten().collect();
+    polys.into_par_iter().enumerate().with_max_len(1).for_each(|(half, poly)| {
+        let limbs: Vec<&mut [u64]> = poly.limbs_mut().map(|(_, limb)| limb).collect();
+        limbs.into_par_iter().enumerate().for_each(|(i, limb)| {
             let mut remainder = ring.pool().take(ring.degree());
-            let ending = Ending::Into(limb, converter.inverse_product(prime));
-            remainders.transform(half, prime, remainder.as_mut_slice(), ending);
+            let ending = Ending::Into(limb, converter.inverse_product(to.prime(i)));
+            remainders.transform(half, to.prime(i), remainder.as_mut_slice(), ending);
         });
-    };
-    rayon::join(finish_near, finish_there);
+    });
     out
-}
-
-/// Of how many of the primes that stay the sums come first, together with those at the dropped primes.
-///
-/// One thread sums where it divides, while the sums are near. Several threads would wait for the one at the last special
-/// prime, and share out sums better than sums with divisions: all primes come first.
-fn primes_ahead(words: usize, kept: usize) -> usize {
-    let near = rayon::current_num_threads() == 1 && words <= NEAR_WORDS;
-    if near { 0 } else { kept }
 }
 
 /// All sums, and the special product modulo every prime.
@@ -98,13 +83,8 @@ impl<'a, K: KeyLimbs> All<'a, K> {
         }
     }
 
-    /// The sums at the primes that are dropped; those at the first `ahead` of the others go to `out`.
-    fn remainders<'b>(
-        &self,
-        converter: &'b BasisConverter,
-        out: &mut [[Poly; 2]],
-        ahead: usize,
-    ) -> Remainders<'b>
+    /// The sums at the primes that are dropped; with them those at all others, which go to `out` unless it is empty.
+    fn remainders<'b>(&self, converter: &'b BasisConverter, out: &mut [[Poly; 2]]) -> Remainders<'b>
     where
         'a: 'b,
     {
@@ -114,7 +94,7 @@ impl<'a, K: KeyLimbs> All<'a, K> {
         // Special primes come last and take longest: they are begun first.
         let rows = scaled.as_mut_slice().chunks_exact_mut(words).enumerate().rev();
         let rows = rows.map(|(i, row)| (Some(i), dropped.prime(i), pairs_of(row, n)));
-        let kept = by_prime(out).into_iter().take(ahead).enumerate();
+        let kept = by_prime(out).into_iter().enumerate();
         let kept = kept.map(|(i, pairs)| (None, to.prime(i), pairs));
         let tasks: Vec<(Option<usize>, Prime, Pairs<'_>)> = rows.chain(kept).collect();
         tasks.into_par_iter().with_max_len(1).for_each(|(divides, prime, mut pairs)| {
@@ -130,13 +110,13 @@ impl<'a, K: KeyLimbs> All<'a, K> {
     }
 
     /// The quotients modulo a prime, half by half.
-    fn quotients(&self, remainders: &Remainders<'_>, prime: Prime, limbs: Vec<&mut [u64]>) {
+    fn quotients(&self, remainders: &Remainders<'_>, prime: Prime, pairs: Pairs<'_>) {
         let n = self.ring.degree();
         let mut values = self.ring.pool().take(self.words());
         self.at(prime, &mut pairs_of(values.as_mut_slice(), n));
         let inverse = remainders.converter.inverse_product(prime);
         let values = values.as_slice().chunks_exact(n);
-        for (half, (limb, values)) in limbs.into_iter().zip(values).enumerate() {
+        for (half, (limb, values)) in pairs.into_iter().flatten().zip(values).enumerate() {
             remainders.transform(half, prime, limb, Ending::From(values, inverse));
         }
     }
