@@ -12,8 +12,11 @@ use heplan_compiler::import;
 use heplan_compiler::options::{Domain, Method, Objective, Options as CompilerOptions};
 use heplan_compiler::pipeline::observer::{Observer, Stage};
 use heplan_compiler::pipeline::{CompileError, Compiled, compile};
+use heplan_ir::ckks::CtType;
 use heplan_ir::diagnostic::Diagnostic;
 use heplan_ir::features::Features;
+use heplan_ir::plan::Plan;
+use heplan_ir::slots::Port;
 
 use super::check_onnx;
 use super::given::Given;
@@ -297,17 +300,18 @@ fn made(
         }
     })?;
     compiled.plan.answers = imported.answers;
-    compiled.plan.features = features(&samples);
+    compiled.plan.features = features(&compiled.plan, &inputs, &samples);
     Ok(compiled)
 }
 
-/// What the calibration set says of single elements of the inputs.
-fn features(samples: &Samples) -> Vec<Features> {
-    let of = |(i, tensors): (usize, &Vec<Vec<f64>>)| {
-        let tensors: Vec<&[f64]> = tensors.iter().map(Vec::as_slice).collect();
+/// What the calibration set says of single elements of the plan's inputs.
+fn features(plan: &Plan, inputs: &[InputSpec], samples: &Samples) -> Vec<Features> {
+    let of = |(i, (port, _)): (usize, &(Port, CtType))| {
+        let at = inputs.iter().position(|input| input.name == port.name)?;
+        let tensors: Vec<&[f64]> = samples.inputs[at].iter().map(Vec::as_slice).collect();
         Features::seen(i, &tensors)
     };
-    samples.inputs.iter().enumerate().filter_map(of).collect()
+    plan.inputs.iter().enumerate().filter_map(of).collect()
 }
 
 /// Findings about a file.
