@@ -156,7 +156,9 @@ impl KeyParams {
 
     /// The version that first had all that these key parameters hold.
     fn format(&self) -> u32 {
-        if !self.features.is_empty() {
+        let mut steps = self.answers.iter().flat_map(|answer| &answer.steps);
+        let standings = steps.any(|step| matches!(step, tail::Step::OneVsRest { .. }));
+        if standings || !self.features.is_empty() {
             return 4;
         }
         let compact = self.inputs.iter().any(|(port, _)| port.compact != Compact::NONE);

@@ -61,6 +61,19 @@ fn lies_behind_a_sound_checksum_are_refused() {
 }
 
 #[test]
+fn files_say_the_version_that_first_had_what_they_hold() {
+    let mut params = testing::small_plan().keyparams();
+    let version = |params: &KeyParams, n: u32| params.to_text().contains(&format!("format: {n},"));
+    assert!(version(&params, 4));
+    params.features.clear();
+    assert!(version(&params, 3));
+    let along = tail::Along { length: 3, inner: 1 };
+    let steps = vec![tail::Step::OneVsRest { along, classes: 3 }];
+    params.answers = vec![Answer { name: "scores".into(), from: 0, shape: vec![1, 3], steps }];
+    assert!(version(&params, 4));
+}
+
+#[test]
 fn hexadecimal_is_read_back() {
     let bytes: [u8; 32] = std::array::from_fn(|i| (i * 37) as u8);
     assert_eq!(unhex(&hex(&bytes)), Some(bytes));
