@@ -320,3 +320,59 @@ impl KeySource for InMemory {
         PackedKey::new(&self.context, spec, bytes).ok_or(FileError::NoKey(kind))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::secret::SecretKey;
+    use heplan_ir::parameters::{Parameters, ParametersLiteral};
+    use heplan_ir::primes::near_power;
+    use heplan_lattice::Seed;
+
+    /// Ten rotation keys, and how many bytes each takes expanded.
+    fn ten_keys() -> (EvaluationKeys, usize) {
+        let q = near_power(30, 12).take(2).collect();
+        let p = near_power(36, 12).take(1).collect();
+        let literal = ParametersLiteral { log_n: 12, q, p, digit_size: 1 };
+        let context = Context::new(&Parameters::new(literal).unwrap()).unwrap();
+        let secret = SecretKey::from_seed(&context, &Seed::new([1; 32]));
+        let spec = |by| KeySpec { kind: KeyKind::Rotate(by), level: 1 };
+        let keys = (1..=10).map(|by| secret.evaluation_key(spec(by), &[2; 32])).collect();
+        let expanded = SwitchingKey::expanded_bytes(&context, spec(1));
+        (EvaluationKeys::from_keys(&context, keys), expanded)
+    }
+
+    fn kinds() -> Vec<KeyKind> {
+        (1..=10).map(KeyKind::Rotate).collect()
+    }
+
+    /// The bytes that are kept after a run, and those of the keys as they were given out.
+    fn run(keys: &EvaluationKeys, order: &[KeyKind]) -> (usize, Vec<usize>) {
+        let given = order.iter().map(|&kind| keys.get(kind, 1).unwrap().bytes()).collect();
+        (keys.bytes(), given)
+    }
+
+    #[test]
+    fn keys_are_expanded_only_where_all_have_room_or_they_are_used_at_once() {
+        let (keys, expanded) = ten_keys();
+        keys.set_budget(10 * expanded);
+        keys.expect(&kinds(), 2);
+        assert_eq!(run(&keys, &kinds()), (10 * expanded, vec![expanded; 10]));
+        // Of the last run nothing is kept.
+        assert_eq!(run(&keys, &kinds()), (0, vec![expanded; 10]));
+
+        keys.set_budget(10 * expanded - 1);
+        keys.expect(&kinds(), 2);
+        let (kept, given) = run(&keys, &kinds());
+        let packed = given[0];
+        assert!(2 * packed < expanded + 4096, "{packed} of {expanded}");
+        assert_eq!((kept, given), (10 * packed, vec![packed; 10]));
+
+        // A key that comes twice in a row is worth it.
+        let twice: Vec<KeyKind> = kinds().into_iter().flat_map(|kind| [kind, kind]).collect();
+        keys.evict_all();
+        keys.set_budget(2 * expanded);
+        keys.expect(&twice, 1);
+        assert_eq!(run(&keys, &twice), (0, vec![expanded; 20]));
+    }
+}
