@@ -51,20 +51,28 @@ pub(super) fn most_bytes<V: Copy + Ord>(
     threads: usize,
 ) -> u64 {
     let ops = || steps.iter().map(|s| (s.op, s.ty.level));
-    let levels =
+    let levels: BTreeMap<KeyKind, usize> =
         required_keys(ops(), consts, parameters).into_iter().map(|k| (k.kind, k.level)).collect();
     let keys: Vec<BTreeSet<KeyKind>> = ops()
         .map(|op| required_keys([op], consts, parameters).into_iter().map(|k| k.kind).collect())
         .collect();
-    let mut last_use = BTreeMap::new();
+    let (mut last_use, mut again) = (BTreeMap::new(), BTreeSet::new());
     for (i, kinds) in keys.iter().enumerate() {
-        last_use.extend(kinds.iter().map(|&kind| (kind, i)));
+        for &kind in kinds {
+            if last_use.insert(kind, i).is_some() {
+                again.insert(kind);
+            }
+        }
     }
+    let sizes = Sizes { parameters, consts };
+    let words = again.iter().map(|kind| sizes.expanded_key(levels[kind]).iter().sum::<u64>());
+    let rereads = words.sum::<u64>() * WORD > KEPT_KEY_BYTES;
     let mut run = Run {
-        sizes: Sizes { parameters, consts },
+        sizes,
         threads,
         levels,
         last_use,
+        rereads,
         pool: Pool::default(),
         values: BTreeMap::new(),
         keys: BTreeMap::new(),
@@ -121,6 +129,11 @@ impl Pool {
         words.iter().map(|&w| self.take(w)).collect()
     }
 
+    /// Buffers that go back to the system.
+    fn lose_all(&mut self, buffers: impl IntoIterator<Item = u64>) {
+        self.words -= buffers.into_iter().map(|words| words + ALIGNMENT_WORDS).sum::<u64>();
+    }
+
     fn give_all(&mut self, buffers: impl IntoIterator<Item = u64>) {
         for words in buffers {
             *self.free.entry(words).or_default() += 1;
@@ -135,6 +148,8 @@ struct Run<'a, V> {
     /// The level that each key reaches, and the step that uses it last.
     levels: BTreeMap<KeyKind, usize>,
     last_use: BTreeMap<KeyKind, usize>,
+    /// Whether keys that are used again have no room to be kept expanded.
+    rereads: bool,
     pool: Pool,
     values: BTreeMap<V, Vec<u64>>,
     /// Expanded keys.
@@ -147,7 +162,7 @@ struct Run<'a, V> {
 impl<V: Copy + Ord> Run<'_, V> {
     /// Steps side by side: each holds scratch of its own, and every thread that of one task.
     fn group(&mut self, first: usize, steps: &[Step<'_, V>], keys: &[BTreeSet<KeyKind>]) {
-        let mut packed = 0;
+        let (mut packed, mut packed_keys) = (0, Vec::new());
         let (mut scratches, mut own, mut results) = (Vec::new(), Vec::new(), Vec::new());
         let mut tasks: Vec<Vec<u64>> = Vec::new();
         for (i, (step, keys)) in steps.iter().zip(keys).enumerate() {
@@ -155,7 +170,7 @@ impl<V: Copy + Ord> Run<'_, V> {
                 Op::Bootstrap { .. } => self.sizes.bootstrap_keys(),
                 _ => u64::MAX,
             };
-            let (read, once) = self.fetch(first + i, keys, at_once);
+            let (read, once) = self.fetch(first + i, keys, at_once, &mut packed_keys);
             packed += read;
             if let Op::Linear { transform, scales, .. } = step.op {
                 let transform = self.sizes.consts.transform(*transform);
@@ -184,6 +199,7 @@ impl<V: Copy + Ord> Run<'_, V> {
             }
         }
         self.peak = self.peak.max(self.pool.words * WORD + self.encoded + packed);
+        self.pool.lose_all(packed_keys);
         for (step, results) in steps.iter().zip(results) {
             for (&value, buffers) in step.results.iter().zip(results) {
                 let overwritten = self.values.insert(value, buffers);
@@ -206,9 +222,18 @@ impl<V: Copy + Ord> Run<'_, V> {
         step.results.iter().map(|_| self.pool.take_all(&scratch.result)).collect()
     }
 
-    /// Reads keys: those that a later step uses again are expanded and kept. The bytes of those that are read now, of which
-    /// no more than `at_once` are there at one time, and whether one is used packed.
-    fn fetch(&mut self, step: usize, keys: &BTreeSet<KeyKind>, at_once: u64) -> (u64, bool) {
+    /// Reads keys: those that a later step uses again are expanded and kept. The bytes of those that are read now beside the
+    /// pool, of which no more than `at_once` are there at one time, and whether one is used packed.
+    ///
+    /// Where keys are read once, they take buffers of the pool, which go back to the system afterwards: those that are used
+    /// packed when the step is done.
+    fn fetch(
+        &mut self,
+        step: usize,
+        keys: &BTreeSet<KeyKind>,
+        at_once: u64,
+        used_packed: &mut Vec<u64>,
+    ) -> (u64, bool) {
         let (mut packed, mut once) = (0, false);
         for &kind in keys {
             if self.keys.contains_key(&kind) {
@@ -218,13 +243,19 @@ impl<V: Copy + Ord> Run<'_, V> {
             let expanded = self.sizes.expanded_key(level);
             let bytes: u64 = expanded.iter().sum::<u64>() * WORD;
             let kept: u64 = self.keys.values().flatten().map(|w| *w * WORD).sum();
-            let read = bytes_of_key(self.sizes.parameters, level);
+            let mut read = bytes_of_key(self.sizes.parameters, level);
+            let taken = (!self.rereads).then(|| self.pool.take(read / WORD));
+            if taken.is_some() {
+                read = 0;
+            }
             if self.last_use[&kind] > step && kept + bytes <= KEPT_KEY_BYTES {
                 let buffers = self.pool.take_all(&expanded);
                 self.keys.insert(kind, buffers);
                 self.peak = self.peak.max(self.pool.words * WORD + self.encoded + packed + read);
+                self.pool.lose_all(taken);
             } else {
                 packed = (packed + read).min(at_once);
+                used_packed.extend(taken);
                 once = true;
             }
         }
