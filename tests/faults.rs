@@ -285,6 +285,40 @@ fn an_input_outside_the_calibrated_range_is_told_and_refused_when_asked() {
 }
 
 #[test]
+fn an_element_far_outside_its_own_column_is_told_although_others_reach_further() {
+    let lab = Lab::new();
+    let model = Onnx::new()
+        .input("image", &[1, 2])
+        .input("row", &[1, 3])
+        .weight("w", &[2, 1], &[0.5, 0.25])
+        .weight("v", &[3, 1], &[0.001, 1.0, 1.0])
+        .node("MatMul", &["image", "w"], "a")
+        .node("MatMul", &["row", "v"], "b")
+        .node("Add", &["a", "b"], "y")
+        .output("y", &[1, 1]);
+    lab.write("model.onnx", model.encode());
+    let scales = [1000.0, 0.01, 0.02];
+    let rows: Vec<f32> =
+        numbers(2, 96).iter().zip(scales.iter().cycle()).map(|(x, s)| x * s).collect();
+    let arrays = [("image", &[32, 2][..], &numbers(1, 64)[..]), ("row", &[32, 3], &rows)];
+    write_npz(&lab.path("calibration.npz"), &arrays);
+    lab.sh("compile -m model.onnx -c calibration.npz").fine();
+    lab.sh("keygen -i model.keyparams").fine();
+    let row = |name: &str, row: &[f32]| {
+        let arrays = [("image", &[1, 2][..], &[0.5, 0.5][..]), ("row", &[1, 3], row)];
+        write_npz(&lab.path(name), &arrays);
+    };
+    row("near.npz", &rows[..3]);
+    let ran = lab.sh("encrypt --strict -i near.npz").fine();
+    assert!(ran.stderr.is_empty(), "{ran:#?}");
+    // Three is nothing beside the first column, and a hundred spans of the second.
+    row("far.npz", &[rows[0], 3.0, rows[2]]);
+    lab.refuses("encrypt --strict -i far.npz -o far.enc", &["row", "3 at element 1"]);
+    let ran = lab.sh("encrypt -i far.npz -o far.enc").fine();
+    assert!(ran.stderr.contains("warning") && ran.stderr.contains("element 1"), "{ran:#?}");
+}
+
+#[test]
 fn inputs_that_are_no_numbers_or_of_the_wrong_shape_are_refused() {
     let lab = made();
     write_npy(&lab.path("nan.npy"), &[1, 6], &[0.0, f32::NAN, 0.0, 0.0, 0.0, 0.0]);
