@@ -149,7 +149,7 @@ fn measure(shape: &Shape, only: &[String]) {
     row("rotate", switch, &mut || drop(e.rotate(&x, 1)));
     let floor = 8.0 * switch - 7.0 * decompose;
     row("hoisted 8", floor, &mut || drop(e.rotate_many(&x, &eight)));
-    row("mul and relin", switch + tensor, &mut || drop(e.relinearise(&e.mul(&x, &x).unwrap())));
+    row("mul and relin", switch + tensor, &mut || drop(e.mul_relinearised(&x, &x)));
     row("relinearise", switch, &mut || drop(e.relinearise(&square)));
     row("with rescale", switch, &mut || drop(e.relinearise_and_rescale(&square)));
     row("rescale", limb.rescale(l), &mut || drop(e.rescale(&x)));

@@ -2,30 +2,42 @@
 //!
 //! Raising everything at once writes and reads `d (L + K)` limbs, which leave the caches from `N = 2^14` on.
 //! A key switch needs the digits at one prime only while it sums there, so they are made there ([`crate::keyswitch`]).
+//! What it needs of them before, their residues in coefficient form, are the first stages of its tasks.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-
-use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
 use crate::convert::BasisConverter;
-use crate::kernels::Ending;
+use crate::kernels::{self, Ending};
+use crate::packed::Limbs;
 use crate::poly::{Form, Poly};
-use crate::pool::Buffer;
+use crate::quotient::Quotient;
+use crate::ring::Ring;
+use crate::scaled::Scaled;
 use crate::switch::digit_range;
+use crate::tasks::{Finished, Stage, in_stages};
+
+/// What is cut into digits.
+enum Values<'a> {
+    Poly(&'a Poly),
+    Product([&'a Poly; 2]),
+    Quotient(Quotient<'a>),
+}
 
 /// A polynomial over `q_0 .. q_l`, cut into digits of consecutive primes, with what their conversions share.
 ///
 /// Digit `j` is the integer polynomial that is centred and equals the polynomial modulo the primes of the digit,
 /// as in [`Poly::mod_up_digit`].
 pub struct Digits<'a> {
+    ring: Arc<Ring>,
     /// In evaluation form: what the digits are at their own primes.
-    values: Cow<'a, Poly>,
+    values: Values<'a>,
+    secret: bool,
+    limb_count: usize,
     digit_limbs: usize,
-    /// The scaled residues of every prime; the first ones of a digit carry its overflow.
-    scaled: Buffer,
     converters: Vec<Arc<BasisConverter>>,
+    /// Per digit.
+    scaled: Vec<Scaled>,
 }
 
 impl<'a> Digits<'a> {
@@ -35,31 +47,58 @@ impl<'a> Digits<'a> {
     /// # Panics
     /// If the form is not evaluation, the basis is not `q_0 .. q_l`, `digit_limbs` is 0, or the ring has fewer special
     /// primes.
-    pub fn new(values: Cow<'a, Poly>, digit_limbs: usize, p_limbs: usize) -> Self {
+    pub fn new(poly: &'a Poly, digit_limbs: usize, p_limbs: usize) -> Self {
+        let basis = poly.basis();
+        assert_eq!(basis, Basis::q(basis.len()), "digits are cut from a ciphertext polynomial");
+        Self::of(Values::Poly(poly), poly, basis, digit_limbs, p_limbs)
+    }
+
+    /// As [`Self::new`], of a product that is taken where it is read.
+    ///
+    /// # Panics
+    /// As there, or if the factors do not fit each other.
+    pub fn of_product(factors: [&'a Poly; 2], digit_limbs: usize, p_limbs: usize) -> Self {
+        let [a, b] = factors;
+        let basis = a.basis();
+        assert_eq!(basis, Basis::q(basis.len()), "digits are cut from a ciphertext polynomial");
+        a.assert_fits(b);
+        let mut digits = Self::of(Values::Product(factors), a, basis, digit_limbs, p_limbs);
+        digits.secret |= b.is_secret();
+        digits
+    }
+
+    /// As [`Self::new`], of what [`Poly::divide_and_round`] makes of a polynomial over further primes.
+    ///
+    /// # Panics
+    /// As both.
+    pub fn of_quotient(poly: &'a Poly, to: Basis, digit_limbs: usize, p_limbs: usize) -> Self {
+        Self::of(Values::Quotient(Quotient::new(poly, to)), poly, to, digit_limbs, p_limbs)
+    }
+
+    fn of(
+        values: Values<'a>,
+        poly: &Poly,
+        basis: Basis,
+        digit_limbs: usize,
+        p_limbs: usize,
+    ) -> Self {
         assert!(digit_limbs > 0, "a digit has at least one prime");
-        assert_eq!(values.form(), Form::Evaluation, "the values of a digit are evaluations");
-        let ring = Arc::clone(values.ring());
-        let (n, limbs) = (ring.degree(), values.basis().q_limbs());
-        assert_eq!(values.basis(), Basis::q(limbs), "digits are cut from a ciphertext polynomial");
-        let count = limbs.div_ceil(digit_limbs);
-        let to = Basis::qp(limbs, p_limbs);
-        let digit = |i| Basis::digit(digit_range(i, digit_limbs, limbs));
-        let converters: Vec<Arc<BasisConverter>> =
-            (0..count).map(|i| ring.converter(digit(i), to)).collect();
-        let mut scaled = ring.pool().take(limbs * n);
-        scaled.mark_secret_if(values.is_secret());
-        let scale = |(i, limb): (usize, &mut [u64])| {
-            limb.copy_from_slice(values.limb(i));
-            ring.table(Prime::Q(i)).inverse(limb);
-            converters[i / digit_limbs].scale(&ring, i % digit_limbs, limb);
-        };
-        scaled.as_mut_slice().par_chunks_exact_mut(n).enumerate().for_each(scale);
-        let digits = scaled.as_mut_slice().par_chunks_mut(digit_limbs * n).zip(&converters);
-        digits.for_each(|(digit, converter)| {
-            let (first, others) = digit.split_at_mut(n);
-            converter.overflow(&ring, first, others.chunks_exact(n));
-        });
-        Self { values, digit_limbs, scaled, converters }
+        assert_eq!(poly.form(), Form::Evaluation, "the values of a digit are evaluations");
+        let (ring, limb_count) = (Arc::clone(poly.ring()), basis.len());
+        let count = limb_count.div_ceil(digit_limbs);
+        let to = Basis::qp(limb_count, p_limbs);
+        let digit = |i| Basis::digit(digit_range(i, digit_limbs, limb_count));
+        Self {
+            values,
+            secret: poly.is_secret(),
+            limb_count,
+            digit_limbs,
+            converters: (0..count).map(|i| ring.converter(digit(i), to)).collect(),
+            scaled: (0..count)
+                .map(|i| Scaled::new(digit_range(i, digit_limbs, limb_count).len()))
+                .collect(),
+            ring,
+        }
     }
 
     /// Number of digits.
@@ -69,23 +108,126 @@ impl<'a> Digits<'a> {
 
     /// Number of ciphertext primes.
     pub fn limb_count(&self) -> usize {
-        self.values.limb_count()
+        self.limb_count
     }
 
-    /// Raises a digit to a prime that it lacks, in evaluation form.
-    pub(crate) fn raise(&self, digit: usize, prime: Prime, out: &mut [u64]) {
-        let ring = self.values.ring();
-        let n = ring.degree();
-        let own = digit_range(digit, self.digit_limbs, self.limb_count());
-        let scaled = self.scaled.as_slice()[own.start * n..own.end * n].chunks_exact(n);
-        let scaled: Vec<&[u64]> = scaled.collect();
-        self.converters[digit].transform_limb(ring, &scaled, prime, out, Ending::Plain);
+    /// Whether a prime is one of a digit's own.
+    pub(crate) fn owns(&self, digit: usize, prime: Prime) -> bool {
+        matches!(prime, Prime::Q(q) if q / self.digit_limbs == digit && q < self.limb_count)
     }
 
-    /// A digit at a prime of its own.
-    pub(crate) fn own(&self, digit: usize, prime: Prime) -> Option<&[u64]> {
-        let own =
-            matches!(prime, Prime::Q(q) if q / self.digit_limbs == digit && q < self.limb_count());
-        own.then(|| self.values.limb_of(prime))
+    /// Keeps a digit at a prime, in evaluation form, as limb number `digit` of `out`; `spare` is room for a limb.
+    pub(crate) fn put(&self, digit: usize, prime: Prime, out: &mut Limbs, spare: &mut [u64]) {
+        if self.owns(digit, prime) {
+            match &self.values {
+                Values::Poly(poly) => out.store(digit, poly.limb_of(prime)),
+                Values::Product(_) => out.put(digit, spare, |out| self.write(prime, out)),
+                Values::Quotient(quotient) => out.store(digit, quotient.limb(prime)),
+            }
+            return;
+        }
+        out.put(digit, spare, |out| {
+            let converter = &self.converters[digit];
+            self.scaled[digit].transform(&self.ring, converter, prime, out, Ending::Plain);
+        });
+    }
+
+    /// Writes the values at a prime.
+    fn write(&self, prime: Prime, out: &mut [u64]) {
+        let (isa, q) = (self.ring.isa(), self.ring.modulus(prime));
+        match &self.values {
+            Values::Poly(poly) => out.copy_from_slice(poly.limb_of(prime)),
+            Values::Product([a, b]) => kernels::mul(isa, q, out, a.limb_of(prime), b.limb_of(prime)),
+            Values::Quotient(quotient) => out.copy_from_slice(quotient.limb(prime)),
+        }
+    }
+
+    /// A limb's work before digits can be raised.
+    fn residues(&self, i: usize) {
+        let mut limb = self.ring.pool().take(self.ring.degree());
+        limb.mark_secret_if(self.secret);
+        self.write(Prime::Q(i), limb.as_mut_slice());
+        let (digit, i) = (i / self.digit_limbs, i % self.digit_limbs);
+        self.scaled[digit].put(&self.ring, &self.converters[digit], i, limb);
+    }
+
+    /// The stages of what is to be done before digits can be raised, none if it is done.
+    fn stages(&self) -> Vec<Stage> {
+        if self.scaled.iter().all(Scaled::is_finished) {
+            return Vec::new();
+        }
+        let before = match &self.values {
+            Values::Quotient(quotient) => quotient.stages().to_vec(),
+            Values::Poly(_) | Values::Product(_) => Vec::new(),
+        };
+        [before, vec![Stage::of(self.limb_count), Stage::of(self.count())]].concat()
+    }
+
+    /// A task of a stage, the first of which is number `first` of all.
+    fn task(&self, first: usize, stage: usize, i: usize, finished: &Finished) {
+        let before = match &self.values {
+            Values::Quotient(quotient) => {
+                if stage - first < Quotient::STAGES {
+                    return quotient.task(first, stage, i, finished);
+                }
+                Quotient::STAGES
+            }
+            Values::Poly(_) | Values::Product(_) => 0,
+        };
+        if stage - first == before {
+            if let Values::Quotient(quotient) = &self.values {
+                finished.wait_all(stage - 1);
+                quotient.divide(i);
+            }
+            self.residues(i);
+        } else {
+            finished.wait(stage - 1, digit_range(i, self.digit_limbs, self.limb_count));
+            self.scaled[i].finish(&self.ring, &self.converters[i]);
+        }
+    }
+}
+
+/// Digits that are yet to be made, and the stages of that.
+pub(crate) struct Pending<'a> {
+    digits: Vec<(usize, &'a Digits<'a>)>,
+    stages: Vec<Stage>,
+}
+
+impl<'a> Pending<'a> {
+    /// Those of some digits, each of which may come several times.
+    pub(crate) fn among(digits: impl IntoIterator<Item = &'a Digits<'a>>) -> Self {
+        let mut pending = Self { digits: Vec::new(), stages: Vec::new() };
+        for one in digits {
+            let known = pending.digits.iter().any(|&(_, other)| std::ptr::eq(one, other));
+            let stages = one.stages();
+            if !known && !stages.is_empty() {
+                pending.digits.push((pending.stages.len(), one));
+                pending.stages.extend(stages);
+            }
+        }
+        pending
+    }
+
+    /// The first stages of whatever needs the digits.
+    pub(crate) fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// A task of one of these stages.
+    pub(crate) fn task(&self, stage: usize, i: usize, finished: &Finished) {
+        let at = self.digits.partition_point(|&(first, _)| first <= stage);
+        let (first, digits) = self.digits[at - 1];
+        digits.task(first, stage, i, finished);
+    }
+
+    /// Returns when all digits are made: called by a task of a later stage.
+    pub(crate) fn wait(&self, finished: &Finished) {
+        let ends = self.digits.iter().skip(1).map(|&(first, _)| first).chain([self.stages.len()]);
+        ends.filter(|&end| end > 0).for_each(|end| finished.wait_all(end - 1));
+    }
+
+    /// Makes them.
+    pub(crate) fn make(&self) {
+        in_stages(&self.stages, |stage, i, finished| self.task(stage, i, finished));
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
 use crate::blocks::{BLOCK, Blocks};
-use crate::digits::Digits;
+use crate::digits::{Digits, Pending};
 use crate::galois::Permutation;
 use crate::kernels;
 use crate::keyswitch::{Addend, KeyLimbs, Switched, Workspace, by_prime};
@@ -121,6 +121,7 @@ pub fn weighted_sums<K: KeyLimbs>(
     if let Weights::Kept(kept) = weights {
         assert_eq!(kept.basis, basis, "weights are kept at the primes of the sum");
     }
+    Pending::among(sources.iter().filter_map(|source| source.digits.as_ref())).make();
     let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
     let special = ring.product_mod(Basis::p(basis.p_limbs()), basis);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();

@@ -4,19 +4,17 @@
 //! digits are raised, multiplied and added while they lie in a near cache. [`crate::divided`] divides the sums.
 //! Several results that share digits raise them once (hoisting: Halevi and Shoup, ePrint 2018/244).
 
-use std::ops::Range;
-use std::sync::Arc;
-
-use rayon::prelude::*;
+use std::sync::{Arc, Mutex};
 
 use crate::basis::Prime;
-use crate::digits::Digits;
+use crate::digits::{Digits, Pending};
 use crate::galois::Permutation;
 use crate::kernels;
 use crate::packed::{self, Limbs};
 use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
+use crate::tasks::{NO_PANIC, Stage, in_stages};
 
 /// Digits whose products are added up at a time: of so many the key is asked for in time, and the digits stay near.
 const GROUP: usize = 6;
@@ -35,6 +33,8 @@ pub trait KeyLimbs: Sync {
 pub enum Addend<'a> {
     /// The special product times a polynomial over the ciphertext primes.
     Lifted(&'a Poly),
+    /// The special product times a sum of products of polynomials over the ciphertext primes.
+    LiftedProducts(&'a [(&'a Poly, &'a Poly)]),
     /// A polynomial over all primes.
     Extended(&'a Poly),
 }
@@ -117,19 +117,27 @@ fn undivided_switch<K: KeyLimbs>(
     };
     let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
     let mut out = [[scratch(), scratch()]];
-    // Special primes come last and take longest: they are begun first.
-    by_prime(&mut out).into_par_iter().enumerate().rev().with_max_len(1).for_each(|(i, pairs)| {
+    let pending = Pending::among([digits]);
+    let limbs: Vec<Mutex<Vec<[&mut [u64]; 2]>>> =
+        by_prime(&mut out).into_iter().map(Mutex::new).collect();
+    let stages = [pending.stages(), &[Stage::of(basis.len())]].concat();
+    in_stages(&stages, |stage, i, finished| {
+        if stage < pending.stages().len() {
+            return pending.task(stage, i, finished);
+        }
+        pending.wait(finished);
         let prime = basis.prime(i);
-        for [first, second] in pairs {
+        for [first, second] in limbs[i].lock().expect(NO_PANIC).iter_mut() {
             if times == Some(prime) {
                 permutation.apply(ring.isa(), first, add.limb_of(prime));
                 second.fill(0);
                 continue;
             }
             let mut workspace = Workspace::with_digits(ring, prime, 1, digits.count());
-            workspace.switch(&switched, [first, second], true);
+            workspace.switch(&switched, [&mut **first, &mut **second], true);
         }
     });
+    drop(limbs);
     let [both] = out;
     both
 }
@@ -235,7 +243,7 @@ impl<'a> Workspace<'a> {
             let group = start..count.min(start + GROUP);
             if !there {
                 // Just before they are multiplied, while they are near.
-                raise(switched.digits, group.clone(), prime, raised, permuted);
+                group.clone().for_each(|i| switched.digits.put(i, prime, raised, permuted));
             }
             let triples: Vec<(&[u64], [&[u64]; 2])> =
                 group.map(|i| (raised.at(i), key[i])).collect();
@@ -253,6 +261,12 @@ impl<'a> Workspace<'a> {
             match (add, prime) {
                 (Some(Addend::Lifted(poly)), Prime::Q(_)) => {
                     kernels::mul_scalar_add_assign(isa, q, half, poly.limb_of(prime), *special);
+                }
+                (Some(Addend::LiftedProducts(products)), Prime::Q(_)) => {
+                    let limbs = |(a, b): &(&'a Poly, &'a Poly)| (a.limb_of(prime), b.limb_of(prime));
+                    let products: Vec<(&[u64], &[u64])> = products.iter().map(limbs).collect();
+                    kernels::inner_product(isa, q, permuted, &products);
+                    kernels::mul_scalar_add_assign(isa, q, half, permuted, *special);
                 }
                 (Some(Addend::Extended(poly)), _) => {
                     kernels::add_assign(isa, q, half, poly.limb_of(prime));
@@ -272,22 +286,6 @@ impl<'a> Workspace<'a> {
                     kernels::add_assign(isa, q, out, permuted);
                 }
             }
-        }
-    }
-}
-
-/// Writes some digits at a prime; `spare` is room for a limb.
-fn raise(
-    digits: &Digits<'_>,
-    group: Range<usize>,
-    prime: Prime,
-    raised: &mut Limbs,
-    spare: &mut [u64],
-) {
-    for i in group {
-        match digits.own(i, prime) {
-            Some(limb) => raised.store(i, limb),
-            None => raised.put(i, spare, |out| digits.raise(i, prime, out)),
         }
     }
 }

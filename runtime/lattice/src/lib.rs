@@ -51,10 +51,13 @@ pub mod packed;
 pub mod poly;
 pub mod pool;
 pub mod primes;
+mod quotient;
 pub mod ring;
 pub mod rlwe;
 pub mod sampling;
+mod scaled;
 pub mod switch;
+mod tasks;
 pub mod weighted;
 
 pub use basis::{Basis, Prime};

@@ -145,7 +145,7 @@ impl Poly {
 }
 
 /// The primes of `basis` that `to`, a run from `q_0`, lacks.
-fn dropped_primes(basis: Basis, to: Basis) -> Basis {
+pub(crate) fn dropped_primes(basis: Basis, to: Basis) -> Basis {
     let last = basis.q_range().end;
     Basis::run(to.len()..last, basis.p_limbs())
 }

@@ -115,15 +115,21 @@ impl Evaluator {
     /// # Errors
     /// If levels differ or a degree is not 1.
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        let scale = self.product_scale(a, b)?;
+        let mut middle = Poly::scratch(self.context.ring(), a.parts[0].basis(), Form::Evaluation);
+        middle.set_inner_product(&[(&a.parts[0], &b.parts[1]), (&a.parts[1], &b.parts[0])]);
+        let parts = vec![a.parts[0].mul(&b.parts[0]), middle, a.parts[1].mul(&b.parts[1])];
+        Ok(Ciphertext { parts, scale })
+    }
+
+    /// The scale of a product, if the factors fit each other.
+    pub(super) fn product_scale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Scale, EvalError> {
         for x in [a, b] {
             check_degree("product", x, 1)?;
             check_ordinary("product", x)?;
         }
         check_level("product", a, b)?;
-        let mut middle = Poly::scratch(self.context.ring(), a.parts[0].basis(), Form::Evaluation);
-        middle.set_inner_product(&[(&a.parts[0], &b.parts[1]), (&a.parts[1], &b.parts[0])]);
-        let parts = vec![a.parts[0].mul(&b.parts[0]), middle, a.parts[1].mul(&b.parts[1])];
-        Ok(Ciphertext { parts, scale: a.scale.mul(&b.scale) })
+        Ok(a.scale.mul(&b.scale))
     }
 
     /// Divides by the last prime, rounding to the nearest integer: one level down, scale divided by that prime.

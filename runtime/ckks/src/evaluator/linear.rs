@@ -246,7 +246,7 @@ impl Evaluator {
         let rotates =
             |i: usize| prepared.rotations.iter().any(|&(j, by)| j as usize == i && by != 0);
         let source = |(i, x): (usize, &&'a Ciphertext)| {
-            let digits = rotates(i).then(|| self.digits(Cow::Borrowed(&x.parts[1])));
+            let digits = rotates(i).then(|| self.digits(&x.parts[1]));
             Source { parts: [&x.parts[0], &x.parts[1]], digits }
         };
         xs.iter().enumerate().map(source).collect()

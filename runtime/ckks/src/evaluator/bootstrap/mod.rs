@@ -16,7 +16,6 @@ mod dft;
 mod sine;
 mod stage;
 
-use std::borrow::Cow;
 use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -278,7 +277,7 @@ impl Evaluator {
         let ring = self.context.ring();
         let top = bootstrap.max_level();
         let key = self.keys.get(KeyKind::ToSparse, 0)?;
-        let digits = Digits::new(Cow::Borrowed(&x.parts[1]), 1, 1);
+        let digits = Digits::new(&x.parts[1], 1, 1);
         let add = [Some(Addend::Lifted(&x.parts[0])), None];
         let switched =
             Switched { digits: &digits, key: &*key, times: None, add, permutation: None };
@@ -296,7 +295,7 @@ impl Evaluator {
             })
             .collect();
         let key = self.keys.get(KeyKind::FromSparse, top)?;
-        let digits = self.digits(Cow::Borrowed(&raised[1]));
+        let digits = self.digits(&raised[1]);
         let add = [Some(Addend::Lifted(&raised[0])), None];
         let by = self.context.turn();
         let permutation = (by > 0).then(|| ring.permutation(self.context.galois(by)));

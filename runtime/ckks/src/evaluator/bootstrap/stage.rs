@@ -4,7 +4,6 @@
 //! rounds once, at the scale of its result (double hoisting: Bossuat, Mouchet, Troncoso-Pastoriza, Hubaux, ePrint
 //! 2020/1203). Only the component that a giant step's key switch decomposes is divided before, at the larger scale.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use heplan_ir::bootstrap::Stage;
@@ -145,7 +144,7 @@ impl Evaluator {
         };
         let terms: Vec<Vec<Weighted>> = (0..stage.giant_steps).map(terms).collect();
         let terms: Vec<&[Weighted]> = terms.iter().map(Vec::as_slice).collect();
-        let digits = (babies > 1).then(|| self.digits(Cow::Borrowed(&x.parts[1])));
+        let digits = (babies > 1).then(|| self.digits(&x.parts[1]));
         let source = Source { parts: [&x.parts[0], &x.parts[1]], digits };
         let write = |i: usize, prime, out: &mut [u64]| {
             prepared.weights[i].evaluate(ring, prime, out);
@@ -157,8 +156,7 @@ impl Evaluator {
 
     /// An automorphism of a pair that is not divided by the special primes yet.
     fn lifted_turn(&self, x: &Lifted, key: &SwitchingKey, element: usize, level: usize) -> Lifted {
-        let second = x[1].divide_and_round(self.context.basis_q(level));
-        let digits = self.digits(Cow::Owned(second));
+        let digits = self.digits_of_quotient(&x[1], level);
         let ring = self.context.ring();
         lifted_switch(ring, &digits, key, &x[0], &ring.permutation(element))
     }
