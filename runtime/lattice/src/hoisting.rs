@@ -15,12 +15,15 @@ use crate::digits::{Digits, Pending};
 use crate::galois::Permutation;
 use crate::kernels;
 use crate::keyswitch::{Addend, KeyLimbs, Switched, Workspace, by_prime};
-use crate::packed::{Limbs, Sum};
+use crate::packed::{Limbs, PairMut, Sum};
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
 
 /// Bytes of the weights that are evaluated before they are multiplied: few enough to stay in a near cache.
 const NEAR_BYTES: usize = 1 << 19;
+
+/// Blocks of the slots that are not shared out any further.
+const BLOCKS_OF_A_TASK: usize = 8;
 
 /// A pair of polynomials over ciphertext primes that is rotated, and the digits of the second, if any rotation needs them.
 pub struct Source<'a> {
@@ -125,30 +128,18 @@ pub fn weighted_sums<K: KeyLimbs>(
     let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
     let special = ring.product_mod(Basis::p(basis.p_limbs()), basis);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
-    // Special primes come last and take longest: they are begun first.
-    by_prime(&mut out).into_par_iter().enumerate().rev().with_max_len(1).for_each(|(i, pairs)| {
+    // What is left to do at the last prime is shared out by rotations and by slots.
+    by_prime(&mut out).into_par_iter().enumerate().with_max_len(1).for_each(|(i, pairs)| {
         let prime = basis.prime(i);
         let mut rotated = Limbs::new(ring, prime, 2 * rotations.len());
         rotate_all(ring, prime, special[i], sources, rotations, &mut rotated);
-        let mut at = AtPrime { ring, prime, rotated: &rotated, pairs };
+        let at = AtPrime { ring, prime, rotated: &rotated, sums };
         match weights {
             Weights::Kept(kept) => {
                 let all = parts(sums, usize::MAX).concat();
-                at.add(sums, &all, &kept.blocks[i], |_, term| term.weight);
+                at.add(&all, &kept.blocks[i], &|_, term| term.weight, 0, pairs);
             }
-            Weights::Evaluated(Evaluate { size, write }) => {
-                let bytes = Blocks::bytes_of(ring, prime, 1, *size);
-                let capacity = (NEAR_BYTES / bytes).max(1);
-                let mut near = Blocks::new(ring, prime, capacity, *size);
-                let mut spare = ring.pool().take(ring.degree());
-                for batch in parts(sums, capacity) {
-                    let terms = batch.iter().flat_map(|part| &sums[part.sum][part.terms.clone()]);
-                    for (k, term) in terms.enumerate() {
-                        near.put(k, spare.as_mut_slice(), |out| write(term.weight, prime, out));
-                    }
-                    at.add(sums, &batch, &near, |k, _| k);
-                }
-            }
+            Weights::Evaluated(evaluate) => at.add_evaluated(*evaluate, pairs),
         }
     });
     out
@@ -184,27 +175,75 @@ fn parts(sums: &[&[Weighted]], capacity: usize) -> Vec<Vec<Part>> {
     batches
 }
 
-/// The rotations at one prime, and where their sums go.
+/// The rotations at one prime.
 struct AtPrime<'a> {
     ring: &'a Ring,
     prime: Prime,
     rotated: &'a Limbs,
-    pairs: Vec<[&'a mut [u64]; 2]>,
+    sums: &'a [&'a [Weighted]],
 }
 
+/// Where the weight of term number `k` of some parts is among weights.
+type Index<'a> = &'a (dyn Fn(usize, &Weighted) -> usize + Sync);
+
 impl AtPrime<'_> {
-    /// Adds the parts, block by block, so that every sum finds the rotations in a near cache;
-    /// `index` is where the weight of term number `k` of all the parts is among the weights.
+    /// Evaluates weights, so many as stay near, and adds their products.
+    fn add_evaluated(&self, evaluate: Evaluate<'_>, mut pairs: Vec<[&mut [u64]; 2]>) {
+        let Self { ring, prime, sums, .. } = *self;
+        let bytes = Blocks::bytes_of(ring, prime, 1, evaluate.size);
+        let capacity = (NEAR_BYTES / bytes).max(1);
+        let mut near = Blocks::new(ring, prime, capacity, evaluate.size);
+        let mut spare = ring.pool().take(ring.degree());
+        for batch in parts(sums, capacity) {
+            let terms = batch.iter().flat_map(|part| &sums[part.sum][part.terms.clone()]);
+            for (k, term) in terms.enumerate() {
+                let write = |out: &mut [u64]| (evaluate.write)(term.weight, prime, out);
+                near.put(k, spare.as_mut_slice(), write);
+            }
+            let pairs = pairs.iter_mut().map(|pair| pair.each_mut().map(|half| &mut **half));
+            self.add(&batch, &near, &|k, _| k, 0, pairs.collect());
+        }
+    }
+
+    /// Adds the parts in the slots of `pairs`, which begin at a block; several threads halve them.
     fn add(
-        &mut self,
-        sums: &[&[Weighted]],
+        &self,
         parts: &[Part],
         weights: &Blocks,
-        index: impl Fn(usize, &Weighted) -> usize,
+        index: Index<'_>,
+        block: usize,
+        pairs: Vec<[&mut [u64]; 2]>,
     ) {
-        for block in 0..self.ring.degree() / BLOCK {
-            let range = block * BLOCK..(block + 1) * BLOCK;
-            let kept = self.rotated.range(&range);
+        let blocks = pairs.first().map_or(0, |pair| pair[0].len() / BLOCK);
+        if rayon::current_num_threads() == 1 || blocks <= BLOCKS_OF_A_TASK {
+            return self.add_blocks(parts, weights, index, block, pairs);
+        }
+        let middle = blocks / 2;
+        let halves = pairs.into_iter().map(|pair| {
+            let [(a, b), (c, d)] = pair.map(|half| half.split_at_mut(middle * BLOCK));
+            ([a, c], [b, d])
+        });
+        let (left, right) = halves.unzip();
+        rayon::join(
+            || self.add(parts, weights, index, block, left),
+            || self.add(parts, weights, index, block + middle, right),
+        );
+    }
+
+    /// Adds the parts, block by block, so that every sum finds the rotations in a near cache.
+    fn add_blocks(
+        &self,
+        parts: &[Part],
+        weights: &Blocks,
+        index: Index<'_>,
+        first: usize,
+        mut pairs: Vec<[&mut [u64]; 2]>,
+    ) {
+        let sums = self.sums;
+        let blocks = pairs.first().map_or(0, |pair| pair[0].len() / BLOCK);
+        for here in 0..blocks {
+            let block = first + here;
+            let kept = self.rotated.range(&(block * BLOCK..(block + 1) * BLOCK));
             let mut k = 0;
             for (number, part) in parts.iter().enumerate() {
                 if let Some(next) = parts.get(number + 1) {
@@ -221,7 +260,8 @@ impl AtPrime<'_> {
                 };
                 let triples: Vec<(&[u64], [&[u64]; 2])> =
                     terms.iter().enumerate().map(triple).collect();
-                let pair = self.pairs[part.sum].each_mut().map(|half| &mut half[range.clone()]);
+                let range = here * BLOCK..(here + 1) * BLOCK;
+                let pair = pairs[part.sum].each_mut().map(|half| &mut half[range.clone()]);
                 let mut sum = Sum::new(self.ring, self.prime, pair, part.terms.start == 0);
                 sum.add(&triples);
                 sum.finish();
@@ -241,37 +281,42 @@ fn rotate_all<K: KeyLimbs>(
     out: &mut Limbs,
 ) {
     let n = ring.degree();
-    let (isa, q) = (ring.isa(), ring.modulus(prime));
     let most = sources.iter().filter_map(|s| s.digits.as_ref()).map(Digits::count).max();
     let mut workspace = Workspace::with_digits(ring, prime, special, most.unwrap_or(0));
-    let mut spare = ring.pool().take(2 * n);
-    for (i, rotation) in rotations.iter().enumerate() {
-        let kept = out.plain_pair_mut(i);
-        let is_kept = kept.is_some();
-        let [first, second] = kept.unwrap_or_else(|| spare.as_mut_slice().split_at_mut(n).into());
-        let source = &sources[rotation.source];
-        if let Some((key, permutation)) = &rotation.switch {
-            let digits = source.digits.as_ref().expect("a rotated source has digits");
-            let add = [Some(Addend::Lifted(source.parts[0])), None];
-            let permutation = Some(Arc::clone(permutation));
-            let switched = Switched { digits, key: *key, times: None, add, permutation };
-            workspace.switch(&switched, [first, second], true);
-        } else {
-            for (half, part) in [first, second].into_iter().zip(source.parts) {
-                match prime {
-                    Prime::Q(_) => {
-                        half.copy_from_slice(part.limb_of(prime));
-                        if special != 1 {
-                            kernels::mul_scalar_assign(isa, q, half, special);
-                        }
-                    }
-                    Prime::P(_) => half.fill(0),
+    let mut pairs = out.pairs_mut();
+    for group in rotations.chunk_by(|a, b| a.source == b.source) {
+        let source = &sources[group[0].source];
+        if group.iter().any(|rotation| rotation.switch.is_some()) {
+            workspace.raise(source.digits.as_ref().expect("a rotated source has digits"));
+        }
+        let of_group: Vec<PairMut<'_>> = pairs.by_ref().take(group.len()).collect();
+        let beside = || (workspace.beside(), ring.pool().take(2 * n));
+        group.par_iter().zip(of_group).for_each_init(beside, |(workspace, spare), (rotation, pair)| {
+            pair.put(spare.as_mut_slice(), |halves| match &rotation.switch {
+                Some((key, permutation)) => {
+                    let digits = source.digits.as_ref().expect("a rotated source has digits");
+                    let add = [Some(Addend::Lifted(source.parts[0])), None];
+                    let permutation = Some(Arc::clone(permutation));
+                    let switched = Switched { digits, key: *key, times: None, add, permutation };
+                    workspace.switch(&switched, halves, true);
+                }
+                None => lift(ring, prime, special, source, halves),
+            });
+        });
+    }
+}
+
+/// A source that is not rotated, times the special product, at one prime.
+fn lift(ring: &Ring, prime: Prime, special: u64, source: &Source<'_>, out: [&mut [u64]; 2]) {
+    for (half, part) in out.into_iter().zip(source.parts) {
+        match prime {
+            Prime::Q(_) => {
+                half.copy_from_slice(part.limb_of(prime));
+                if special != 1 {
+                    kernels::mul_scalar_assign(ring.isa(), ring.modulus(prime), half, special);
                 }
             }
-        }
-        if !is_kept {
-            let halves = spare.as_slice().chunks_exact(n).enumerate();
-            halves.for_each(|(h, half)| out.store(2 * i + h, half));
+            Prime::P(_) => half.fill(0),
         }
     }
 }

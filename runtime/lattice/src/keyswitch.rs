@@ -165,7 +165,8 @@ pub(crate) struct Workspace<'a> {
     special: u64,
     /// The digits that lie in `raised`.
     digits: Option<&'a Digits<'a>>,
-    raised: Limbs,
+    /// Shared only while it is read.
+    raised: Arc<Limbs>,
     /// A digit on its way there, a product before it is permuted, and a permuted half.
     spare: Buffer,
     /// Expanded limbs of a key.
@@ -191,9 +192,31 @@ impl<'a> Workspace<'a> {
         special: u64,
         most: usize,
     ) -> Self {
-        let raised = Limbs::new(ring, prime, most);
+        Self::over(ring, prime, special, None, Arc::new(Limbs::new(ring, prime, most)))
+    }
+
+    fn over(
+        ring: &'a Arc<Ring>,
+        prime: Prime,
+        special: u64,
+        digits: Option<&'a Digits<'a>>,
+        raised: Arc<Limbs>,
+    ) -> Self {
         let spare = ring.pool().take(3 * ring.degree());
-        Self { ring, prime, special, digits: None, raised, spare, key: None }
+        Self { ring, prime, special, digits, raised, spare, key: None }
+    }
+
+    /// Raises digits, for several tasks that read them ([`Self::beside`]).
+    pub(crate) fn raise(&mut self, digits: &'a Digits<'a>) {
+        let limbs = Arc::get_mut(&mut self.raised).expect("nobody reads the digits before");
+        let spare = &mut self.spare.as_mut_slice()[..self.ring.degree()];
+        (0..digits.count()).for_each(|i| digits.put(i, self.prime, limbs, spare));
+        self.digits = Some(digits);
+    }
+
+    /// What another task needs that multiplies the same digits.
+    pub(crate) fn beside(&self) -> Self {
+        Self::over(self.ring, self.prime, self.special, self.digits, Arc::clone(&self.raised))
     }
 
     /// `out =` a sum at this prime, one half after the other.
@@ -243,7 +266,8 @@ impl<'a> Workspace<'a> {
             let group = start..count.min(start + GROUP);
             if !there {
                 // Just before they are multiplied, while they are near.
-                group.clone().for_each(|i| switched.digits.put(i, prime, raised, permuted));
+                let limbs = Arc::get_mut(raised).expect("nobody reads the digits before");
+                group.clone().for_each(|i| switched.digits.put(i, prime, limbs, permuted));
             }
             let triples: Vec<(&[u64], [&[u64]; 2])> =
                 group.map(|i| (raised.at(i), key[i])).collect();

@@ -42,6 +42,15 @@ impl Form {
         }
     }
 
+    /// Keeps a limb.
+    fn store(self, isa: Isa, out: &mut [u64], limb: &[u64]) {
+        match self {
+            Self::Plain => out.copy_from_slice(limb),
+            Self::Halves => kernels::pack(isa, out, limb),
+            Self::Narrow(width) => bits::pack_words(limb, width, out),
+        }
+    }
+
     /// Of the limbs of keys: of long primes as narrow as they are, where that pays, since keys come from far away.
     const fn of_keys(isa: Isa, q: Modulus) -> Self {
         match (q.value() <= kernels::LARGEST_PACKED, isa.takes_narrow()) {
@@ -108,11 +117,14 @@ impl Limbs {
         &self.buffer.as_slice()[i * self.stride..][..self.words]
     }
 
-    /// A pair of limbs as residues, if they are kept as such.
-    pub(crate) fn plain_pair_mut(&mut self, i: usize) -> Option<[&mut [u64]; 2]> {
-        let pair = &mut self.buffer.as_mut_slice()[2 * i * self.stride..];
-        let (first, second) = pair.split_at_mut(self.stride);
-        (self.form == Form::Plain).then(|| [&mut first[..self.words], &mut second[..self.words]])
+    /// The limbs in pairs, to be written side by side.
+    pub(crate) fn pairs_mut(&mut self) -> impl Iterator<Item = PairMut<'_>> {
+        let Self { isa, form, words, stride, .. } = *self;
+        let pairs = self.buffer.as_mut_slice().chunks_exact_mut(2 * stride);
+        pairs.map(move |pair| {
+            let (first, second) = pair.split_at_mut(stride);
+            PairMut { isa, form, halves: [&mut first[..words], &mut second[..words]] }
+        })
     }
 
     /// Where the residues of a range are that begins and ends at multiples of 16, if the limbs are not those of keys.
@@ -133,12 +145,8 @@ impl Limbs {
 
     /// Keeps N residues.
     pub fn store(&mut self, i: usize, limb: &[u64]) {
-        let out = &mut self.buffer.as_mut_slice()[i * self.stride..][..self.words];
-        match self.form {
-            Form::Plain => out.copy_from_slice(limb),
-            Form::Halves => kernels::pack(self.isa, out, limb),
-            Form::Narrow(width) => bits::pack_words(limb, width, out),
-        }
+        let (isa, form) = (self.isa, self.form);
+        form.store(isa, self.at_mut(i), limb);
     }
 
     /// Keeps what `write` writes; `spare` is room for a limb.
@@ -148,6 +156,27 @@ impl Limbs {
         } else {
             write(spare);
             self.store(i, spare);
+        }
+    }
+}
+
+/// Two of the limbs, to be written.
+pub(crate) struct PairMut<'a> {
+    isa: Isa,
+    form: Form,
+    halves: [&'a mut [u64]; 2],
+}
+
+impl PairMut<'_> {
+    /// Keeps what `write` writes; `spare` is room for two limbs.
+    pub(crate) fn put(self, spare: &mut [u64], write: impl FnOnce([&mut [u64]; 2])) {
+        if self.form == Form::Plain {
+            return write(self.halves);
+        }
+        let (first, second) = spare.split_at_mut(spare.len() / 2);
+        write([&mut *first, &mut *second]);
+        for (out, limb) in self.halves.into_iter().zip([first, second]) {
+            self.form.store(self.isa, out, limb);
         }
     }
 }
