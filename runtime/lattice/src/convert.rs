@@ -134,7 +134,7 @@ impl BasisConverter {
         buffer.mark_secret_if(secret);
         buffer.as_mut_slice().par_chunks_exact_mut(n).enumerate().for_each(|(i, y)| {
             y.copy_from_slice(source[i]);
-            self.scale(ring, i, y);
+            kernels::mul_scalar_assign(ring.isa(), self.from_moduli[i], y, self.scaling(i));
         });
         let (first, others) = buffer.as_mut_slice().split_at_mut(n);
         first.par_chunks_mut(ROUNDING_WORDS).enumerate().for_each(|(chunk, first)| {
@@ -149,12 +149,9 @@ impl BasisConverter {
         self.from_moduli.len() > 1
     }
 
-    /// Residues of source prime number `i` to the `y_i`, in place; with one source prime they stay.
-    pub(crate) fn scale(&self, ring: &Ring, i: usize, limb: &mut [u64]) {
-        if self.overflows() {
-            let (q, factor) = (self.from_moduli[i], self.inverse_cofactors[i]);
-            kernels::mul_scalar_assign(ring.isa(), q, limb, factor);
-        }
+    /// What residues of source prime number `i` are multiplied by to become the `y_i`; with one source prime they stay.
+    pub(crate) fn scaling(&self, i: usize) -> u64 {
+        if self.overflows() { self.inverse_cofactors[i] } else { 1 }
     }
 
     /// Lets the `y_0` carry the `u` of all `y_i`, if there is more than one source prime.

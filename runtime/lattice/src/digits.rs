@@ -112,43 +112,54 @@ impl<'a> Digits<'a> {
     }
 
     /// Whether a prime is one of a digit's own.
-    pub(crate) fn owns(&self, digit: usize, prime: Prime) -> bool {
+    fn owns(&self, digit: usize, prime: Prime) -> bool {
         matches!(prime, Prime::Q(q) if q / self.digit_limbs == digit && q < self.limb_count)
+    }
+
+    /// A digit at a prime of its own, where it lies.
+    pub(crate) fn own(&self, digit: usize, prime: Prime) -> Option<&[u64]> {
+        match &self.values {
+            _ if !self.owns(digit, prime) => None,
+            Values::Poly(poly) => Some(poly.limb_of(prime)),
+            Values::Product(_) => None,
+            Values::Quotient(quotient) => Some(quotient.limb(prime)),
+        }
     }
 
     /// Keeps a digit at a prime, in evaluation form, as limb number `digit` of `out`; `spare` is room for a limb.
     pub(crate) fn put(&self, digit: usize, prime: Prime, out: &mut Limbs, spare: &mut [u64]) {
-        if self.owns(digit, prime) {
-            match &self.values {
-                Values::Poly(poly) => out.store(digit, poly.limb_of(prime)),
-                Values::Product(_) => out.put(digit, spare, |out| self.write(prime, out)),
-                Values::Quotient(quotient) => out.store(digit, quotient.limb(prime)),
-            }
-            return;
+        match self.own(digit, prime) {
+            Some(limb) => out.store(digit, limb),
+            None => out.put(digit, spare, |out| self.write(digit, prime, out)),
         }
-        out.put(digit, spare, |out| {
-            let converter = &self.converters[digit];
-            self.scaled[digit].transform(&self.ring, converter, prime, out, Ending::Plain);
-        });
     }
 
-    /// Writes the values at a prime.
-    fn write(&self, prime: Prime, out: &mut [u64]) {
-        let (isa, q) = (self.ring.isa(), self.ring.modulus(prime));
+    /// Writes a digit at a prime at which it does not lie anywhere.
+    fn write(&self, digit: usize, prime: Prime, out: &mut [u64]) {
+        let (ring, q) = (&self.ring, self.ring.modulus(prime));
         match &self.values {
-            Values::Poly(poly) => out.copy_from_slice(poly.limb_of(prime)),
-            Values::Product([a, b]) => kernels::mul(isa, q, out, a.limb_of(prime), b.limb_of(prime)),
-            Values::Quotient(quotient) => out.copy_from_slice(quotient.limb(prime)),
+            Values::Product([a, b]) if self.owns(digit, prime) => {
+                kernels::mul(ring.isa(), q, out, a.limb_of(prime), b.limb_of(prime));
+            }
+            _ => {
+                let converter = &self.converters[digit];
+                self.scaled[digit].transform(ring, converter, prime, out, Ending::Plain);
+            }
         }
     }
 
     /// A limb's work before digits can be raised.
-    fn residues(&self, i: usize) {
-        let mut limb = self.ring.pool().take(self.ring.degree());
-        limb.mark_secret_if(self.secret);
-        self.write(Prime::Q(i), limb.as_mut_slice());
-        let (digit, i) = (i / self.digit_limbs, i % self.digit_limbs);
-        self.scaled[digit].put(&self.ring, &self.converters[digit], i, limb);
+    fn residues(&self, limb: usize) {
+        let (digit, i) = (limb / self.digit_limbs, limb % self.digit_limbs);
+        let (scaled, converter) = (&self.scaled[digit], &self.converters[digit]);
+        if let Some(values) = self.own(digit, Prime::Q(limb)) {
+            scaled.put_from(&self.ring, converter, i, values, self.secret);
+        } else {
+            let mut values = self.ring.pool().take(self.ring.degree());
+            values.mark_secret_if(self.secret);
+            self.write(digit, Prime::Q(limb), values.as_mut_slice());
+            scaled.put(&self.ring, converter, i, values);
+        }
     }
 
     /// The stages of what is to be done before digits can be raised, none if it is done.

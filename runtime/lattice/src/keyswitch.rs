@@ -210,7 +210,11 @@ impl<'a> Workspace<'a> {
     pub(crate) fn raise(&mut self, digits: &'a Digits<'a>) {
         let limbs = Arc::get_mut(&mut self.raised).expect("nobody reads the digits before");
         let spare = &mut self.spare.as_mut_slice()[..self.ring.degree()];
-        (0..digits.count()).for_each(|i| digits.put(i, self.prime, limbs, spare));
+        for i in 0..digits.count() {
+            if in_place(self.ring, digits, i, self.prime).is_none() {
+                digits.put(i, self.prime, limbs, spare);
+            }
+        }
         self.digits = Some(digits);
     }
 
@@ -262,15 +266,18 @@ impl<'a> Workspace<'a> {
         };
         let there = digits.is_some_and(|d| std::ptr::eq(d, switched.digits));
         let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second], true);
+        let at = |i| in_place(ring, switched.digits, i, prime);
         for start in (0..count).step_by(GROUP) {
             let group = start..count.min(start + GROUP);
             if !there {
                 // Just before they are multiplied, while they are near.
                 let limbs = Arc::get_mut(raised).expect("nobody reads the digits before");
-                group.clone().for_each(|i| switched.digits.put(i, prime, limbs, permuted));
+                for i in group.clone().filter(|&i| at(i).is_none()) {
+                    switched.digits.put(i, prime, limbs, permuted);
+                }
             }
             let triples: Vec<(&[u64], [&[u64]; 2])> =
-                group.map(|i| (raised.at(i), key[i])).collect();
+                group.map(|i| (at(i).unwrap_or_else(|| raised.at(i)), key[i])).collect();
             sum.add_keys(&triples);
         }
         sum.finish();
@@ -312,6 +319,11 @@ impl<'a> Workspace<'a> {
             }
         }
     }
+}
+
+/// A digit at a prime of its own, where limbs that are multiplied have the form of those of polynomials.
+fn in_place<'a>(ring: &Ring, digits: &'a Digits<'a>, i: usize, prime: Prime) -> Option<&'a [u64]> {
+    digits.own(i, prime).filter(|_| !packed::is_packed(ring.modulus(prime)))
 }
 
 /// Both halves of a key at a prime for every digit; what does not lie in memory is expanded into `buffer`.

@@ -147,6 +147,16 @@ impl NttTable {
         assert_eq!(a.len(), 1 << self.log_n, "a limb has N residues");
         self.twiddles.inverse_scaled(self.modulus, a, s);
     }
+
+    /// `a = inverse(src) * s`; what `a` held does not matter.
+    ///
+    /// # Panics
+    /// If `a` or `src` has not N elements.
+    pub fn inverse_from(&self, a: &mut [u64], src: &[u64], s: u64) {
+        assert_eq!(a.len(), 1 << self.log_n, "a limb has N residues");
+        assert_eq!(src.len(), a.len(), "a limb has N residues");
+        self.twiddles.inverse_from(self.modulus, a, src, s);
+    }
 }
 
 /// The smallest of the N primitive 2N-th roots of unity modulo the prime `q = 1 mod 2N`.

@@ -65,10 +65,8 @@ impl<'a> Quotient<'a> {
 
     fn residues(&self, i: usize) {
         let (ring, prime) = (self.ring(), self.converter.from().prime(i));
-        let mut limb = ring.pool().take(ring.degree());
-        limb.mark_secret_if(self.dividend.is_secret());
-        limb.as_mut_slice().copy_from_slice(self.dividend.limb_of(prime));
-        self.remainder.put(ring, &self.converter, i, limb);
+        let (limb, secret) = (self.dividend.limb_of(prime), self.dividend.is_secret());
+        self.remainder.put_from(ring, &self.converter, i, limb, secret);
     }
 
     /// Divides a limb, after all stages.

@@ -24,8 +24,28 @@ impl Scaled {
 
     /// Takes what a polynomial is modulo source prime number `i`, in evaluation form.
     pub(crate) fn put(&self, ring: &Ring, converter: &BasisConverter, i: usize, mut limb: Buffer) {
-        ring.table(converter.from().prime(i)).inverse(limb.as_mut_slice());
-        converter.scale(ring, i, limb.as_mut_slice());
+        let table = ring.table(converter.from().prime(i));
+        table.inverse_scaled(limb.as_mut_slice(), converter.scaling(i));
+        self.keep(i, limb);
+    }
+
+    /// The same of a limb that stays where it is.
+    pub(crate) fn put_from(
+        &self,
+        ring: &Ring,
+        converter: &BasisConverter,
+        i: usize,
+        limb: &[u64],
+        secret: bool,
+    ) {
+        let mut out = ring.pool().take(ring.degree());
+        out.mark_secret_if(secret);
+        let table = ring.table(converter.from().prime(i));
+        table.inverse_from(out.as_mut_slice(), limb, converter.scaling(i));
+        self.keep(i, out);
+    }
+
+    fn keep(&self, i: usize, limb: Buffer) {
         *self.limbs[i].lock().expect(NO_PANIC) = Some(limb);
     }
 

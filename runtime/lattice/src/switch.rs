@@ -119,9 +119,10 @@ impl Poly {
         remainder.mark_secret_if(secret);
         remainder.as_mut_slice().par_chunks_exact_mut(n).enumerate().for_each(|(i, limb)| {
             let prime = dropped.prime(i);
-            limb.copy_from_slice(self.limb_of(prime));
             if evaluation {
-                ring.table(prime).inverse(limb);
+                ring.table(prime).inverse_from(limb, self.limb_of(prime), 1);
+            } else {
+                limb.copy_from_slice(self.limb_of(prime));
             }
         });
         let converter = ring.converter(dropped, to);

@@ -132,6 +132,21 @@ impl Twiddles {
     pub(crate) fn inverse_scaled(&self, q: Modulus, a: &mut [u64], s: u64) {
         transform!(self, inverse_scaled(q, a, s));
     }
+
+    /// `a = inverse(src) * s` for one residue `s`.
+    pub(crate) fn inverse_from(&self, q: Modulus, a: &mut [u64], src: &[u64], s: u64) {
+        match self {
+            // SAFETY: these twiddles exist only if the processor has AVX-512 F, DQ, IFMA and VBMI.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Ifma(t) => unsafe { avx512ifma::native::inverse_from(q, t, a, src, s) },
+            #[cfg(all(test, target_arch = "x86_64"))]
+            Self::Modelled(t) => avx512ifma::modelled::inverse_from(q, t, a, src, s),
+            _ => {
+                a.copy_from_slice(src);
+                self.inverse_scaled(q, a, s);
+            }
+        }
+    }
 }
 
 /// Where a transform finds its coefficients if they do not stand in place.

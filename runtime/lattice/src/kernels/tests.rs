@@ -328,11 +328,12 @@ fn transforms_agree_for_every_size_and_worst_inputs() {
             for input in inputs {
                 let other: Vec<u64> = (0..n).map(|i| mixed(i + 1)).collect();
                 let s = mixed(n);
-                let transforms: [Transform<'_>; 4] = [
+                let transforms: [Transform<'_>; 5] = [
                     &NttTable::forward,
                     &NttTable::inverse,
                     &|table, a| table.forward_sub_from_mul_scalar(a, &other, s),
                     &|table, a| table.inverse_scaled(a, s),
+                    &|table, a| table.inverse_from(a, &other, s),
                 ];
                 for (i, transform) in transforms.into_iter().enumerate() {
                     let mut specified = input.clone();

@@ -10,14 +10,14 @@
 use super::field::{Factor, FactorWords, Field, scaled_factor_words};
 use super::forward::{BLOCK, Tail, each};
 use super::twiddles::{Half, Inner, Twiddles};
-use super::vector::{Vector, Words, octets_mut};
+use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
 
 /// In-place transform; the specification is `scalar::inverse`.
 #[inline(always)]
 pub(super) fn inverse<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
     let transform = Transform { f: Field::<V>::new(q), half: &t.inverse };
-    transform.run(octets_mut(a), [&t.inverse_n, &t.inverse_n_root]);
+    transform.run(octets_mut(a), None, [&t.inverse_n, &t.inverse_n_root]);
 }
 
 /// In-place transform times `s`, which comes with the `1/N` of the last stage.
@@ -25,7 +25,15 @@ pub(super) fn inverse<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64]) {
 pub(super) fn inverse_scaled<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64], s: u64) {
     let transform = Transform { f: Field::<V>::new(q), half: &t.inverse };
     let scaled = [t.inverse_n, t.inverse_n_root].map(|words| scaled_factor_words(q, words, s));
-    transform.run(octets_mut(a), [&scaled[0], &scaled[1]]);
+    transform.run(octets_mut(a), None, [&scaled[0], &scaled[1]]);
+}
+
+/// Transform of `src` times `s`.
+#[inline(always)]
+pub(super) fn inverse_from<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64], src: &[u64], s: u64) {
+    let transform = Transform { f: Field::<V>::new(q), half: &t.inverse };
+    let scaled = [t.inverse_n, t.inverse_n_root].map(|words| scaled_factor_words(q, words, s));
+    transform.run(octets_mut(a), Some(octets(src)), [&scaled[0], &scaled[1]]);
 }
 
 /// Everything that an inverse transform needs but the limb.
@@ -48,16 +56,22 @@ use Sign::{Minus, Plus};
 
 impl<V: Vector> Transform<'_, V> {
     #[inline(always)]
-    fn run(self, a: &mut [Words], last: [&FactorWords; 2]) {
+    fn run(self, a: &mut [Words], src: Option<&[Words]>, last: [&FactorWords; 2]) {
         if a.len().trailing_zeros().is_multiple_of(2) {
-            self.run_with(a, last, Tail::Five);
+            self.run_with(a, src, last, Tail::Five);
         } else {
-            self.run_with(a, last, Tail::Six);
+            self.run_with(a, src, last, Tail::Six);
         }
     }
 
     #[inline(always)]
-    fn run_with(self, a: &mut [Words], last: [&FactorWords; 2], head: Tail) {
+    fn run_with(
+        self,
+        a: &mut [Words],
+        src: Option<&[Words]>,
+        last: [&FactorWords; 2],
+        head: Tail,
+    ) {
         let len = a.len();
         let mut block = len;
         while block > BLOCK {
@@ -65,9 +79,10 @@ impl<V: Vector> Transform<'_, V> {
         }
         for start in (0..len).step_by(block) {
             let end = start + block;
+            let from = src.map(|src| &src[start..end]);
             match head {
-                Tail::Five => self.first_5(&mut a[start..end], start),
-                Tail::Six => self.first_6(&mut a[start..end], start),
+                Tail::Five => self.first_5(&mut a[start..end], from, start),
+                Tail::Six => self.first_6(&mut a[start..end], from, start),
             }
             let mut size = 4 * head as usize;
             while size < len {
@@ -145,37 +160,42 @@ impl<V: Vector> Transform<'_, V> {
         }
     }
 
-    /// The first five stages on runs of 64 words from register number `start` on.
+    /// The first five stages on runs of 64 words from register number `start` on, read in place or from elsewhere.
     #[inline(always)]
-    fn first_5(self, block: &mut [Words], start: usize) {
+    fn first_5(self, block: &mut [Words], from: Option<&[Words]>, start: usize) {
+        let from = from.map(|words| words.as_chunks::<8>().0);
         let (groups, _) = block.as_chunks_mut::<8>();
         let (inners, _) = self.half.inner.as_chunks::<4>();
         let first = start / 8;
         let (w16, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
-        for ((group, w16), inners) in groups.iter_mut().zip(w16).zip(&inners[first..]) {
-            let (x, y) = self.first_64(group, inners, w16);
+        let groups = groups.iter_mut().zip(w16).zip(&inners[first..]).enumerate();
+        for (i, ((group, w16), inners)) in groups {
+            let (x, y) = self.first_64(from.map_or(group, |from| &from[i]), inners, w16);
             store_64(group, x, y);
         }
     }
 
     /// The first six stages on runs of 64 words from register number `start` on, two runs at a time.
     #[inline(always)]
-    fn first_6(self, block: &mut [Words], start: usize) {
+    fn first_6(self, block: &mut [Words], from: Option<&[Words]>, start: usize) {
+        let from = from.map(|words| words.as_chunks::<8>().0);
         let (groups, _) = block.as_chunks_mut::<16>();
         let (inners, _) = self.half.inner.as_chunks::<8>();
         let first = start / 16;
         let (w32, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
         let (w16, _) = self.half.outer[4 * (inners.len() + first)..].as_chunks::<4>();
         let factors = w32.iter().zip(w16).zip(&inners[first..]);
-        for (group, ((w32, w16), inners)) in groups.iter_mut().zip(factors) {
+        for (i, (group, ((w32, w16), inners))) in groups.iter_mut().zip(factors).enumerate() {
             let (groups, _) = group.as_chunks_mut::<8>();
             let (inners, _) = inners.as_chunks::<4>();
             let (w16, _) = w16.as_chunks::<2>();
             let [group, next] = groups else { continue };
-            let (mut x, mut y) = self.first_64(group, &inners[0], &w16[0]);
+            let read = from.map_or(&*group, |from| &from[2 * i]);
+            let (mut x, mut y) = self.first_64(read, &inners[0], &w16[0]);
             self.cross_4(&mut x, &mut y, [Factor::splat(&w32[0]); 4], [Plus; 4]);
             store_64(group, x, y);
-            let (mut x, mut y) = self.first_64(next, &inners[1], &w16[1]);
+            let read = from.map_or(&*next, |from| &from[2 * i + 1]);
+            let (mut x, mut y) = self.first_64(read, &inners[1], &w16[1]);
             self.cross_4(&mut x, &mut y, [Factor::splat(&w32[1]); 4], [Minus; 4]);
             store_64(next, x, y);
         }

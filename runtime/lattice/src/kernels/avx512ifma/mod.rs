@@ -50,6 +50,13 @@ macro_rules! entry_points {
                 );
                 inverse::inverse(q: Modulus, t: &Twiddles, a: &mut [u64]);
                 inverse::inverse_scaled(q: Modulus, t: &Twiddles, a: &mut [u64], s: u64);
+                inverse::inverse_from(
+                    q: Modulus,
+                    t: &Twiddles,
+                    a: &mut [u64],
+                    src: &[u64],
+                    s: u64
+                );
                 pointwise::add_assign(q: Modulus, a: &mut [u64], b: &[u64]);
                 pointwise::sub_assign(q: Modulus, a: &mut [u64], b: &[u64]);
                 pointwise::neg_assign(q: Modulus, a: &mut [u64]);
