@@ -9,7 +9,7 @@ use crate::basis::{Basis, Prime};
 use crate::convert::BasisConverter;
 use crate::digits::Pending;
 use crate::kernels::Ending;
-use crate::keyswitch::{KeyLimbs, Sum, Workspace, by_prime};
+use crate::keyswitch::{KeyLimbs, Switched, Workspace, by_prime};
 use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
@@ -29,7 +29,7 @@ pub fn divided_sums<K: KeyLimbs>(
     ring: &Arc<Ring>,
     from: Basis,
     to: Basis,
-    sums: &[Sum<'_, K>],
+    sums: &[Switched<'_, K>],
 ) -> Vec<[Poly; 2]> {
     assert!(to == Basis::q(to.len()) && !to.is_empty(), "the quotient is over q_0 .. q_l");
     assert!(from.contains(to) && from != to, "the quotient has fewer primes");
@@ -42,7 +42,7 @@ pub fn divided_sums<K: KeyLimbs>(
         sums,
         converter: &ring.converter(dropped, to),
         remainders: (0..2 * sums.len()).map(|_| Scaled::new(dropped.len())).collect(),
-        pending: Pending::among(sums.iter().flat_map(|sum| &sum.switched).map(|s| s.digits)),
+        pending: Pending::among(sums.iter().map(|sum| sum.digits)),
     };
     let scratch = || Poly::scratch(ring, to, Form::Evaluation);
     let mut out: Vec<[Poly; 2]> = sums.iter().map(|_| [scratch(), scratch()]).collect();
@@ -61,7 +61,7 @@ struct Division<'a, K> {
     from: Basis,
     /// The special product modulo every prime.
     special: Vec<u64>,
-    sums: &'a [Sum<'a, K>],
+    sums: &'a [Switched<'a, K>],
     converter: &'a BasisConverter,
     /// Per half.
     remainders: Vec<Scaled>,
@@ -148,7 +148,7 @@ impl<K: KeyLimbs> Division<'_, K> {
         let at = self.from.position(prime).expect("a prime of the sum");
         let mut workspace = Workspace::new(self.ring, prime, self.special[at], self.sums);
         for (sum, pair) in self.sums.iter().zip(pairs) {
-            workspace.sum(sum, pair.each_mut().map(|half| &mut **half));
+            workspace.switch(sum, pair.each_mut().map(|half| &mut **half));
         }
     }
 

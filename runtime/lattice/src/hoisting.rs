@@ -297,8 +297,8 @@ fn rotate_all<K: KeyLimbs>(
                     let digits = source.digits.as_ref().expect("a rotated source has digits");
                     let add = [Some(Addend::Lifted(source.parts[0])), None];
                     let permutation = Some(Arc::clone(permutation));
-                    let switched = Switched { digits, key: *key, times: None, add, permutation };
-                    workspace.switch(&switched, halves, true);
+                    let switched = Switched { add, permutation, ..Switched::new(digits, *key) };
+                    workspace.switch(&switched, halves);
                 }
                 None => lift(ring, prime, special, source, halves),
             });

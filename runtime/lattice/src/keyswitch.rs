@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::basis::Prime;
+use crate::basis::{Basis, Prime};
 use crate::digits::{Digits, Pending};
 use crate::galois::Permutation;
 use crate::kernels;
@@ -39,85 +39,46 @@ pub enum Addend<'a> {
     Extended(&'a Poly),
 }
 
-/// `permutation(times · Σ digit · key + add)`.
+/// `permutation(times · Σ digit · key + add) + then`.
 pub struct Switched<'a, K> {
     /// The digits.
     pub digits: &'a Digits<'a>,
     /// The key.
     pub key: &'a K,
-    /// A ciphertext prime that the product is multiplied by, if any.
+    /// A ciphertext prime that the product is multiplied by, if any; the digits need not reach it, since modulo it
+    /// nothing is left of the product.
     pub times: Option<Prime>,
     /// What is added to the two halves.
     pub add: [Option<Addend<'a>>; 2],
     /// What the sum is permuted by.
     pub permutation: Option<Arc<Permutation>>,
+    /// What is added to the two halves after that.
+    pub then: [Option<Addend<'a>>; 2],
 }
 
-/// A sum of key switches and of a pair of polynomials over all primes.
-pub struct Sum<'a, K> {
-    /// The key switches.
-    pub switched: Vec<Switched<'a, K>>,
-    /// What is added as it is.
-    pub plain: Option<[&'a Poly; 2]>,
+impl<'a, K> Switched<'a, K> {
+    /// The product alone.
+    pub const fn new(digits: &'a Digits<'a>, key: &'a K) -> Self {
+        Self { digits, key, times: None, add: [None; 2], permutation: None, then: [None; 2] }
+    }
 }
 
-/// `permutation(q·Σ digit · key + (add, 0))` over a basis that has, beyond the primes of the digits, the ciphertext prime
-/// `q` and the special primes: a key switch that is not divided by either, for an operand that is not yet either.
-///
-/// Modulo `q` itself only the addend is left.
+/// A key switch over `basis` that is not divided by anything, for an operand that is not divided yet either.
 ///
 /// # Panics
-/// If the digits do not reach all ciphertext primes of `add`'s basis but the last, or the key does not fit.
+/// If the digits do not reach all ciphertext primes of the basis but that of `times`, or the key does not fit.
 #[must_use]
-pub fn extended_switch<K: KeyLimbs>(
+pub fn undivided_switch<K: KeyLimbs>(
     ring: &Arc<Ring>,
-    digits: &Digits<'_>,
-    key: &K,
-    add: &Poly,
-    permutation: &Arc<Permutation>,
+    basis: Basis,
+    switched: &Switched<'_, K>,
 ) -> [Poly; 2] {
-    let limbs = add.basis().q_limbs();
-    assert_eq!(digits.limb_count() + 1, limbs, "digits reach all primes but the last");
-    undivided_switch(ring, digits, key, add, permutation, Some(Prime::Q(limbs - 1)))
-}
-
-/// `permutation(Σ digit · key + (add, 0))` over a basis that has the special primes: a key switch that is not divided by
-/// them, for an operand that is not yet either.
-///
-/// # Panics
-/// If the digits do not reach all ciphertext primes of `add`'s basis, or the key does not fit.
-#[must_use]
-pub fn lifted_switch<K: KeyLimbs>(
-    ring: &Arc<Ring>,
-    digits: &Digits<'_>,
-    key: &K,
-    add: &Poly,
-    permutation: &Arc<Permutation>,
-) -> [Poly; 2] {
-    assert_eq!(digits.limb_count(), add.basis().q_limbs(), "digits reach all primes");
-    undivided_switch(ring, digits, key, add, permutation, None)
-}
-
-/// `permutation(times·Σ digit · key + (add, 0))`.
-fn undivided_switch<K: KeyLimbs>(
-    ring: &Arc<Ring>,
-    digits: &Digits<'_>,
-    key: &K,
-    add: &Poly,
-    permutation: &Arc<Permutation>,
-    times: Option<Prime>,
-) -> [Poly; 2] {
-    let basis = add.basis();
-    let switched = Switched {
-        digits,
-        key,
-        times,
-        add: [Some(Addend::Extended(add)), None],
-        permutation: Some(Arc::clone(permutation)),
-    };
+    let reached = switched.digits.limb_count() + usize::from(switched.times.is_some());
+    assert_eq!(reached, basis.q_limbs(), "digits reach all primes");
+    let special = ring.product_mod(Basis::p(basis.p_limbs()), basis);
     let scratch = || Poly::scratch(ring, basis, Form::Evaluation);
     let mut out = [[scratch(), scratch()]];
-    let pending = Pending::among([digits]);
+    let pending = Pending::among([switched.digits]);
     let limbs: Vec<Mutex<Vec<[&mut [u64]; 2]>>> =
         by_prime(&mut out).into_iter().map(Mutex::new).collect();
     let stages = [pending.stages(), &[Stage::of(basis.len())]].concat();
@@ -126,15 +87,10 @@ fn undivided_switch<K: KeyLimbs>(
             return pending.task(stage, i, finished);
         }
         pending.wait(finished);
-        let prime = basis.prime(i);
+        let digits = switched.digits.count();
+        let mut workspace = Workspace::with_digits(ring, basis.prime(i), special[i], digits);
         for [first, second] in limbs[i].lock().expect(NO_PANIC).iter_mut() {
-            if times == Some(prime) {
-                permutation.apply(ring.isa(), first, add.limb_of(prime));
-                second.fill(0);
-                continue;
-            }
-            let mut workspace = Workspace::with_digits(ring, prime, 1, digits.count());
-            workspace.switch(&switched, [&mut **first, &mut **second], true);
+            workspace.switch(switched, [&mut **first, &mut **second]);
         }
     });
     drop(limbs);
@@ -167,8 +123,10 @@ pub(crate) struct Workspace<'a> {
     digits: Option<&'a Digits<'a>>,
     /// Shared only while it is read.
     raised: Arc<Limbs>,
-    /// A digit on its way there, a product before it is permuted, and a permuted half.
+    /// A limb on its way to a place in another form.
     spare: Buffer,
+    /// A product before it is permuted.
+    product: Option<Buffer>,
     /// Expanded limbs of a key.
     key: Option<Limbs>,
 }
@@ -178,10 +136,9 @@ impl<'a> Workspace<'a> {
         ring: &'a Arc<Ring>,
         prime: Prime,
         special: u64,
-        sums: &[Sum<'_, K>],
+        switched: &[Switched<'_, K>],
     ) -> Self {
-        let switched = sums.iter().flat_map(|s| &s.switched);
-        let most = switched.map(|s| s.digits.count()).max().unwrap_or(0);
+        let most = switched.iter().map(|s| s.digits.count()).max().unwrap_or(0);
         Self::with_digits(ring, prime, special, most)
     }
 
@@ -202,14 +159,14 @@ impl<'a> Workspace<'a> {
         digits: Option<&'a Digits<'a>>,
         raised: Arc<Limbs>,
     ) -> Self {
-        let spare = ring.pool().take(3 * ring.degree());
-        Self { ring, prime, special, digits, raised, spare, key: None }
+        let spare = ring.pool().take(ring.degree());
+        Self { ring, prime, special, digits, raised, spare, product: None, key: None }
     }
 
     /// Raises digits, for several tasks that read them ([`Self::beside`]).
     pub(crate) fn raise(&mut self, digits: &'a Digits<'a>) {
         let limbs = Arc::get_mut(&mut self.raised).expect("nobody reads the digits before");
-        let spare = &mut self.spare.as_mut_slice()[..self.ring.degree()];
+        let spare = self.spare.as_mut_slice();
         for i in 0..digits.count() {
             if in_place(self.ring, digits, i, self.prime).is_none() {
                 digits.put(i, self.prime, limbs, spare);
@@ -223,49 +180,56 @@ impl<'a> Workspace<'a> {
         Self::over(self.ring, self.prime, self.special, self.digits, Arc::clone(&self.raised))
     }
 
-    /// `out =` a sum at this prime, one half after the other.
-    pub(crate) fn sum<K: KeyLimbs>(&mut self, sum: &'a Sum<'a, K>, mut out: [&mut [u64]; 2]) {
-        let mut fresh = true;
-        for switched in &sum.switched {
-            self.switch(switched, out.each_mut().map(|half| &mut **half), fresh);
-            fresh = false;
-        }
-        let (isa, q) = (self.ring.isa(), self.ring.modulus(self.prime));
-        let Some(plain) = &sum.plain else {
-            if fresh {
-                out.into_iter().for_each(|half| half.fill(0));
-            }
-            return;
-        };
-        for (half, poly) in out.into_iter().zip(plain) {
-            if fresh {
-                half.copy_from_slice(poly.limb_of(self.prime));
-            } else {
-                kernels::add_assign(isa, q, half, poly.limb_of(self.prime));
-            }
-        }
-    }
-
-    /// `out +=` (or `=`, if it is `fresh`) a key switch at this prime, half by half.
+    /// `out =` a key switch at this prime, half by half.
     pub(crate) fn switch<K: KeyLimbs>(
         &mut self,
         switched: &Switched<'a, K>,
         mut out: [&mut [u64]; 2],
-        fresh: bool,
     ) {
-        let Self { ring, prime, special, digits, raised, spare, key } = self;
-        let (prime, n, spare) = (*prime, ring.degree(), spare.as_mut_slice());
-        let (isa, q) = (ring.isa(), ring.modulus(prime));
-        let count = switched.digits.count();
-        let key = key_limbs(ring, switched.key, prime, count, (key, &mut spare[..n]));
-        let (product, permuted) = spare.split_at_mut(2 * n);
-        let straight = fresh && switched.permutation.is_none();
-        let (first, second) = match &mut out {
-            [first, second] if straight => (&mut **first, &mut **second),
-            _ => product.split_at_mut(n),
+        let n = self.ring.degree();
+        let Some(permutation) = &switched.permutation else {
+            self.unpermuted(switched, out.each_mut().map(|half| &mut **half));
+            return self.add(switched.then, out);
         };
+        let mut product = self.product.take().unwrap_or_else(|| self.ring.pool().take(2 * n));
+        let (first, second) = product.as_mut_slice().split_at_mut(n);
+        self.unpermuted(switched, [&mut *first, &mut *second]);
+        for (out, half) in out.iter_mut().zip([first, second]) {
+            permutation.apply(self.ring.isa(), out, half);
+        }
+        self.product = Some(product);
+        self.add(switched.then, out);
+    }
+
+    /// `out = times · Σ digit · key + add`.
+    fn unpermuted<K: KeyLimbs>(
+        &mut self,
+        switched: &Switched<'a, K>,
+        mut out: [&mut [u64]; 2],
+    ) {
+        if switched.times == Some(self.prime) {
+            out.iter_mut().for_each(|half| half.fill(0));
+        } else {
+            self.multiply(switched, out.each_mut().map(|half| &mut **half));
+        }
+        if let Some(times) = switched.times.filter(|&times| times != self.prime) {
+            let q = self.ring.modulus(self.prime);
+            let times = q.reduce_u64(self.ring.modulus(times).value());
+            for half in &mut out {
+                kernels::mul_scalar_assign(self.ring.isa(), q, half, times);
+            }
+        }
+        self.add(switched.add, out);
+    }
+
+    /// `out = Σ digit · key`.
+    fn multiply<K: KeyLimbs>(&mut self, switched: &Switched<'a, K>, out: [&mut [u64]; 2]) {
+        let Self { ring, prime, digits, raised, spare, key, .. } = self;
+        let (prime, spare) = (*prime, spare.as_mut_slice());
+        let count = switched.digits.count();
+        let key = key_limbs(ring, switched.key, prime, count, (key, spare));
         let there = digits.is_some_and(|d| std::ptr::eq(d, switched.digits));
-        let mut sum = packed::Sum::new(ring, prime, [&mut *first, &mut *second], true);
+        let mut sum = packed::Sum::new(ring, prime, out, true);
         let at = |i| in_place(ring, switched.digits, i, prime);
         for start in (0..count).step_by(GROUP) {
             let group = start..count.min(start + GROUP);
@@ -273,7 +237,7 @@ impl<'a> Workspace<'a> {
                 // Just before they are multiplied, while they are near.
                 let limbs = Arc::get_mut(raised).expect("nobody reads the digits before");
                 for i in group.clone().filter(|&i| at(i).is_none()) {
-                    switched.digits.put(i, prime, limbs, permuted);
+                    switched.digits.put(i, prime, limbs, spare);
                 }
             }
             let triples: Vec<(&[u64], [&[u64]; 2])> =
@@ -282,40 +246,29 @@ impl<'a> Workspace<'a> {
         }
         sum.finish();
         *digits = Some(switched.digits);
-        if let Some(times) = switched.times {
-            let times = q.reduce_u64(ring.modulus(times).value());
-            for half in [&mut *first, &mut *second] {
-                kernels::mul_scalar_assign(isa, q, half, times);
-            }
-        }
-        for (half, add) in [first, second].into_iter().zip(&switched.add) {
-            match (add, prime) {
+    }
+
+    /// Adds what there is to add to the two halves.
+    fn add(&mut self, addends: [Option<Addend<'a>>; 2], out: [&mut [u64]; 2]) {
+        let Self { ring, prime, special, spare, .. } = self;
+        let (isa, q, prime) = (ring.isa(), ring.modulus(*prime), *prime);
+        for (half, addend) in out.into_iter().zip(addends) {
+            match (addend, prime) {
                 (Some(Addend::Lifted(poly)), Prime::Q(_)) => {
                     kernels::mul_scalar_add_assign(isa, q, half, poly.limb_of(prime), *special);
                 }
                 (Some(Addend::LiftedProducts(products)), Prime::Q(_)) => {
                     let limbs = |(a, b): &(&'a Poly, &'a Poly)| (a.limb_of(prime), b.limb_of(prime));
                     let products: Vec<(&[u64], &[u64])> = products.iter().map(limbs).collect();
-                    kernels::inner_product(isa, q, permuted, &products);
-                    kernels::mul_scalar_add_assign(isa, q, half, permuted, *special);
+                    let spare = spare.as_mut_slice();
+                    kernels::inner_product(isa, q, spare, &products);
+                    kernels::mul_scalar_add_assign(isa, q, half, spare, *special);
                 }
                 (Some(Addend::Extended(poly)), _) => {
                     kernels::add_assign(isa, q, half, poly.limb_of(prime));
                 }
-                _ => {}
-            }
-        }
-        if straight {
-            return;
-        }
-        for (half, out) in product.chunks_exact(n).zip(out) {
-            match &switched.permutation {
-                None => kernels::add_assign(isa, q, out, half),
-                Some(permutation) if fresh => permutation.apply(isa, out, half),
-                Some(permutation) => {
-                    permutation.apply(isa, permuted, half);
-                    kernels::add_assign(isa, q, out, permuted);
-                }
+                // Modulo a special prime what is lifted vanishes.
+                (Some(Addend::Lifted(_) | Addend::LiftedProducts(_)), Prime::P(_)) | (None, _) => {}
             }
         }
     }

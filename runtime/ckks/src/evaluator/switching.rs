@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use heplan_ir::plan::KeyKind;
 use heplan_lattice::divided::divided_sums;
-use heplan_lattice::keyswitch::{Addend, Sum, Switched, extended_switch};
-use heplan_lattice::{Digits, Poly};
+use heplan_lattice::keyswitch::{Addend, Switched, undivided_switch};
+use heplan_lattice::{Digits, Poly, Prime};
 
-use super::{Evaluator, check_degree, check_ordinary};
+use super::{Evaluator, check_degree, check_ordinary, check_type};
 use crate::ciphertext::Ciphertext;
 use crate::error::EvalError;
 use crate::keys::switching::SwitchingKey;
@@ -93,10 +93,9 @@ impl Evaluator {
         to: usize,
     ) -> Result<Vec<Poly>, EvalError> {
         let key = self.keys.get(KeyKind::Relinearise, level)?;
-        let switched = vec![Switched { digits, key: &*key, times: None, add, permutation: None }];
-        let sums = [Sum { switched, plain: None }];
+        let switched = [Switched { add, ..Switched::new(digits, &*key) }];
         let (from, to) = (self.context.basis_qp(level), self.context.basis_q(to));
-        Ok(divided_sums(self.context.ring(), from, to, &sums).into_iter().flatten().collect())
+        Ok(divided_sums(self.context.ring(), from, to, &switched).into_iter().flatten().collect())
     }
 
     /// `y[t] = x[(t + by) mod width]`, for `0 < by ≤ width`; extended if `x` is.
@@ -104,22 +103,53 @@ impl Evaluator {
     /// # Errors
     /// If the step or the degree does not fit, or the key is missing.
     pub fn rotate(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
-        if x.extended() {
-            return self.rotate_extended(x, by);
-        }
-        let mut rotated = self.rotate_many(x, &[by])?;
-        Ok(rotated.pop().expect("one rotation gives one result"))
+        self.check_rotation(x, by)?;
+        self.rotated(x, by, None)
     }
 
-    /// A rotation that leaves its division to come: only the second polynomial is divided, for its digits.
-    fn rotate_extended(&self, x: &Ciphertext, by: u32) -> Result<Ciphertext, EvalError> {
+    /// [`Self::rotate`] and [`Self::add`]: the sum is taken where the rotation is made.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn rotate_and_add(
+        &self,
+        x: &Ciphertext,
+        by: u32,
+        y: &Ciphertext,
+    ) -> Result<Ciphertext, EvalError> {
         self.check_rotation(x, by)?;
-        let key = self.keys.get(self.rotation_key(by), x.level())?;
-        let digits = self.digits_of_quotient(&x.parts[1], x.level());
-        let ring = self.context.ring();
-        let permutation = ring.permutation(self.context.galois(by));
-        let parts = extended_switch(ring, &digits, &*key, &x.parts[0], &permutation);
-        Ok(Ciphertext { parts: parts.into(), scale: x.scale.clone() })
+        check_type("sum", x, y)?;
+        self.rotated(x, by, Some(y))
+    }
+
+    /// A rotation, and what is added to it. One of an extended operand leaves its division to come: only the second
+    /// polynomial is divided, for its digits.
+    fn rotated(
+        &self,
+        x: &Ciphertext,
+        by: u32,
+        y: Option<&Ciphertext>,
+    ) -> Result<Ciphertext, EvalError> {
+        let (ring, level, extended) = (self.context.ring(), x.level(), x.extended());
+        let key = self.keys.get(self.rotation_key(by), level)?;
+        let addend = if extended { Addend::Extended } else { Addend::Lifted };
+        let [first, second] = [&x.parts[0], &x.parts[1]];
+        let digits =
+            if extended { self.digits_of_quotient(second, level) } else { self.digits(second) };
+        let switched = Switched {
+            times: extended.then_some(Prime::Q(level + 1)),
+            add: [Some(addend(first)), None],
+            permutation: Some(ring.permutation(self.context.galois(by))),
+            then: [0, 1].map(|i| y.map(|y| addend(&y.parts[i]))),
+            ..Switched::new(&digits, &*key)
+        };
+        let parts = if extended {
+            undivided_switch(ring, first.basis(), &switched).into()
+        } else {
+            let (from, to) = (self.context.basis_qp(level), self.context.basis_q(level));
+            divided_sums(ring, from, to, &[switched]).into_iter().flatten().collect()
+        };
+        Ok(Ciphertext { parts, scale: x.scale.clone() })
     }
 
     fn rotation_key(&self, by: u32) -> KeyKind {
@@ -145,17 +175,12 @@ impl Evaluator {
         let keys = by.iter().map(|&by| self.keys.get(self.rotation_key(by), x.level()));
         let keys: Vec<Arc<SwitchingKey>> = keys.collect::<Result<_, _>>()?;
         let digits = self.digits(&x.parts[1]);
-        let rotation = |(&by, key)| Sum {
-            switched: vec![Switched {
-                digits: &digits,
-                key,
-                times: None,
-                add: [Some(Addend::Lifted(&x.parts[0])), None],
-                permutation: Some(self.context.ring().permutation(self.context.galois(by))),
-            }],
-            plain: None,
+        let rotation = |(&by, key)| Switched {
+            add: [Some(Addend::Lifted(&x.parts[0])), None],
+            permutation: Some(self.context.ring().permutation(self.context.galois(by))),
+            ..Switched::new(&digits, key)
         };
-        let sums: Vec<Sum<'_, SwitchingKey>> =
+        let sums: Vec<Switched<'_, SwitchingKey>> =
             by.iter().zip(keys.iter().map(|key| &**key)).map(rotation).collect();
         let (from, to) = (self.context.basis_qp(x.level()), self.context.basis_q(x.level()));
         let rotated = divided_sums(self.context.ring(), from, to, &sums).into_iter();

@@ -239,10 +239,10 @@ impl Bench {
             let mut results = keyed.linear(&[x], &prepared)?;
             let mut sum = results.pop().expect("a matrix has results");
             for result in results.iter().rev() {
-                sum = keyed.add(result, &keyed.rotate(&sum, giant)?)?;
+                sum = keyed.rotate_and_add(&sum, giant, result)?;
             }
             for &by in &folds {
-                sum = keyed.add(&sum, &keyed.rotate(&sum, by)?)?;
+                sum = keyed.rotate_and_add(&sum, by, &sum)?;
             }
             keyed.mod_down(&sum)
         }))

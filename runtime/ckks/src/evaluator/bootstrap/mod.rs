@@ -23,7 +23,7 @@ use heplan_ir::bootstrap::{Bootstrap, Stage};
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use heplan_lattice::divided::divided_sums;
-use heplan_lattice::keyswitch::{Addend, Sum, Switched};
+use heplan_lattice::keyswitch::{Addend, Switched};
 use heplan_lattice::{Basis, Digits, Poly};
 
 use super::{Evaluator, check_degree, check_ordinary};
@@ -279,10 +279,8 @@ impl Evaluator {
         let key = self.keys.get(KeyKind::ToSparse, 0)?;
         let digits = Digits::new(&x.parts[1], 1, 1);
         let add = [Some(Addend::Lifted(&x.parts[0])), None];
-        let switched =
-            Switched { digits: &digits, key: &*key, times: None, add, permutation: None };
-        let sums = [Sum { switched: vec![switched], plain: None }];
-        let sparse = divided_sums(ring, Basis::qp(1, 1), Basis::q(1), &sums);
+        let switched = Switched { add, ..Switched::new(&digits, &*key) };
+        let sparse = divided_sums(ring, Basis::qp(1, 1), Basis::q(1), &[switched]);
         let raised: Vec<Poly> = sparse
             .iter()
             .flatten()
@@ -299,10 +297,9 @@ impl Evaluator {
         let add = [Some(Addend::Lifted(&raised[0])), None];
         let by = self.context.turn();
         let permutation = (by > 0).then(|| ring.permutation(self.context.galois(by)));
-        let switched = Switched { digits: &digits, key: &*key, times: None, add, permutation };
-        let sums = [Sum { switched: vec![switched], plain: None }];
+        let switched = Switched { add, permutation, ..Switched::new(&digits, &*key) };
         let (from, to) = (self.context.basis_qp(top), self.context.basis_q(top));
-        let parts = divided_sums(ring, from, to, &sums).into_iter().flatten().collect();
+        let parts = divided_sums(ring, from, to, &[switched]).into_iter().flatten().collect();
         Ok(Ciphertext { parts, scale: raised_scale(&self.context, bootstrap) })
     }
 }

@@ -10,7 +10,7 @@ use heplan_ir::bootstrap::Stage;
 use heplan_ir::plan::KeyKind;
 use heplan_ir::scale::Scale;
 use heplan_lattice::hoisting::{Evaluate, Rotated, Source, Weighted, Weights, weighted_sums};
-use heplan_lattice::keyswitch::lifted_switch;
+use heplan_lattice::keyswitch::{Addend, Switched, undivided_switch};
 use heplan_lattice::ntt::MIN_LOG_N;
 use heplan_lattice::{Poly, conjugation_element};
 use rayon::prelude::*;
@@ -97,15 +97,13 @@ impl Evaluator {
             let expanded = several.then(|| key.expanded_for(&self.context, level)).flatten();
             let key = expanded.as_ref().unwrap_or(&key);
             while let Some(next) = sums.pop() {
-                out = self.lifted_turn(&out, key, self.context.galois(by), level);
-                add_pair(&mut out, &next);
+                out = self.lifted_turn(&out, key, self.context.galois(by), level, &next);
             }
         }
         if conjugated {
             let key = self.keys.get(KeyKind::Conjugate, level)?;
             let element = conjugation_element(self.context.ring().log_n());
-            let conjugate = self.lifted_turn(&out, &key, element, level);
-            add_pair(&mut out, &conjugate);
+            out = self.lifted_turn(&out, &key, element, level, &out);
         }
         Ok(out)
     }
@@ -154,14 +152,23 @@ impl Evaluator {
         Ok(weighted_sums(ring, basis, &[source], &rotations, &terms, &weights))
     }
 
-    /// An automorphism of a pair that is not divided by the special primes yet.
-    fn lifted_turn(&self, x: &Lifted, key: &SwitchingKey, element: usize, level: usize) -> Lifted {
+    /// An automorphism of a pair that is not divided by the special primes yet, plus another pair.
+    fn lifted_turn(
+        &self,
+        x: &Lifted,
+        key: &SwitchingKey,
+        element: usize,
+        level: usize,
+        then: &Lifted,
+    ) -> Lifted {
         let digits = self.digits_of_quotient(&x[1], level);
         let ring = self.context.ring();
-        lifted_switch(ring, &digits, key, &x[0], &ring.permutation(element))
+        let switched = Switched {
+            add: [Some(Addend::Extended(&x[0])), None],
+            permutation: Some(ring.permutation(element)),
+            then: then.each_ref().map(|part| Some(Addend::Extended(part))),
+            ..Switched::new(&digits, key)
+        };
+        undivided_switch(ring, x[0].basis(), &switched)
     }
-}
-
-fn add_pair(sum: &mut Lifted, other: &Lifted) {
-    sum.iter_mut().zip(other).for_each(|(a, b)| a.add_assign(b));
 }
