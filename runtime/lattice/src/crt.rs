@@ -34,6 +34,7 @@ struct MixedRadix {
 impl MixedRadix {
     fn new(isa: Isa, moduli: Vec<Modulus>) -> Self {
         let inverses = (0..moduli.len())
+            .into_par_iter()
             .map(|i| {
                 let inverse = |q: &Modulus| moduli[i].inv(moduli[i].reduce_u64(q.value()));
                 moduli[..i].iter().map(inverse).collect()
