@@ -91,6 +91,7 @@ fn extended_results_rotate_and_add_like_divided_ones() {
         let (found, expected) = apply(&setup, &t, level, Keep::Nothing);
         let e = &setup.evaluator;
         let horner = e.add(&found[1], &e.rotate(&found[2], 16).unwrap()).unwrap();
+        assert!(e.rotate_and_add(&found[2], 16, &found[1]).unwrap() == horner);
         let horner = e.sub(&found[0], &e.rotate(&horner, back).unwrap()).unwrap();
         assert!(horner.extended() && horner.level() == level - 1);
         let at = |y: &[f64], t: usize| y[t % width];

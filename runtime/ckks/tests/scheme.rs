@@ -109,6 +109,16 @@ fn products_are_relinearised_at_every_level() {
             let noise = noise / parameters.q()[level] as f64 + rounded;
             let rescaled = e.rescale(&linear).unwrap();
             setup.assert_bits(&rescaled, &expected, rescaled.scale().log2() - noise.log2());
+            // Whatever is done in one go gives the same bits.
+            assert!(e.mul_relinearised(&a, &b).unwrap() == linear);
+            assert!(
+                e.mul_relinearised(&a, &a).unwrap() == {
+                    e.relinearise(&e.mul(&a, &a).unwrap()).unwrap()
+                }
+            );
+            let at_once = e.relinearise_and_rescale(&product).unwrap();
+            assert!(e.mul_rescaled(&a, &b).unwrap() == at_once);
+            setup.assert_bits(&at_once, &expected, at_once.scale().log2() - noise.log2());
         }
     }
 }
@@ -132,6 +142,46 @@ fn rotations_go_left_at_every_level() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_sum_may_be_taken_where_its_rotation_is_made() {
+    for parameters in [small(), paired(), tripled()] {
+        let setup = Setup::new(&parameters, [5]);
+        let (e, scale) = (&setup.evaluator, Scale::pow2(28));
+        for level in 0..=setup.top() {
+            let x = setup.encrypt(&random(setup.width(), 8), &scale, level, 0);
+            let y = setup.encrypt(&random(setup.width(), 9), &scale, level, 1);
+            for y in [&x, &y] {
+                let apart = e.add(y, &e.rotate(&x, 5).unwrap()).unwrap();
+                assert!(e.rotate_and_add(&x, 5, y).unwrap() == apart, "level {level}");
+            }
+        }
+        let (x, y) = (setup.encrypt(&[0.5], &scale, 1, 0), setup.encrypt(&[0.5], &scale, 0, 1));
+        assert!(e.rotate_and_add(&x, 5, &y).is_err(), "operands of two levels");
+        assert!(e.rotate_and_add(&x, 0, &x).is_err(), "no rotation");
+    }
+}
+
+#[test]
+fn key_switches_give_the_same_bits_whatever_the_threads() {
+    let setup = Setup::new(&tripled(), 1..=3);
+    let (e, scale) = (&setup.evaluator, Scale::pow2(28));
+    let results = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let x = setup.encrypt(&random(setup.width(), 10), &scale, setup.top(), 0);
+            let mut all = e.rotate_many(&x, &[1, 2, 3]).unwrap();
+            all.push(e.mul_relinearised(&x, &all[0]).unwrap());
+            all.push(e.mul_rescaled(&x, &all[1]).unwrap());
+            all.push(x);
+            all
+        })
+    };
+    let one = results(1);
+    for threads in [2, 3, 16] {
+        assert!(results(threads) == one, "{threads} threads");
     }
 }
 

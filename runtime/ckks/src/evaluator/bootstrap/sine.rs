@@ -220,14 +220,14 @@ impl<'a> Powers<'a> {
         low: &Ciphertext,
         count: usize,
     ) -> Result<Self, EvalError> {
-        let square = evaluator.relinearise_and_rescale(&evaluator.mul(&x, low)?)?;
+        let square = evaluator.mul_rescaled(&x, low)?;
         let reduced = evaluator.drop_level(&x, square.level())?;
-        let cube = evaluator.relinearise_and_rescale(&evaluator.mul(&reduced, &square)?)?;
+        let cube = evaluator.mul_rescaled(&reduced, &square)?;
         let mut doubled = vec![x, square];
         let mut degree = 2;
         while degree < count {
             let last = doubled.last().expect("the operand is a power");
-            let square = evaluator.relinearise_and_rescale(&evaluator.mul(last, last)?)?;
+            let square = evaluator.mul_rescaled(last, last)?;
             doubled.push(square);
             degree *= 2;
         }
