@@ -77,14 +77,16 @@ impl<K: KeyLimbs> Division<'_, K> {
     /// Sums, then divides in the place of the sums.
     fn in_place(&self, out: &mut [[Poly; 2]]) {
         let (dropped, kept) = (self.converter.from().len(), self.converter.to().len());
-        let limbs = out.iter_mut().flatten().flat_map(|poly| poly.limbs_mut().map(|(_, limb)| limb));
+        let limbs =
+            out.iter_mut().flatten().flat_map(|poly| poly.limbs_mut().map(|(_, limb)| limb));
         let limbs: Vec<Mutex<&mut [u64]>> = limbs.map(Mutex::new).collect();
         let limb = |half: usize, i: usize| limbs[half * kept + i].lock().expect(NO_PANIC);
         let summed = |i: usize| {
             let mut at_prime: Vec<MutexGuard<'_, &mut [u64]>> =
                 (0..self.halves()).map(|half| limb(half, i)).collect();
             let pairs = at_prime.as_chunks_mut::<2>().0.iter_mut();
-            let mut pairs: Pairs<'_> = pairs.map(|pair| pair.each_mut().map(|h| &mut ***h)).collect();
+            let mut pairs: Pairs<'_> =
+                pairs.map(|pair| pair.each_mut().map(|h| &mut ***h)).collect();
             self.sum(self.converter.to().prime(i), &mut pairs);
         };
         let divided = |half: usize, i: usize| {

@@ -291,18 +291,21 @@ fn rotate_all<K: KeyLimbs>(
         }
         let of_group: Vec<PairMut<'_>> = pairs.by_ref().take(group.len()).collect();
         let beside = || (workspace.beside(), ring.pool().take(2 * n));
-        group.par_iter().zip(of_group).for_each_init(beside, |(workspace, spare), (rotation, pair)| {
-            pair.put(spare.as_mut_slice(), |halves| match &rotation.switch {
-                Some((key, permutation)) => {
-                    let digits = source.digits.as_ref().expect("a rotated source has digits");
-                    let add = [Some(Addend::Lifted(source.parts[0])), None];
-                    let permutation = Some(Arc::clone(permutation));
-                    let switched = Switched { add, permutation, ..Switched::new(digits, *key) };
-                    workspace.switch(&switched, halves);
-                }
-                None => lift(ring, prime, special, source, halves),
-            });
-        });
+        group.par_iter().zip(of_group).for_each_init(
+            beside,
+            |(workspace, spare), (rotation, pair)| {
+                pair.put(spare.as_mut_slice(), |halves| match &rotation.switch {
+                    Some((key, permutation)) => {
+                        let digits = source.digits.as_ref().expect("a rotated source has digits");
+                        let add = [Some(Addend::Lifted(source.parts[0])), None];
+                        let permutation = Some(Arc::clone(permutation));
+                        let switched = Switched { add, permutation, ..Switched::new(digits, *key) };
+                        workspace.switch(&switched, halves);
+                    }
+                    None => lift(ring, prime, special, source, halves),
+                });
+            },
+        );
     }
 }
 

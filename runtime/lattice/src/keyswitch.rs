@@ -202,11 +202,7 @@ impl<'a> Workspace<'a> {
     }
 
     /// `out = times · Σ digit · key + add`.
-    fn unpermuted<K: KeyLimbs>(
-        &mut self,
-        switched: &Switched<'a, K>,
-        mut out: [&mut [u64]; 2],
-    ) {
+    fn unpermuted<K: KeyLimbs>(&mut self, switched: &Switched<'a, K>, mut out: [&mut [u64]; 2]) {
         if switched.times == Some(self.prime) {
             out.iter_mut().for_each(|half| half.fill(0));
         } else {
@@ -258,7 +254,8 @@ impl<'a> Workspace<'a> {
                     kernels::mul_scalar_add_assign(isa, q, half, poly.limb_of(prime), *special);
                 }
                 (Some(Addend::LiftedProducts(products)), Prime::Q(_)) => {
-                    let limbs = |(a, b): &(&'a Poly, &'a Poly)| (a.limb_of(prime), b.limb_of(prime));
+                    let limbs =
+                        |(a, b): &(&'a Poly, &'a Poly)| (a.limb_of(prime), b.limb_of(prime));
                     let products: Vec<(&[u64], &[u64])> = products.iter().map(limbs).collect();
                     let spare = spare.as_mut_slice();
                     kernels::inner_product(isa, q, spare, &products);

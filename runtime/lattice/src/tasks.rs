@@ -41,7 +41,8 @@ impl Queue {
     fn take(&self) -> Option<usize> {
         let k = self.taken.fetch_add(1, Ordering::Relaxed);
         let here = self.run.len();
-        (k < here * self.stage.rounds).then(|| k / here * self.stage.places + self.run.start + k % here)
+        (k < here * self.stage.rounds)
+            .then(|| k / here * self.stage.places + self.run.start + k % here)
     }
 }
 
@@ -62,7 +63,10 @@ impl Finished {
         for task in &self.tasks[stage][tasks] {
             let mut looks = 0u32;
             while !task.load(Ordering::Acquire) {
-                assert!(!self.failed.load(Ordering::Relaxed), "a task that others wait for panicked");
+                assert!(
+                    !self.failed.load(Ordering::Relaxed),
+                    "a task that others wait for panicked"
+                );
                 looks = looks.saturating_add(1);
                 if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
             }

@@ -30,7 +30,13 @@ pub(super) fn inverse_scaled<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64],
 
 /// Transform of `src` times `s`.
 #[inline(always)]
-pub(super) fn inverse_from<V: Vector>(q: Modulus, t: &Twiddles, a: &mut [u64], src: &[u64], s: u64) {
+pub(super) fn inverse_from<V: Vector>(
+    q: Modulus,
+    t: &Twiddles,
+    a: &mut [u64],
+    src: &[u64],
+    s: u64,
+) {
     let transform = Transform { f: Field::<V>::new(q), half: &t.inverse };
     let scaled = [t.inverse_n, t.inverse_n_root].map(|words| scaled_factor_words(q, words, s));
     transform.run(octets_mut(a), Some(octets(src)), [&scaled[0], &scaled[1]]);
@@ -65,13 +71,7 @@ impl<V: Vector> Transform<'_, V> {
     }
 
     #[inline(always)]
-    fn run_with(
-        self,
-        a: &mut [Words],
-        src: Option<&[Words]>,
-        last: [&FactorWords; 2],
-        head: Tail,
-    ) {
+    fn run_with(self, a: &mut [Words], src: Option<&[Words]>, last: [&FactorWords; 2], head: Tail) {
         let len = a.len();
         let mut block = len;
         while block > BLOCK {
