@@ -196,7 +196,9 @@ impl Row {
                 self.diagonals += transform.diagonals.len();
                 self.key_switches += steps.len() * transform.inputs;
             }
-            Op::Rotate { .. } | Op::Relinearise { .. } => self.key_switches += 1,
+            Op::Rotate { .. } | Op::RotateAdd { .. } | Op::Relinearise { .. } => {
+                self.key_switches += 1;
+            }
             _ => {}
         }
     }

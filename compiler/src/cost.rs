@@ -189,10 +189,9 @@ fn work_of<V: Copy>(
                 Work::encode(shape.period) + Work::evaluate(at, shape.period, at.wide_limbs());
             return (Work::linear(at, &shape) + rescaled, diagonal * shape.diagonals as f64);
         }
-        Op::Rotate { .. } if ty.extended => Work::rotate_extended(at, &above()),
-        Op::Rotate { .. } => Work::rotate(at),
-        Op::Add { .. } | Op::Sub { .. } if ty.extended => Work::additions(at, 2 * above().wide()),
-        Op::Add { .. } | Op::Sub { .. } => Work::add(at, degree),
+        Op::Rotate { .. } => rotation(ty, parameters),
+        Op::RotateAdd { .. } => rotation(ty, parameters) + sum(ty, parameters),
+        Op::Add { .. } | Op::Sub { .. } => sum(ty, parameters),
         Op::AddPlain { plain, .. } => Work::additions(at, at.limbs()) + encode(plain),
         Op::MulPlain { plain, .. } => Work::multiply_plain(at) + encode(plain),
         Op::Mul { .. } => Work::multiply(at),
@@ -202,6 +201,24 @@ fn work_of<V: Copy>(
         Op::Bootstrap { .. } => return bootstrap::work(parameters),
     };
     (every_run, Work::default())
+}
+
+/// The work of a rotation whose result has a type.
+fn rotation(ty: &CtType, parameters: &Parameters) -> Work {
+    let at = |level| Place::of(parameters, level);
+    match ty.extended {
+        true => Work::rotate_extended(&at(ty.level), &at(ty.level + 1)),
+        false => Work::rotate(&at(ty.level)),
+    }
+}
+
+/// The work of a sum or difference of a type.
+fn sum(ty: &CtType, parameters: &Parameters) -> Work {
+    let at = |level| Place::of(parameters, level);
+    match ty.extended {
+        true => Work::additions(&at(ty.level), 2 * at(ty.level + 1).wide()),
+        false => Work::add(&at(ty.level), ty.degree),
+    }
 }
 
 /// The work of one bootstrap under parameters that have one.
@@ -291,7 +308,8 @@ pub fn plan_cost(graph: &Graph, costs: &Costs) -> Cost {
         cost.relinearisations += usize::from(relinearise);
         cost.products += usize::from(matches!(inst.op, Op::Mul { .. }));
         cost.bootstraps += usize::from(matches!(inst.op, Op::Bootstrap { .. }));
-        cost.rotations += usize::from(matches!(inst.op, Op::Rotate { .. }));
+        let rotates = matches!(inst.op, Op::Rotate { .. } | Op::RotateAdd { .. });
+        cost.rotations += usize::from(rotates);
         if let Op::Linear { transform, .. } = &inst.op {
             let transform = graph.consts.transform(*transform);
             let shape = LinearShape::of(transform, graph.parameters.batch());

@@ -79,6 +79,16 @@ pub enum Op<V> {
         /// Steps to the left, `0 < by ≤ width`.
         by: u32,
     },
+    /// `y + x` rotated by so many slots, as one step: the sum is taken where the rotation is made. Operands of equal type,
+    /// degree 1, extended or not.
+    RotateAdd {
+        /// What is rotated.
+        x: V,
+        /// As of [`Rotate`](Self::Rotate).
+        by: u32,
+        /// What is added to it.
+        y: V,
+    },
     /// Sum of operands of equal type, extended or not.
     Add {
         /// Left operand.
@@ -156,6 +166,7 @@ impl<V: Copy> Op<V> {
             Self::Input { .. } => Vec::new(),
             Self::Linear { xs, .. } => xs.clone(),
             Self::Add { a, b } | Self::Sub { a, b } | Self::Mul { a, b } => vec![*a, *b],
+            Self::RotateAdd { x, y, .. } => vec![*x, *y],
             Self::Rotate { x, .. }
             | Self::AddPlain { x, .. }
             | Self::MulPlain { x, .. }
@@ -177,6 +188,7 @@ impl<V: Copy> Op<V> {
                 scales: scales.clone(),
             },
             Self::Rotate { x, by } => Op::Rotate { x: f(*x), by: *by },
+            Self::RotateAdd { x, by, y } => Op::RotateAdd { x: f(*x), by: *by, y: f(*y) },
             Self::Add { a, b } => Op::Add { a: f(*a), b: f(*b) },
             Self::Sub { a, b } => Op::Sub { a: f(*a), b: f(*b) },
             Self::AddPlain { x, plain } => Op::AddPlain { x: f(*x), plain: *plain },

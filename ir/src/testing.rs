@@ -303,8 +303,10 @@ fn ckks_op(dice: &mut Dice, types: &[CtType], g: &mut ckks::Graph) -> Option<Typ
         _ => Plain::Scalar(dice.real()),
     };
     let one = |op, ty| Some((op, 1, ty));
-    match dice.below(10) {
-        0 if tx.degree == 1 => one(ckks::Op::Rotate { x, by: 1 + dice.below(width) as u32 }, tx),
+    let step = |dice: &mut Dice| 1 + dice.below(width) as u32;
+    match dice.below(11) {
+        0 if tx.degree == 1 => one(ckks::Op::Rotate { x, by: step(dice) }, tx),
+        10 if tx.degree == 1 => one(ckks::Op::RotateAdd { x, by: step(dice), y: b }, tx),
         1 => one(ckks::Op::Add { a: x, b }, tx),
         2 => one(ckks::Op::Sub { a: x, b }, tx),
         _ if tx.extended => one(ckks::Op::ModDown { x }, CtType { extended: false, ..tx }),
@@ -421,7 +423,7 @@ pub(crate) fn small_plan() -> Plan {
             .iter()
             .map(|i| format!("{:?}", i.op).split([' ', '{']).next().unwrap().to_owned())
             .collect();
-        kinds.len() == 12 && p.keys.len() > 2
+        kinds.len() == 13 && p.keys.len() > 2
     };
     (0..).map(candidate).find(complete).unwrap()
 }

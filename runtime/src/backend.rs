@@ -120,6 +120,14 @@ pub trait Backend: Sync {
     /// level `ℓ`.
     fn rotate(&self, x: &Self::Ct, by: u32) -> Result<Self::Ct, Self::Error>;
 
+    /// `y` plus [`x` rotated](Self::rotate); the operands' types are equal and so is the result's.
+    ///
+    /// # Errors
+    /// As for [`rotate`](Self::rotate) and [`add`](Self::add).
+    fn rotate_add(&self, x: &Self::Ct, by: u32, y: &Self::Ct) -> Result<Self::Ct, Self::Error> {
+        self.add(y, &self.rotate(x, by)?)
+    }
+
     /// A linear map of degree-1 operands at equal level, as
     /// [`LinearTransform::apply`] defines it: one result per output, at level `ℓ - 1`, degree 1 and
     /// scale `s_i·scales[i] / q_ℓ`, which is the same for every `i`; extended if the transform rotates.

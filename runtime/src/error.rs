@@ -136,6 +136,7 @@ pub fn mnemonic<V>(op: &Op<V>) -> &'static str {
         Op::Input { .. } => "input",
         Op::Linear { .. } => "linear",
         Op::Rotate { .. } => "rotate",
+        Op::RotateAdd { .. } => "rotate_add",
         Op::Add { .. } => "add",
         Op::Sub { .. } => "sub",
         Op::AddPlain { .. } => "add_plain",

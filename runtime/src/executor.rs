@@ -228,6 +228,9 @@ impl<B: Backend> Run<'_, B> {
                     .map_err(|e| RunErrorKind::Backend(Box::new(e)))
             }
             Op::Rotate { x, by } => one(backend.rotate(self.get(*x)?, *by)),
+            Op::RotateAdd { x, by, y } => {
+                one(backend.rotate_add(self.get(*x)?, *by, self.get(*y)?))
+            }
             Op::Add { a, b } => one(backend.add(self.get(*a)?, self.get(*b)?)),
             Op::Sub { a, b } => one(backend.sub(self.get(*a)?, self.get(*b)?)),
             Op::AddPlain { x, plain } => one(backend.add_plain(self.get(*x)?, self.plain(*plain)?)),

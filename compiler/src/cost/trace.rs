@@ -342,12 +342,12 @@ impl Sizes<'_> {
                 let transform = self.consts.transform(*transform);
                 Scratch { result, ..self.linear(transform, ty.level + 1, once) }
             }
-            Op::Rotate { .. } if ty.extended => Scratch {
+            Op::Rotate { .. } | Op::RotateAdd { .. } if ty.extended => Scratch {
                 own: vec![limbs * n, (special + 1) * n, cut],
                 tasks: self.switches(ty.level, once),
                 ..plain
             },
-            Op::Rotate { .. } | Op::Relinearise { .. } => Scratch {
+            Op::Rotate { .. } | Op::RotateAdd { .. } | Op::Relinearise { .. } => Scratch {
                 own: vec![cut, special * 2 * n],
                 tasks: self.switches(ty.level, once),
                 ..plain

@@ -7,6 +7,7 @@
 //! | `Input` | an existing input and part | as declared, degree 1 |
 //! | `Linear` | one per transform input, equal level `ℓ > 0`, degree 1; `s_i·scales_i` equal | level `ℓ − 1`, that scale over `q_ℓ`, degree 1, extended if the transform rotates |
 //! | `Rotate` | degree 1, extended or not, `0 < by ≤ width` | unchanged |
+//! | `RotateAdd` | equal types, degree 1, extended or not, `0 < by ≤ width` | unchanged |
 //! | `Add`, `Sub` | equal types, extended or not | unchanged |
 //! | `AddPlain` | any; a vector of `width` slots or a finite number | unchanged |
 //! | `MulPlain` | any; likewise | scale `s·scale` |
@@ -95,7 +96,7 @@ impl Rules<'_> {
     ) -> Option<CtType> {
         let before = out.len();
         let x = operands.first().map(|o| o.1);
-        if !matches!(op, Op::Rotate { .. } | Op::Add { .. } | Op::Sub { .. } | Op::ModDown { .. }) {
+        if !takes_extended(op) {
             ordinary(operands, out);
         }
         let result = match op {
@@ -106,10 +107,13 @@ impl Rules<'_> {
             Op::Linear { transform, scales, .. } => self.linear(*transform, scales, operands, out),
             Op::Rotate { by, .. } => {
                 degree(operands, 1, out);
-                let width = self.parameters.width();
-                if *by == 0 || *by as usize > width {
-                    out.push(format!("rotation by {by} in a width of {width}"));
-                }
+                out.extend(self.check_step(*by));
+                x.cloned()
+            }
+            Op::RotateAdd { by, .. } => {
+                degree(operands, 1, out);
+                same_type(operands, out);
+                out.extend(self.check_step(*by));
                 x.cloned()
             }
             Op::Add { .. } | Op::Sub { .. } => {
@@ -205,6 +209,12 @@ impl Rules<'_> {
         Some(CtType { extended: t.rotates(), ..self.rescale(&product, out)? })
     }
 
+    fn check_step(&self, by: u32) -> Option<String> {
+        let width = self.parameters.width();
+        let within = by > 0 && by as usize <= width;
+        (!within).then(|| format!("rotation by {by} in a width of {width}"))
+    }
+
     fn check_input(&self, input: u32, part: u32) -> Option<String> {
         match self.inputs.get(input as usize) {
             None => Some(format!("input {input} of {}", self.inputs.len())),
@@ -243,6 +253,26 @@ pub(crate) fn show(ty: &CtType) -> String {
     let degree = if ty.degree == 1 { String::new() } else { format!(", degree = {}", ty.degree) };
     let extended = if ty.extended { ", extended" } else { "" };
     format!("ct<level = {}, scale = {}{degree}{extended}>", ty.level, ty.scale)
+}
+
+/// Whether operands may be extended.
+fn takes_extended<V>(op: &Op<V>) -> bool {
+    match op {
+        Op::Rotate { .. }
+        | Op::RotateAdd { .. }
+        | Op::Add { .. }
+        | Op::Sub { .. }
+        | Op::ModDown { .. } => true,
+        Op::Input { .. }
+        | Op::Linear { .. }
+        | Op::AddPlain { .. }
+        | Op::MulPlain { .. }
+        | Op::Mul { .. }
+        | Op::Relinearise { .. }
+        | Op::Rescale { .. }
+        | Op::DropLevel { .. }
+        | Op::Bootstrap { .. } => false,
+    }
 }
 
 fn degree<V: Display>(operands: Operands<'_, V>, wanted: u8, out: &mut Vec<String>) {

@@ -34,7 +34,9 @@ fn cut_and_changed_texts_are_told_apart() {
 
 #[test]
 fn lies_behind_a_sound_checksum_are_refused() {
-    let text = testing::small_plan().keyparams().to_text();
+    let mut params = testing::small_plan().keyparams();
+    params.inputs[0].0.compact = Compact { rotations: 6, conjugate: false };
+    let text = params.to_text();
     let body = &text[..text.rfind(CHECKSUM).unwrap()];
     assert!(KeyParams::from_text(resealed(body).as_bytes()).is_ok());
     for (from, to, wanted) in [
@@ -43,7 +45,7 @@ fn lies_behind_a_sound_checksum_are_refused() {
         ("inputs: [", "batch: 3, inputs: [", "3 samples in a ciphertext of 4096 slots"),
         ("inputs: [", "batch: 2, inputs: [", "2048"),
         ("log_n: 13", "log_n: 12", "the parameters are refused"),
-        ("rotations: 6", "rotations: 12", "12 halvings, the layout repeats for 8"),
+        ("rotations: 6", "rotations: 12", "12 halvings, the layout repeats for"),
         ("conjugate: false", "conjugate: 2", "is invalid"),
         ("compact: (", "compact: (halvings: 1, ", "is invalid"),
         ("degree: 1", "degree: 2", "degree is 2, not 1"),

@@ -25,7 +25,9 @@ pub fn required_keys<'a, V: Copy + 'a>(
     for (op, level) in ops {
         match op {
             Op::Relinearise { .. } => need(KeyKind::Relinearise, level),
-            Op::Rotate { by, .. } => need(KeyKind::rotation(*by, parameters.width()), level),
+            Op::Rotate { by, .. } | Op::RotateAdd { by, .. } => {
+                need(KeyKind::rotation(*by, parameters.width()), level)
+            }
             Op::Linear { transform, .. } => {
                 let Some(Constant::Transform(t)) = consts.get(*transform) else { continue };
                 t.steps().into_iter().for_each(|s| need(KeyKind::Rotate(s), level + 1));

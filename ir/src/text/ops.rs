@@ -32,6 +32,10 @@ pub(super) fn print<V: Name>(
             attributes.push(format!("by = {by}"));
             format!("rotate {x}")
         }
+        Op::RotateAdd { x, by, y } => {
+            attributes.push(format!("by = {by}"));
+            format!("rotate_add {x}, {y}")
+        }
         Op::Add { a, b } => format!("add {a}, {b}"),
         Op::Sub { a, b } => format!("sub {a}, {b}"),
         Op::AddPlain { x, plain: p } => format!("add_plain {x}, {}", plain(p)),
@@ -119,6 +123,11 @@ pub(super) fn parse<V: Name>(
             let x = c.name()?;
             at.key(c, "by")?;
             Op::Rotate { x, by: c.number()? }
+        }
+        "rotate_add" => {
+            let (x, y) = pair(c)?;
+            at.key(c, "by")?;
+            Op::RotateAdd { x, by: c.number()?, y }
         }
         "add" => {
             let (a, b) = pair(c)?;

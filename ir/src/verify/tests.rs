@@ -142,6 +142,7 @@ fn ckks_types_follow_the_rules_exactly() {
     breach(Op::Relinearise { x }, ty(4, &delta, 1), "degree 1 where 2 is needed");
     breach(Op::DropLevel { x, level: 4 }, ty(4, &delta, 1), "cannot drop from level 4 to level 4");
     breach(Op::Rotate { x, by: 0 }, ty(4, &delta, 1), "rotation by 0");
+    breach(Op::RotateAdd { x, by: 8192, y: x }, ty(4, &delta, 1), "rotation by 8192");
     breach(Op::Add { a: x, b: ValueId::new(9) }, ty(4, &delta, 1), "%9 is not defined");
     breach(Op::Input { input: 7, part: 0 }, ty(4, &delta, 1), "input 7 of");
     breach(Op::Rotate { x, by: 1 }, ty(5, &delta, 1), "level 5 is above the highest level 4");
@@ -155,8 +156,11 @@ fn ckks_types_follow_the_rules_exactly() {
     g.push(Op::DropLevel { x, level: 0 }, 1, ty(0, &delta, 1), OriginId::new(0));
     let low = ValueId::new(g.values - 1);
     g.push(Op::Add { a: x, b: low }, 1, ty(0, &delta, 1), OriginId::new(0));
+    g.push(Op::RotateAdd { x: low, by: 1, y: x }, 1, ty(0, &delta, 1), OriginId::new(0));
     g.push(Op::Rescale { x: low }, 1, ty(0, &delta, 1), OriginId::new(0));
-    said(g.verify(), "are not of exactly equal type");
+    let unequal =
+        g.verify().iter().filter(|e| e.to_string().contains("exactly equal type")).count();
+    assert_eq!(unequal, 2, "of the sum and of the rotation with a sum");
     said(g.verify(), "no prime is left");
     breach(Op::ModDown { x }, ty(4, &delta, 1), "has no division to come");
     let extended = |level| CtType { extended: true, ..ty(level, &delta, 1) };
@@ -165,6 +169,7 @@ fn ckks_types_follow_the_rules_exactly() {
     g.push(Op::DropLevel { x, level: 1 }, 1, extended(1), OriginId::new(0));
     let x1 = ValueId::new(g.values - 1);
     g.push(Op::Rotate { x: x1, by: 1 }, 1, extended(1), OriginId::new(0));
+    g.push(Op::RotateAdd { x: x1, by: 1, y: x1 }, 1, extended(1), OriginId::new(0));
     g.push(Op::ModDown { x: x1 }, 1, ty(1, &delta, 1), OriginId::new(0));
     assert_eq!(g.verify().len(), 1, "only the drop is wrong: {:?}", g.verify());
     g.push(Op::Rescale { x: x1 }, 1, ty(0, &delta, 1), OriginId::new(0));

@@ -184,6 +184,10 @@ impl Backend for CkksBackend {
         self.evaluator.rotate(x, by)
     }
 
+    fn rotate_add(&self, x: &Ciphertext, by: u32, y: &Ciphertext) -> Result<Ciphertext, EvalError> {
+        self.evaluator.rotate_and_add(x, by, y)
+    }
+
     fn linear(
         &self,
         xs: &[&Ciphertext],

@@ -142,7 +142,9 @@ fn key_order(plan: &Plan) -> Vec<KeyKind> {
     for inst in &plan.insts {
         match &inst.op {
             Op::Relinearise { .. } => order.push(KeyKind::Relinearise),
-            Op::Rotate { by, .. } => order.push(KeyKind::rotation(*by, width)),
+            Op::Rotate { by, .. } | Op::RotateAdd { by, .. } => {
+                order.push(KeyKind::rotation(*by, width));
+            }
             Op::Bootstrap { .. } => order.extend(plan.parameters.bootstrap_key_order()),
             Op::Linear { transform, .. } => {
                 if let Some(Constant::Transform(t)) = plan.consts.get(*transform) {

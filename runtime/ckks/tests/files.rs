@@ -61,10 +61,8 @@ fn plan() -> Plan {
         frees: frees.iter().map(|&r| reg(r)).collect(),
         origin: 0,
     };
-    let whole = COMPACT.steps(2048).flat_map(|by| {
-        let turned = inst(Op::Rotate { x: reg(1), by }, 2, &[]);
-        [turned, inst(Op::Add { a: reg(1), b: reg(2) }, 1, &[2])]
-    });
+    let whole = COMPACT.steps(2048);
+    let whole = whole.map(|by| inst(Op::RotateAdd { x: reg(1), by, y: reg(1) }, 1, &[]));
     let whole: Vec<Inst> = whole.collect();
     Plan {
         name: "tiny".into(),

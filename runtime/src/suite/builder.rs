@@ -176,6 +176,16 @@ impl Builder {
         self.push(Op::Rotate { x: x.register, by: steps }, ty, slots)
     }
 
+    pub(super) fn rotate_add(&mut self, x: &Value, by: usize, y: &Value) -> Value {
+        let width = self.width();
+        let steps = u32::try_from(by).expect("a rotation up to the width");
+        let turned = typing::rotate(&x.ty, steps, width).expect(WELL_TYPED);
+        let ty = typing::add(&y.ty, &turned).expect(WELL_TYPED);
+        self.key(KeyKind::rotation(steps, width), ty.level);
+        let slots = (0..width).map(|t| y.slots[t] + x.slots[(t + by) % width]).collect();
+        self.push(Op::RotateAdd { x: x.register, by: steps, y: y.register }, ty, slots)
+    }
+
     pub(super) fn linear(
         &mut self,
         xs: &[&Value],

@@ -73,6 +73,7 @@ fn under(parameters: &Parameters, log_scale: i32, suffix: &str) -> Vec<Case> {
         product_of_different_scales(&set),
         lazy_relinearisation(&set),
         rotations(&set),
+        rotations_with_sums(&set),
         residual(&set),
         baby_steps_only(&set),
         giant_steps(&set),
@@ -81,6 +82,7 @@ fn under(parameters: &Parameters, log_scale: i32, suffix: &str) -> Vec<Case> {
         several_operands_and_results(&set),
         short_period(&set),
         fold(&set),
+        fused_giant_steps(&set),
         chebyshev(&set),
         network(&set),
     ]
@@ -169,6 +171,18 @@ fn rotations(set: &Setting<'_>) -> Case {
     let outputs = [b.rotate(&x, 1), b.rotate(&x, b.width() - 3), b.rotate(&low, 1)];
     let again = b.rotate(&outputs[1], b.width() / 2);
     set.finish(b, "rotations", &[&outputs[0], &outputs[1], &outputs[2], &again], LOSS + 2.0)
+}
+
+fn rotations_with_sums(set: &Setting<'_>) -> Case {
+    let mut b = set.builder();
+    let (x, y) = (b.input(set.top(), set.delta()), b.input(set.top(), set.delta()));
+    let low = b.drop_level(&x, 1);
+    let of_two = b.rotate_add(&x, 3, &y);
+    let doubled = b.rotate_add(&x, b.width() / 2, &x);
+    let conjugate = b.rotate_add(&y, b.width(), &of_two);
+    let low = b.rotate_add(&low, 1, &low);
+    let outputs = [&of_two, &doubled, &conjugate, &low];
+    set.finish(b, "rotations with sums", &outputs, LOSS + 2.0)
 }
 
 fn residual(set: &Setting<'_>) -> Case {
@@ -260,6 +274,16 @@ fn horner(set: &Setting<'_>) -> Case {
     // Divided, a result is like any other.
     let turned = b.rotate(&sum, 4);
     set.finish(b, "giant steps by Horner's rule", &[&sum, &turned], DEEP_LOSS)
+}
+
+/// Horner's rule and a fold, with every rotation in its sum.
+fn fused_giant_steps(set: &Setting<'_>) -> Case {
+    let mut b = set.builder();
+    let ys = babies(set, &mut b);
+    let sum = ys[..3].iter().rev().fold(ys[3].clone(), |sum, y| b.rotate_add(&sum, 4, y));
+    let sum = b.rotate_add(&sum, b.width() / 2, &sum);
+    let sum = b.mod_down(&sum);
+    set.finish(b, "giant steps with their sums", &[&sum], DEEP_LOSS)
 }
 
 fn without_rotation(set: &Setting<'_>) -> Case {

@@ -4,12 +4,13 @@
 //! [`levels`] says at which level every value is needed, [`lift`] how far its scale may exceed the
 //! waterline, [`compact`] how much of fresh ciphertexts is left out, [`parameters`] finds the prime chains
 //! that carry that depth, and [`lower`](mod@lower) emits the ciphertext operations, with
-//! [`polynomial`] for Chebyshev series.
+//! [`polynomial`] for Chebyshev series. [`fuse_rotations`](mod@fuse_rotations) then joins rotations with sums.
 //! Nothing here chooses layouts or rotations; those arrive decided.
 
 mod builder;
 mod chebyshev;
 pub mod compact;
+pub mod fuse_rotations;
 pub mod levels;
 pub mod lift;
 pub mod lower;
@@ -23,6 +24,7 @@ mod tests;
 use heplan_ir::entity::ValueId;
 use thiserror::Error;
 
+pub use fuse_rotations::fuse_rotations;
 pub use levels::Levels;
 pub use lower::{Waterline, lower};
 

@@ -51,10 +51,14 @@ impl Machine<'_> {
                 let results = self.consts.transform(*transform).apply(&slots);
                 results.into_iter().map(|slots| Cell { slots, ty: ty.clone() }).collect()
             }
-            Op::Rotate { by, .. } => {
+            Op::Rotate { by, .. } | Op::RotateAdd { by, .. } => {
                 assert_eq!(xs[0].ty.degree, 1);
                 let mut slots = xs[0].slots.clone();
                 slots.rotate_left(*by as usize);
+                if let Some(y) = xs.get(1) {
+                    assert_eq!(xs[0].ty, y.ty, "an addition of unequal types");
+                    slots.iter_mut().zip(&y.slots).for_each(|(turned, y)| *turned += y);
+                }
                 one(slots, xs[0].ty.clone())
             }
             Op::Add { .. } | Op::Sub { .. } => {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::levels::Levels;
 use super::lift::Lifts;
 use super::testing::run_graph;
-use super::{LowerError, Waterline, lower};
+use super::{LowerError, Waterline, fuse_rotations, lower};
 
 fn port(name: &str, width: usize) -> Port {
     Port {
@@ -444,7 +444,9 @@ fn snapshots_of_lowering() {
     output(&mut g, y);
     let lowered = check(&g, &parameters, 27);
     snapshot("lower-to-ckks", "fold_bias_square", &format!("{g}\n{lowered}"));
-    let plan = crate::passes::plan::emit(&lowered).unwrap();
+    let fused = fuse_rotations(lowered);
+    snapshot("fuse-rotations", "fold_bias_square", &fused.to_string());
+    let plan = crate::passes::plan::emit(&fused).unwrap();
     assert_eq!(plan.verify(), []);
     snapshot("emit-plan", "fold_bias_square", &plan.to_string());
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::emit;
 use super::schedule::schedule;
+use crate::passes::ckks::fuse_rotations;
 use crate::passes::ckks::parameters::candidates;
 use crate::passes::ckks::testing::{Slots, run_graph, run_plan};
 
@@ -84,11 +85,16 @@ fn build(steps: &[(u8, usize, usize)], outputs: &[usize]) -> Graph {
         let mates: Vec<ValueId> = values.iter().filter(|v| v.1 == level).map(|v| v.0).collect();
         let b = mates[j % mates.len()];
         let one = |op| (op, 1, level);
-        let (op, results, level) = match kind % 6 {
+        let (op, results, level) = match kind % 7 {
             0 => one(Op::Add { a, b }),
             1 => one(Op::Sub { a, b }),
             2 => one(Op::Rotate { x: a, by: 1 + (j % 7) as u32 }),
             3 => one(Op::AddPlain { x: a, plain: Plain::Scalar(j as f64) }),
+            6 => {
+                let turned = Op::Rotate { x: a, by: 1 + (i % 5) as u32 };
+                let turned = g.push(turned, 1, ty(level), origin)[0];
+                one(Op::Add { a: b, b: turned })
+            }
             4 if level > 0 => (Op::DropLevel { x: a, level: level - 1 }, 1, level - 1),
             5 if level > 0 => {
                 let scales = vec![Scale::prime(g.parameters.q()[level]); 2];
@@ -122,19 +128,23 @@ proptest! {
 
     #[test]
     fn registers_carry_the_values(
-        steps in prop::collection::vec((0u8..6, 0usize..64, 0usize..64), 0..24),
+        steps in prop::collection::vec((0u8..7, 0usize..64, 0usize..64), 0..24),
         outputs in prop::collection::vec(0usize..6, 1..4),
     ) {
         let g = build(&steps, &outputs);
         let plan = emit(&g).unwrap();
         let inputs = inputs(g.parameters.width());
         let expected = run_graph(&g, &inputs);
-        let (found, peak) = run_plan(&plan, &inputs);
-        for (e, f) in expected.iter().flatten().zip(found.iter().flatten()) {
-            prop_assert_eq!(&e.slots, &f.slots);
-            prop_assert_eq!(&e.ty, &f.ty);
+        let fused = emit(&fuse_rotations(g.clone())).unwrap();
+        for plan in [&plan, &fused] {
+            let (found, peak) = run_plan(plan, &inputs);
+            for (e, f) in expected.iter().flatten().zip(found.iter().flatten()) {
+                prop_assert_eq!(&e.slots, &f.slots);
+                prop_assert_eq!(&e.ty, &f.ty);
+            }
+            prop_assert!(peak <= plan.registers);
         }
-        prop_assert!(peak <= plan.registers);
+        prop_assert!(fused.registers <= plan.registers);
         prop_assert_eq!(emit(&g).unwrap(), plan);
     }
 }

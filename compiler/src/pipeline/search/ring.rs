@@ -366,14 +366,28 @@ impl<'a> Ring<'a> {
         Ok(ranked.into_iter().map(|(_, parameters)| parameters).collect())
     }
 
+    /// Lowers to ciphertexts and fuses rotations, with what that costs.
     pub(super) fn lower(
         &self,
         parameters: &Parameters,
         waterline: Waterline,
     ) -> Result<(Cost, ckks::Graph), CompileError> {
-        let lowered = passes::ckks::lower(&self.lowered.graph, parameters, waterline)
-            .map_err(|e| CompileError::broken("lower-to-ckks", &e))?;
-        Ok((cost::plan_cost(&lowered, &self.options.costs), lowered))
+        let fused = passes::ckks::fuse_rotations(self.to_ckks(parameters, waterline)?);
+        Ok((self.cost(&fused), fused))
+    }
+
+    /// The first of the two steps of [`Self::lower`].
+    pub(super) fn to_ckks(
+        &self,
+        parameters: &Parameters,
+        waterline: Waterline,
+    ) -> Result<ckks::Graph, CompileError> {
+        passes::ckks::lower(&self.lowered.graph, parameters, waterline)
+            .map_err(|e| CompileError::broken("lower-to-ckks", &e))
+    }
+
+    pub(super) fn cost(&self, graph: &ckks::Graph) -> Cost {
+        cost::plan_cost(graph, &self.options.costs)
     }
 
     /// The layouts by node, and what there is to say of them if that is asked for.

@@ -281,13 +281,16 @@ impl Ring<'_> {
             if margin <= loudest + LEAST_MARGIN_STEP {
                 continue;
             }
-            let (cost, lowered) = self.lower(&parameters, waterline)?;
+            let lowered = self.to_ckks(&parameters, waterline)?;
             if !has_room(&lowered) {
                 continue;
             }
             watch("lower-to-ckks", Stage::Ckks(&lowered), observer)?;
+            let fused = passes::ckks::fuse_rotations(lowered);
+            watch("fuse-rotations", Stage::Ckks(&fused), observer)?;
+            let cost = self.cost(&fused);
             let plan =
-                passes::plan::emit(&lowered).map_err(|e| CompileError::broken("emit-plan", &e))?;
+                passes::plan::emit(&fused).map_err(|e| CompileError::broken("emit-plan", &e))?;
             watch("emit-plan", Stage::Plan(&plan), observer)?;
             let Measured { bits, answers, overflow } = self.measure(&plan, wish)?;
             let lowered = Lowered {

@@ -177,6 +177,7 @@ impl Tables {
                 scales: l.scales.into_iter().map(|s| self.scale(s)).collect::<Result<_, _>>()?,
             },
             m::Op::Rotate(u) => Op::Rotate { x: reg(u.x), by: u.number },
+            m::Op::RotateAdd(r) => Op::RotateAdd { x: reg(r.x), by: r.by, y: reg(r.y) },
             m::Op::Add(b) => Op::Add { a: reg(b.a), b: reg(b.b) },
             m::Op::Sub(b) => Op::Sub { a: reg(b.a), b: reg(b.b) },
             m::Op::AddPlain(p) => Op::AddPlain { x: reg(p.x), plain: plaintext(&p)? },

@@ -88,6 +88,9 @@ impl Tables {
                 scales: scales.iter().map(|s| self.scale(s)).collect(),
             }),
             Op::Rotate { x, by } => m::Op::Rotate(m::Unary { x: reg(*x), number: *by }),
+            Op::RotateAdd { x, by, y } => {
+                m::Op::RotateAdd(m::RotateAdd { x: reg(*x), by: *by, y: reg(*y) })
+            }
             Op::Add { a, b } => m::Op::Add(binary(a, b)),
             Op::Sub { a, b } => m::Op::Sub(binary(a, b)),
             Op::AddPlain { x, plain } => m::Op::AddPlain(plaintext(*x, *plain, None)),

@@ -148,7 +148,7 @@ pub(super) struct Port {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Inst {
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17")]
+    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18")]
     pub(super) op: Option<Op>,
     #[prost(uint32, repeated, tag = "12")]
     pub(super) results: Vec<u32>,
@@ -188,6 +188,8 @@ pub(super) enum Op {
     ModDown(u32),
     #[prost(message, tag = "17")]
     Bootstrap(Unary),
+    #[prost(message, tag = "18")]
+    RotateAdd(RotateAdd),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -215,6 +217,16 @@ pub(super) struct Unary {
     pub(super) x: u32,
     #[prost(uint32, tag = "2")]
     pub(super) number: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RotateAdd {
+    #[prost(uint32, tag = "1")]
+    pub(super) x: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) by: u32,
+    #[prost(uint32, tag = "3")]
+    pub(super) y: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

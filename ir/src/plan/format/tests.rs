@@ -68,6 +68,17 @@ fn a_small_file_cannot_demand_much_memory() {
     }
 }
 
+/// What a message does not know it passes over, which leaves the instruction without an operation.
+#[test]
+fn an_instruction_of_a_newer_build_is_refused() {
+    let plan = testing::small_plan();
+    let mut message = message::Plan::decode(&plan.content()[..]).unwrap();
+    let fused = |i: &&mut message::Inst| matches!(i.op, Some(message::Op::RotateAdd(_)));
+    message.insts.iter_mut().find(fused).unwrap().op = None;
+    let bytes = resealed(&message.encode_to_vec(), &constants::encode(&plan.consts));
+    assert_eq!(Plan::from_bytes(&bytes).unwrap_err().to_string(), "an operation is missing");
+}
+
 #[test]
 fn a_broken_plan_does_not_ship() {
     let mut plan = testing::small_plan();
