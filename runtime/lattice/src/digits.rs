@@ -15,7 +15,7 @@ use crate::quotient::Quotient;
 use crate::ring::Ring;
 use crate::scaled::Scaled;
 use crate::switch::digit_range;
-use crate::tasks::{Finished, Stage, in_stages};
+use crate::tasks::{Finished, in_stages};
 
 /// What is cut into digits.
 enum Values<'a> {
@@ -163,7 +163,7 @@ impl<'a> Digits<'a> {
     }
 
     /// The stages of what is to be done before digits can be raised, none if it is done.
-    fn stages(&self) -> Vec<Stage> {
+    fn stages(&self) -> Vec<usize> {
         if self.scaled.iter().all(Scaled::is_finished) {
             return Vec::new();
         }
@@ -171,7 +171,7 @@ impl<'a> Digits<'a> {
             Values::Quotient(quotient) => quotient.stages().to_vec(),
             Values::Poly(_) | Values::Product(_) => Vec::new(),
         };
-        [before, vec![Stage::of(self.limb_count), Stage::of(self.count())]].concat()
+        [before, vec![self.limb_count, self.count()]].concat()
     }
 
     /// A task of a stage, the first of which is number `first` of all.
@@ -201,7 +201,7 @@ impl<'a> Digits<'a> {
 /// Digits that are yet to be made, and the stages of that.
 pub(crate) struct Pending<'a> {
     digits: Vec<(usize, &'a Digits<'a>)>,
-    stages: Vec<Stage>,
+    stages: Vec<usize>,
 }
 
 impl<'a> Pending<'a> {
@@ -220,7 +220,7 @@ impl<'a> Pending<'a> {
     }
 
     /// The first stages of whatever needs the digits.
-    pub(crate) fn stages(&self) -> &[Stage] {
+    pub(crate) fn stages(&self) -> &[usize] {
         &self.stages
     }
 

@@ -14,7 +14,7 @@ use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
 use crate::scaled::Scaled;
-use crate::tasks::{NO_PANIC, Stage, in_stages};
+use crate::tasks::{NO_PANIC, in_stages};
 
 /// Words of the sums at one prime that are still near when they are divided.
 const NEAR_WORDS: usize = 1 << 16;
@@ -97,9 +97,8 @@ impl<K: KeyLimbs> Division<'_, K> {
             let remainder = remainder.as_mut_slice();
             self.remainders[half].transform(self.ring, self.converter, prime, remainder, ending);
         };
-        // Half by half, whose remainders are read again at every prime.
-        let divisions = Stage { places: kept, rounds: self.halves() };
-        let own = [Stage::of(dropped), Stage::of(kept), Stage::of(self.halves()), divisions];
+        // Half by half, whose remainders are read again at every prime; what is first done to a half makes them.
+        let own = [dropped, kept, self.halves() * (1 + kept)];
         let stages = [self.pending.stages(), &own].concat();
         let before = self.pending.stages().len();
         in_stages(&stages, |stage, task, finished| match stage.checked_sub(before) {
@@ -112,14 +111,14 @@ impl<K: KeyLimbs> Division<'_, K> {
                 self.pending.wait(finished);
                 summed(task);
             }
-            Some(2) => {
-                finished.wait_all(before);
-                self.remainders[task].finish(self.ring, self.converter);
-            }
             Some(_) => {
-                let (half, i) = (task / kept, task % kept);
+                let (half, step) = (task / (1 + kept), task % (1 + kept));
+                let Some(i) = step.checked_sub(1) else {
+                    finished.wait_all(before);
+                    return self.remainders[half].finish(self.ring, self.converter);
+                };
                 finished.wait(before + 1, i..i + 1);
-                finished.wait(before + 2, half..half + 1);
+                finished.wait(stage, task - step..task - step + 1);
                 divided(half, i);
             }
         });

@@ -14,7 +14,7 @@ use crate::packed::{self, Limbs};
 use crate::poly::{Form, Poly};
 use crate::pool::Buffer;
 use crate::ring::Ring;
-use crate::tasks::{NO_PANIC, Stage, in_stages};
+use crate::tasks::{NO_PANIC, in_stages};
 
 /// Digits whose products are added up at a time: of so many the key is asked for in time, and the digits stay near.
 const GROUP: usize = 6;
@@ -81,7 +81,7 @@ pub fn undivided_switch<K: KeyLimbs>(
     let pending = Pending::among([switched.digits]);
     let limbs: Vec<Mutex<Vec<[&mut [u64]; 2]>>> =
         by_prime(&mut out).into_iter().map(Mutex::new).collect();
-    let stages = [pending.stages(), &[Stage::of(basis.len())]].concat();
+    let stages = [pending.stages(), &[basis.len()]].concat();
     in_stages(&stages, |stage, i, finished| {
         if stage < pending.stages().len() {
             return pending.task(stage, i, finished);

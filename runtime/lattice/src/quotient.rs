@@ -11,7 +11,7 @@ use crate::pool::Buffer;
 use crate::ring::Ring;
 use crate::scaled::Scaled;
 use crate::switch::dropped_primes;
-use crate::tasks::{Finished, Stage};
+use crate::tasks::Finished;
 
 /// The division of a polynomial in evaluation form.
 pub(crate) struct Quotient<'a> {
@@ -50,8 +50,8 @@ impl<'a> Quotient<'a> {
         self.limbs[i].get().expect("a limb that was waited for").as_slice()
     }
 
-    pub(crate) fn stages(&self) -> [Stage; 2] {
-        [Stage::of(self.converter.from().len()), Stage::of(1)]
+    pub(crate) fn stages(&self) -> [usize; 2] {
+        [self.converter.from().len(), 1]
     }
 
     /// A task of a stage, the first of which is number `first` of all.

@@ -15,7 +15,7 @@ use crate::modulus::Modulus;
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
 use crate::sampling::{GaussianRuns, STREAM_WORDS, Seed, uniform_limb};
-use crate::tasks::{NO_PANIC, Stage, in_stages};
+use crate::tasks::{NO_PANIC, in_stages};
 
 /// What a sample is made of.
 pub struct Sample<'a> {
@@ -47,7 +47,7 @@ impl Sample<'_> {
         let limbs: Vec<Mutex<&mut [u64]>> =
             out.limbs_mut().map(|(_, limb)| Mutex::new(limb)).collect();
         // Of a limb first the mask's product, to which nothing else is needed.
-        let stages = [Stage::of(limbs.len()), Stage::of(runs.len()), Stage::of(limbs.len())];
+        let stages = [limbs.len(), runs.len(), limbs.len()];
         in_stages(&stages, |stage, i, finished| {
             if stage == 1 {
                 let run = error.run(i, STREAM_WORDS.min(n - i * STREAM_WORDS));

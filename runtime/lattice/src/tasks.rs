@@ -13,36 +13,18 @@ const SPINS: u32 = 1 << 10;
 /// Why no lock that only tasks take is ever poisoned.
 pub(crate) const NO_PANIC: &str = "a task that panics ends them all";
 
-/// `rounds` tasks at each of `places`; number `i` is at place `i % places`.
+/// A run of the tasks of a stage, which one thread has as its own.
 ///
-/// Places are limbs, say, or halves: every thread has a run of them as its own, in every stage the same part, and takes
-/// from the others' when it is done with its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stage {
-    pub(crate) places: usize,
-    pub(crate) rounds: usize,
-}
-
-impl Stage {
-    /// One task at every place.
-    pub(crate) const fn of(places: usize) -> Self {
-        Self { places, rounds: 1 }
-    }
-}
-
-/// The tasks of a stage at a run of places, round after round.
+/// Of every stage a thread has the same part, and takes from the others' when it is done with its own.
 struct Queue {
-    taken: AtomicUsize,
-    run: Range<usize>,
-    stage: Stage,
+    next: AtomicUsize,
+    end: usize,
 }
 
 impl Queue {
     fn take(&self) -> Option<usize> {
-        let k = self.taken.fetch_add(1, Ordering::Relaxed);
-        let here = self.run.len();
-        (k < here * self.stage.rounds)
-            .then(|| k / here * self.stage.places + self.run.start + k % here)
+        let task = self.next.fetch_add(1, Ordering::Relaxed);
+        (task < self.end).then_some(task)
     }
 }
 
@@ -55,7 +37,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// Returns when some tasks of an earlier stage are finished.
+    /// Returns when some tasks are finished: of an earlier stage, or with lower numbers of the same.
     ///
     /// # Panics
     /// If a task has panicked.
@@ -91,23 +73,23 @@ impl Drop for Failure<'_> {
     }
 }
 
-/// Calls `task` with every stage and the numbers of its tasks, on all threads of the pool.
+/// Calls `task` with every stage, given by the number of its tasks, and the numbers of these, on all threads of the pool.
 ///
-/// A task may wait for tasks of earlier stages ([`Finished::wait`]): all of those were taken before any of its own stage,
-/// by threads that are at them. For the same reason it must not share out work itself, by rayon or by this function: a
-/// thread that waits inside rayon takes up other work, which could wait for the task below it.
+/// A task may wait for those of earlier stages and for those of its own with lower numbers ([`Finished::wait`]). The thread
+/// that calls goes through all tasks in this order, and takes what is not taken: whatever it waits for is taken, and so is
+/// all that those who took it wait for. For the same reason a task must not share out work itself, by rayon or by this
+/// function: a thread that waits inside rayon takes up other work, which could wait for the task below it.
 ///
 /// # Panics
 /// If a task does.
-pub(crate) fn in_stages(stages: &[Stage], task: impl Fn(usize, usize, &Finished) + Sync) {
-    let flags = |s: &Stage| (0..s.places * s.rounds).map(|_| AtomicBool::new(false)).collect();
+pub(crate) fn in_stages(stages: &[usize], task: impl Fn(usize, usize, &Finished) + Sync) {
+    let flags = |&count: &usize| (0..count).map(|_| AtomicBool::new(false)).collect();
     let tasks: Vec<Vec<AtomicBool>> = stages.iter().map(flags).collect();
     let finished = Finished { tasks, failed: AtomicBool::new(false) };
     let threads = rayon::current_num_threads().max(1);
-    let queues = |&stage: &Stage| -> Vec<Queue> {
-        let at = |thread: usize| thread * stage.places / threads;
-        let queue = |t| Queue { taken: AtomicUsize::new(0), run: at(t)..at(t + 1), stage };
-        (0..threads).map(queue).collect()
+    let queues = |&count: &usize| -> Vec<Queue> {
+        let at = |thread: usize| thread * count / threads;
+        (0..threads).map(|t| Queue { next: AtomicUsize::new(at(t)), end: at(t + 1) }).collect()
     };
     let queues: Vec<Vec<Queue>> = stages.iter().map(queues).collect();
     let run = |thread: usize| {
@@ -152,9 +134,11 @@ mod tests {
                 let (stages, places) = (20, 37);
                 let values: Vec<Mutex<u64>> = (0..stages * places).map(|_| Mutex::new(1)).collect();
                 let value = |stage: usize, i: usize| *values[stage * places + i].lock().unwrap();
-                in_stages(&vec![Stage::of(places); stages], |stage, i, finished| {
+                in_stages(&vec![places; stages], |stage, i, finished| {
                     let Some(before) = stage.checked_sub(1) else { return };
                     let left = i.saturating_sub(1);
+                    // Waited for, whoever has it.
+                    finished.wait(stage, i / 7 * 7..i);
                     finished.wait(before, left..i + 1);
                     let sum = value(before, left) + value(before, i);
                     *values[stage * places + i].lock().unwrap() = sum;
@@ -171,11 +155,8 @@ mod tests {
         for threads in [1, 2, 3, 8] {
             with_threads(threads, || {
                 in_stages(&[], |_, _, _| panic!("there is no task"));
-                let stages = [Stage::of(0), Stage { places: 5, rounds: 7 }, Stage::of(3)];
-                let calls: Vec<Vec<AtomicUsize>> = stages
-                    .iter()
-                    .map(|s| (0..s.places * s.rounds).map(|_| AtomicUsize::new(0)).collect())
-                    .collect();
+                let stages = [0, 35, 3];
+                let calls = stages.map(|n| (0..n).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
                 in_stages(&stages, |stage, i, finished| {
                     (0..stage).for_each(|earlier| finished.wait_all(earlier));
                     calls[stage][i].fetch_add(1, Ordering::Relaxed);
@@ -190,7 +171,7 @@ mod tests {
         for threads in [1, 2, 4] {
             with_threads(threads, || {
                 let failed = catch_unwind(AssertUnwindSafe(|| {
-                    in_stages(&[Stage::of(9), Stage::of(9)], |stage, i, finished| {
+                    in_stages(&[9, 9], |stage, i, finished| {
                         assert!((stage, i) != (0, 3), "the fourth task fails");
                         (0..stage).for_each(|earlier| finished.wait_all(earlier));
                     });
