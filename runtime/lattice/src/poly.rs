@@ -117,12 +117,6 @@ impl Poly {
         self
     }
 
-    /// The contents are no secret any more: those that were are overwritten.
-    pub(crate) fn into_public(mut self) -> Self {
-        self.buffer.publish();
-        self
-    }
-
     /// Whether the contents are wiped on drop.
     pub fn is_secret(&self) -> bool {
         self.buffer.is_secret()

@@ -154,11 +154,6 @@ impl Buffer {
         self.secret = true;
     }
 
-    /// From now on the contents are no secret.
-    pub(crate) const fn publish(&mut self) {
-        self.secret = false;
-    }
-
     /// As [`Self::mark_secret`] if what it is computed from is secret.
     pub(crate) const fn mark_secret_if(&mut self, secret: bool) {
         self.secret |= secret;

@@ -2,20 +2,17 @@
 //! ciphertext under the secret, `e + m`.
 //!
 //! Limb by limb, so that nothing but the result is ever as large as the result, and what is secret on the way is one limb
-//! per thread, to be wiped. The two halves of a limb's work, the mask's product and the error's transform, are tasks of
+//! per thread, to be wiped. The two halves of a limb's work, the error's transform and the mask's product, are tasks of
 //! their own: a few limbs do not divide evenly among threads, twice as many do.
 
-use std::sync::{Arc, Mutex, OnceLock};
-
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 use crate::basis::Basis;
 use crate::kernels;
 use crate::modulus::Modulus;
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
-use crate::sampling::{GaussianRuns, STREAM_WORDS, Seed, uniform_limb};
-use crate::tasks::{NO_PANIC, in_stages};
+use crate::sampling::{Seed, gaussian_coefficients, uniform_limb};
 
 /// What a sample is made of.
 pub struct Sample<'a> {
@@ -40,46 +37,35 @@ impl Sample<'_> {
         let Self { secret, error, mask } = *self;
         assert_eq!(secret.form(), Form::Evaluation, "a secret is multiplied in evaluation form");
         let (isa, n) = (ring.isa(), ring.degree());
-        let error = GaussianRuns::new(error);
-        let runs: Vec<OnceLock<Zeroizing<Vec<i64>>>> =
-            (0..n.div_ceil(STREAM_WORDS)).map(|_| OnceLock::new()).collect();
-        let mut out = Poly::scratch(ring, basis, Form::Evaluation).into_secret();
-        let limbs: Vec<Mutex<&mut [u64]>> =
-            out.limbs_mut().map(|(_, limb)| Mutex::new(limb)).collect();
-        // Of a limb first the mask's product, to which nothing else is needed.
-        let stages = [limbs.len(), runs.len(), limbs.len()];
-        in_stages(&stages, |stage, i, finished| {
-            if stage == 1 {
-                let run = error.run(i, STREAM_WORDS.min(n - i * STREAM_WORDS));
-                assert!(runs[i].set(run).is_ok(), "a run is drawn once");
-                return;
-            }
-            let prime = basis.prime(i);
-            let q = ring.modulus(prime);
-            if stage == 0 {
-                let limb = &mut **limbs[i].lock().expect(NO_PANIC);
-                uniform_limb(q, prime, mask, limb);
-                return kernels::mul_assign(isa, q, limb, secret.limb_of(prime));
-            }
-            let mut sum = ring.pool().take(n);
-            sum.mark_secret();
-            let sum = sum.as_mut_slice();
-            match message {
-                Some(write) => write(q, sum),
-                None => sum.fill(0),
-            }
-            finished.wait_all(1);
-            for (sum, run) in sum.chunks_mut(STREAM_WORDS).zip(&runs) {
-                let run = run.get().expect("a run that was waited for");
-                sum.iter_mut().zip(run.iter()).for_each(|(x, &e)| *x = q.add(*x, q.lift(e)));
-            }
-            ring.table(prime).forward(sum);
-            finished.wait(0, i..i + 1);
-            let limb = &mut **limbs[i].lock().expect(NO_PANIC);
-            kernels::sub_from_mul_scalar(isa, q, limb, sum, 1);
+        let error = gaussian_coefficients(n, error);
+        let mut out = Poly::scratch(ring, basis, Form::Evaluation);
+        out.for_each_limb_mut(|q, prime, limb| {
+            let spare = || {
+                let mut spare = ring.pool().take(n);
+                spare.mark_secret();
+                spare
+            };
+            let transformed = || {
+                for (x, &e) in limb.iter_mut().zip(error.iter()) {
+                    *x = q.lift(e);
+                }
+                if let Some(write) = message {
+                    let mut message = spare();
+                    write(q, message.as_mut_slice());
+                    kernels::add_assign(isa, q, limb, message.as_slice());
+                }
+                ring.table(prime).forward(limb);
+            };
+            let masked = || {
+                let mut product = spare();
+                uniform_limb(q, prime, mask, product.as_mut_slice());
+                kernels::mul_assign(isa, q, product.as_mut_slice(), secret.limb_of(prime));
+                product
+            };
+            let ((), product) = rayon::join(transformed, masked);
+            kernels::sub_assign(isa, q, limb, product.as_slice());
         });
-        drop(limbs);
-        out.into_public()
+        out
     }
 }
 

@@ -140,7 +140,7 @@ fn accept(bound: u64, words: &[u64; WORDS], out: &mut [u64]) -> usize {
 const WORDS: usize = 512;
 
 /// Coefficients that come from one stream of a secret; the next have the next stream of the same key.
-pub(crate) const STREAM_WORDS: usize = 1 << 12;
+const STREAM_WORDS: usize = 1 << 12;
 
 /// N coefficients, each uniform in `{-1, 0, 1}` up to a bias below `2^-63`.
 pub fn ternary_coefficients(n: usize, seed: &Seed) -> Zeroizing<Vec<i64>> {
@@ -161,38 +161,18 @@ fn signed_coefficients(
     f: impl Fn(u64) -> i64 + Sync,
 ) -> Zeroizing<Vec<i64>> {
     let mut coefficients = Zeroizing::new(vec![0; n]);
-    let runs = coefficients.par_chunks_mut(STREAM_WORDS).enumerate();
-    runs.for_each(|(i, run)| signed_run(seed, i, &f, run));
-    coefficients
-}
-
-/// Run number `i` of [`STREAM_WORDS`] of the coefficients.
-fn signed_run(seed: &Seed, i: usize, f: impl Fn(u64) -> i64, run: &mut [i64]) {
-    let mut stream = seed.stream();
-    stream.set_stream(i as u64);
-    let mut bytes = Zeroizing::new([0; WORDS * size_of::<u64>()]);
-    for chunk in run.chunks_mut(WORDS) {
-        stream.fill_bytes(&mut *bytes);
-        for (coefficient, word) in chunk.iter_mut().zip(bytes.as_chunks().0) {
-            *coefficient = f(u64::from_le_bytes(*word));
+    coefficients.par_chunks_mut(STREAM_WORDS).enumerate().for_each(|(i, run)| {
+        let mut stream = seed.stream();
+        stream.set_stream(i as u64);
+        let mut bytes = Zeroizing::new([0; WORDS * size_of::<u64>()]);
+        for chunk in run.chunks_mut(WORDS) {
+            stream.fill_bytes(&mut *bytes);
+            for (coefficient, word) in chunk.iter_mut().zip(bytes.as_chunks().0) {
+                *coefficient = f(u64::from_le_bytes(*word));
+            }
         }
-    }
-}
-
-/// [`gaussian_coefficients`], a run of [`STREAM_WORDS`] at a time.
-pub(crate) struct GaussianRuns(Seed);
-
-impl GaussianRuns {
-    pub(crate) fn new(seed: &Seed) -> Self {
-        Self(seed.derive("gaussian", &[]))
-    }
-
-    /// Run number `i`, of `len` coefficients.
-    pub(crate) fn run(&self, i: usize, len: usize) -> Zeroizing<Vec<i64>> {
-        let mut run = Zeroizing::new(vec![0; len]);
-        signed_run(&self.0, i, gaussian::sample, &mut run);
-        run
-    }
+    });
+    coefficients
 }
 
 /// A uniform ternary polynomial in coefficient form, marked secret.
