@@ -10,6 +10,7 @@ use std::mem;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use zeroize::Zeroize;
 
 use crate::basis::Basis;
 use crate::kernels::{self, Isa};
@@ -44,7 +45,8 @@ impl MixedRadix {
     }
 
     /// Turns residues, one row per prime, into digits, of which each stands as a residue for its centred representative.
-    fn digits<'a>(&self, rows: &mut [&'a mut [u64]], mut spare: &'a mut [u64]) {
+    /// Gives back the row that is left over.
+    fn digits<'a>(&self, rows: &mut [&'a mut [u64]], mut spare: &'a mut [u64]) -> &'a mut [u64] {
         for j in 0..rows.len() {
             let (done, rest) = rows.split_at_mut(j + 1);
             for (i, row) in (j + 1..).zip(rest) {
@@ -54,6 +56,7 @@ impl MixedRadix {
                 mem::swap(row, &mut spare);
             }
         }
+        spare
     }
 
     /// Digits as f64 numbers of relative error below `2^-52`.
@@ -96,6 +99,15 @@ impl Poly {
     /// If the polynomial is not in coefficient form.
     #[must_use]
     pub fn centred_f64(&self) -> Vec<f64> {
+        self.clone().into_centred_f64()
+    }
+
+    /// [`Self::centred_f64`] in the place of the polynomial.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn into_centred_f64(self) -> Vec<f64> {
         let mut out = vec![0.0; self.ring().degree()];
         self.for_each_chunk_of_digits(&mut out, |radix, rows, out| {
             out.copy_from_slice(&radix.to_f64(rows));
@@ -111,7 +123,7 @@ impl Poly {
     pub fn centred_i128(&self) -> Option<Vec<i128>> {
         const LIMIT: f64 = (1u128 << 126) as f64;
         let mut out = vec![(0, true); self.ring().degree()];
-        self.for_each_chunk_of_digits(&mut out, |radix, rows, out| {
+        self.clone().for_each_chunk_of_digits(&mut out, |radix, rows, out| {
             let approximations = radix.to_f64(rows);
             for ((o, value), x) in out.iter_mut().zip(radix.to_i128(rows)).zip(approximations) {
                 *o = (value, x.abs() <= LIMIT);
@@ -122,25 +134,32 @@ impl Poly {
     }
 
     /// Calls `f` with the digits of every run of [`CHUNK`] coefficients and their place in `out`.
+    ///
+    /// A secret is wiped run by run, as soon as it is read, by whoever read it.
     fn for_each_chunk_of_digits<T: Send>(
-        &self,
+        mut self,
         out: &mut [T],
         f: impl Fn(&MixedRadix, &[&mut [u64]], &mut [T]) + Sync,
     ) {
         assert_eq!(self.form(), Form::Coefficient, "coefficients are read in coefficient form");
-        let ring = self.ring();
+        let (ring, secret) = (Arc::clone(self.ring()), self.is_secret());
         let radix = MixedRadix::new(ring.isa(), ring.moduli(self.basis()).collect());
-        out.par_chunks_exact_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-            let mut buffer = ring.pool().take((self.limb_count() + 1) * CHUNK);
-            buffer.mark_secret_if(self.is_secret());
-            let (spare, words) = buffer.as_mut_slice().split_at_mut(CHUNK);
-            let mut rows: Vec<&mut [u64]> = words.chunks_exact_mut(CHUNK).collect();
-            for (row, limb) in rows.iter_mut().zip(self.limbs()) {
-                row.copy_from_slice(&limb[chunk * CHUNK..(chunk + 1) * CHUNK]);
+        let mut chunks: Vec<Vec<&mut [u64]>> = out.chunks(CHUNK).map(|_| Vec::new()).collect();
+        for (_, limb) in self.limbs_mut() {
+            for (rows, row) in chunks.iter_mut().zip(limb.chunks_exact_mut(CHUNK)) {
+                rows.push(row);
             }
-            radix.digits(&mut rows, spare);
+        }
+        out.par_chunks_exact_mut(CHUNK).zip(chunks).for_each(|(out, mut rows)| {
+            let mut spare = ring.pool().take(CHUNK);
+            spare.mark_secret_if(secret);
+            let rest = radix.digits(&mut rows, spare.as_mut_slice());
             f(&radix, &rows, out);
+            if secret {
+                rows.into_iter().chain([rest]).for_each(Zeroize::zeroize);
+            }
         });
+        self.buffer_mut().publish();
     }
 
     /// The polynomial whose coefficients are the given numbers, each rounded to the nearest integer (ties to even),

@@ -154,6 +154,11 @@ impl Buffer {
         self.secret = true;
     }
 
+    /// The contents are no secret any more: those that were are wiped or overwritten.
+    pub(crate) const fn publish(&mut self) {
+        self.secret = false;
+    }
+
     /// As [`Self::mark_secret`] if what it is computed from is secret.
     pub(crate) const fn mark_secret_if(&mut self, secret: bool) {
         self.secret |= secret;

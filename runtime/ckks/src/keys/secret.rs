@@ -74,7 +74,7 @@ impl SecretKey {
 
     /// The centred coefficients of `Σ c_i s^i`.
     pub fn decrypt_coefficients(&self, ct: &Ciphertext) -> Vec<f64> {
-        phase(&ct.parts, &self.s).centred_f64()
+        phase(&ct.parts, &self.s).into_centred_f64()
     }
 
     /// The slots of a ciphertext. Whoever learns them exactly learns something about the key: see
