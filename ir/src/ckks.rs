@@ -160,6 +160,12 @@ pub enum Op<V> {
 }
 
 impl<V: Copy> Op<V> {
+    /// Whether it runs beside no other instruction: an input is only loaded, linear maps and bootstraps are large and busy
+    /// all threads by themselves.
+    pub const fn runs_alone(&self) -> bool {
+        matches!(self, Self::Input { .. } | Self::Linear { .. } | Self::Bootstrap { .. })
+    }
+
     /// What it reads, in order.
     pub fn operands(&self) -> Vec<V> {
         match self {

@@ -45,10 +45,7 @@ impl Step<'_> {
 /// How many of the first instructions do not read what another of them writes: at least one, at
 /// most `most`.
 fn side_by_side(insts: &[Inst], most: usize) -> usize {
-    // Linear maps and bootstraps are large, and busy all threads by themselves.
-    let alone = |inst: &Inst| {
-        matches!(inst.op, Op::Input { .. } | Op::Linear { .. } | Op::Bootstrap { .. })
-    };
+    let alone = |inst: &Inst| inst.op.runs_alone();
     let mut written: Vec<RegId> = Vec::new();
     for (i, inst) in insts.iter().enumerate() {
         let mut touched = inst.op.operands().into_iter().chain(inst.results.iter().copied());

@@ -90,7 +90,7 @@ pub(super) fn most_bytes<V: Copy + Ord>(
 
 /// How many of the first steps the executor runs side by side.
 fn side_by_side<V: Copy + Ord>(steps: &[Step<'_, V>], most: usize) -> usize {
-    let alone = |step: &Step<'_, V>| matches!(step.op, Op::Input { .. } | Op::Linear { .. });
+    let alone = |step: &Step<'_, V>| step.op.runs_alone();
     let mut written: BTreeSet<V> = BTreeSet::new();
     for (i, step) in steps.iter().enumerate() {
         let mut touched = step.op.operands().into_iter().chain(step.results.iter().copied());
