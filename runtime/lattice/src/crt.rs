@@ -239,3 +239,30 @@ fn split_40(x: f64) -> [i64; 3] {
     let low = (rest - middle as f64 * UP + ROUND) - ROUND;
     [low as i64, middle, high]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primes::ntt_primes_below;
+    use crate::sampling::{self, Seed};
+
+    #[test]
+    fn a_secret_is_wiped_where_it_was_read() {
+        let q: Vec<u64> = ntt_primes_below(1 << 40, 11).take(3).collect();
+        for secret in [true, false] {
+            let ring = Ring::new(11, &q, &[]).unwrap();
+            // Every digit of nearly every coefficient is something.
+            let mut poly = sampling::uniform(&ring, Basis::q(3), &Seed::new([5; 32]));
+            poly.to_coefficient();
+            if secret {
+                poly = poly.into_secret();
+            }
+            assert!(poly.into_centred_f64().iter().all(|x| x.is_finite()));
+            // The buffers that it lay in, as the next taker finds them.
+            let residues = ring.pool().take(3 * 2048);
+            let spare = ring.pool().take(CHUNK);
+            let clean = [&residues, &spare].map(|b| b.as_slice().iter().all(|&word| word == 0));
+            assert_eq!(clean, [secret; 2]);
+        }
+    }
+}
