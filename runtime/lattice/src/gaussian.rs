@@ -15,7 +15,7 @@ pub const SIGMA: f64 = 3.19;
 pub const BOUND: i64 = TABLE.len() as i64;
 
 /// `floor(2^63 * P(|X| <= k))` for `k = 0, 1, ..`.
-const TABLE: [u64; 28] = [
+pub(crate) const TABLE: [u64; 28] = [
     1_153_477_452_468_229_224,
     3_349_820_430_805_593_269,
     5_245_143_829_349_442_937,

@@ -56,6 +56,7 @@ pub mod ring;
 pub mod rlwe;
 pub mod sampling;
 mod scaled;
+mod stream;
 pub mod switch;
 mod tasks;
 pub mod weighted;

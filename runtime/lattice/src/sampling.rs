@@ -10,17 +10,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chacha20::{ChaCha8Rng, ChaCha20Rng};
-use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::basis::{Basis, Prime};
 use crate::bits;
-use crate::gaussian;
+use crate::kernels::{self, Isa};
 use crate::modulus::Modulus;
 use crate::poly::{Form, Poly};
 use crate::ring::Ring;
+use crate::stream::Stream;
 
 /// 32 bytes that a stream of randomness is expanded from.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
@@ -54,10 +53,6 @@ impl Seed {
         hasher.zeroize();
         derived
     }
-
-    fn stream(&self) -> ChaCha20Rng {
-        ChaCha20Rng::from_seed(self.0)
-    }
 }
 
 /// Never the bytes: they may be secret.
@@ -84,7 +79,7 @@ pub fn uniform(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
 
 /// The limb of `prime` of the polynomial that [`uniform`] gives for `seed`.
 ///
-/// The stream is read as numbers of a fixed width ([`bits`]), in batches of `WORDS` that each begin at a byte.
+/// The stream is read as numbers of a fixed width ([`bits`]).
 /// Numbers from the largest multiple of `q` on are rejected, the others reduced.
 /// The width is that of `q` and up to three bits more, where fewer would reject more than a fifth.
 pub fn uniform_limb(q: Modulus, prime: Prime, seed: &Seed, limb: &mut [u64]) {
@@ -93,84 +88,73 @@ pub fn uniform_limb(q: Modulus, prime: Prime, seed: &Seed, limb: &mut [u64]) {
         Prime::P(i) => (1, i),
     };
     let seed = seed.derive("packed uniform limb", &[kind, index as u64]);
-    let mut stream = ChaCha8Rng::from_seed(seed.0);
-    let (width, bound) = uniform_draw(q);
-    let mut bytes = [0; bits::packed_len(WORDS, bits::MAX_WIDTH)];
-    let bytes = &mut bytes[..bits::packed_len(WORDS, width)];
-    let mut words = [0; WORDS];
+    let mut stream = Stream::public(&seed);
+    let (isa, width) = (Isa::detect(), uniform_width(q));
+    let mut packed = [0; bits::packed_words(NUMBERS, bits::MAX_WIDTH)];
+    let mut last = [0; NUMBERS];
     let mut filled = 0;
     while filled < limb.len() {
-        stream.fill_bytes(bytes);
-        bits::unpack(bytes, width, &mut words);
-        filled += accept(bound, &words, &mut limb[filled..]);
-    }
-    if width > q.bits() {
-        limb.iter_mut().for_each(|x| *x = q.reduce_u64(*x));
+        let missing = limb.len() - filled;
+        let count = missing.next_multiple_of(8).min(NUMBERS);
+        let packed = &mut packed[..bits::packed_words(count, width)];
+        packed.fill(0);
+        stream.fill(packed, bits::packed_len(count, width));
+        if count <= missing {
+            filled += kernels::accept(isa, q, &mut limb[filled..][..count], packed, width);
+        } else {
+            let accepted = kernels::accept(isa, q, &mut last[..count], packed, width).min(missing);
+            limb[filled..][..accepted].copy_from_slice(&last[..accepted]);
+            filled += accepted;
+        }
     }
 }
 
-/// The width of the numbers that residues of `q` are drawn as, and the bound of those that are accepted.
-fn uniform_draw(q: Modulus) -> (u32, u64) {
-    let of_width = |width: u32| (width, (1 << width) / q.value() * q.value());
-    let wide_enough = |&(width, bound): &(u32, u64)| bound >= (1u64 << width) / 5 * 4;
+/// The width of the numbers that residues of `q` are drawn as.
+fn uniform_width(q: Modulus) -> u32 {
+    let wide_enough = |&width: &u32| uniform_bound(q, width) >= (1u64 << width) / 5 * 4;
     let widest = q.bits() + 3;
-    (q.bits()..widest).map(of_width).find(wide_enough).unwrap_or_else(|| of_width(widest))
+    (q.bits()..widest).find(wide_enough).unwrap_or(widest)
 }
 
-/// Copies the words below `bound`, in order, until `out` is full; gives their number.
-fn accept(bound: u64, words: &[u64; WORDS], out: &mut [u64]) -> usize {
-    let mut accepted = 0;
-    if out.len() >= WORDS {
-        let out = &mut out[..WORDS];
-        for &word in words {
-            // A rejected word is overwritten by the next one; no more words are written than there are.
-            out[accepted] = word;
-            accepted += usize::from(word < bound);
-        }
-    } else {
-        for (slot, &word) in out.iter_mut().zip(words.iter().filter(|&&word| word < bound)) {
-            *slot = word;
-            accepted += 1;
-        }
-    }
-    accepted
+/// The bound below which numbers of `width` bits are accepted: a multiple of `q`.
+pub(crate) const fn uniform_bound(q: Modulus, width: u32) -> u64 {
+    (1 << width) / q.value() * q.value()
 }
 
-/// Words that are drawn from a stream at once.
-const WORDS: usize = 512;
+/// Numbers that are drawn from a public stream at once.
+const NUMBERS: usize = 2048;
 
 /// Coefficients that come from one stream of a secret; the next have the next stream of the same key.
 const STREAM_WORDS: usize = 1 << 12;
 
 /// N coefficients, each uniform in `{-1, 0, 1}` up to a bias below `2^-63`.
 pub fn ternary_coefficients(n: usize, seed: &Seed) -> Zeroizing<Vec<i64>> {
-    signed_coefficients(n, &seed.derive("ternary", &[]), |word| {
-        // The high word of 3 * word is uniform in 0..3 without rejection.
-        ((u128::from(word) * 3) >> 64) as i64 - 1
+    signed_coefficients(n, &seed.derive("ternary", &[]), |words| {
+        for word in words {
+            // The high word of 3 * word is uniform in 0..3 without rejection.
+            *word = (((u128::from(*word) * 3) >> 64) as u64).wrapping_sub(1);
+        }
     })
 }
 
 /// N coefficients of the discrete Gaussian of [`crate::gaussian`].
 pub fn gaussian_coefficients(n: usize, seed: &Seed) -> Zeroizing<Vec<i64>> {
-    signed_coefficients(n, &seed.derive("gaussian", &[]), gaussian::sample)
+    signed_coefficients(n, &seed.derive("gaussian", &[]), |words| {
+        kernels::gaussian(Isa::detect(), words);
+    })
 }
 
+/// N words of streams, each replaced by the bits of a signed number.
 fn signed_coefficients(
     n: usize,
     seed: &Seed,
-    f: impl Fn(u64) -> i64 + Sync,
+    sample: impl Fn(&mut [u64]) + Sync,
 ) -> Zeroizing<Vec<i64>> {
-    let mut coefficients = Zeroizing::new(vec![0; n]);
-    coefficients.par_chunks_mut(STREAM_WORDS).enumerate().for_each(|(i, run)| {
-        let mut stream = seed.stream();
-        stream.set_stream(i as u64);
-        let mut bytes = Zeroizing::new([0; WORDS * size_of::<u64>()]);
-        for chunk in run.chunks_mut(WORDS) {
-            stream.fill_bytes(&mut *bytes);
-            for (coefficient, word) in chunk.iter_mut().zip(bytes.as_chunks().0) {
-                *coefficient = f(u64::from_le_bytes(*word));
-            }
-        }
+    let mut coefficients = Zeroizing::new(vec![0i64; n]);
+    coefficients.par_chunks_mut(STREAM_WORDS).enumerate().for_each(|(number, run)| {
+        let words = bytemuck::cast_slice_mut(run);
+        Stream::secret(seed, number as u32).fill(words, size_of_val(&*words));
+        sample(words);
     });
     coefficients
 }
@@ -201,17 +185,15 @@ pub fn gaussian(ring: &Arc<Ring>, basis: Basis, seed: &Seed) -> Poly {
 /// If the ring lacks a prime of the basis.
 pub fn sparse_ternary(ring: &Arc<Ring>, basis: Basis, weight: usize, seed: &Seed) -> Poly {
     let n = ring.degree();
-    let mut stream = seed.derive("sparse ternary", &[weight as u64]).stream();
+    let mut words = Zeroizing::new(vec![0; 2 * n]);
+    let bytes = size_of_val(&words[..]);
+    Stream::secret(&seed.derive("sparse ternary", &[weight as u64]), 0).fill(&mut words, bytes);
     // The first `weight` positions hold signs; sorting by random keys shuffles them.
-    let mut keyed = Zeroizing::new(
-        (0..n)
-            .map(|i| {
-                let word = stream.next_u64();
-                let sign = 1 - 2 * (stream.next_u64() & 1) as i64;
-                (word, if i < weight { sign } else { 0 })
-            })
-            .collect::<Vec<(u64, i64)>>(),
-    );
+    let keyed = words.as_chunks().0.iter().enumerate().map(|(i, &[key, word])| {
+        let sign = 1 - 2 * (word & 1) as i64;
+        (key, if i < weight { sign } else { 0 })
+    });
+    let mut keyed = Zeroizing::new(keyed.collect::<Vec<(u64, i64)>>());
     bitonic_sort(&mut keyed);
     let coefficients = Zeroizing::new(keyed.iter().map(|&(_, c)| c).collect::<Vec<i64>>());
     Poly::from_i64(ring, basis, &coefficients).into_secret()

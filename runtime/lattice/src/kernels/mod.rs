@@ -18,9 +18,9 @@ mod tests;
 
 pub use isa::Isa;
 
-#[cfg(doc)]
-use crate::bits;
 use crate::modulus::Modulus;
+#[cfg(doc)]
+use crate::{bits, gaussian, sampling};
 use isa::Kind;
 
 /// Twiddle factors of one prime, in the form that the kernels of one instruction set read.
@@ -170,9 +170,9 @@ pub(crate) enum Ending<'a> {
 
 /// Declares kernels that every instruction set has under the same name, and dispatches to them.
 macro_rules! dispatch {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {$(
         $(#[$doc])*
-        pub(crate) fn $name(isa: Isa, $($arg: $type),*) {
+        pub(crate) fn $name(isa: Isa, $($arg: $type),*) $(-> $result)? {
             match isa.kind() {
                 Kind::Scalar => scalar::$name($($arg),*),
                 // SAFETY: this `Isa` exists only if the processor has AVX2 and FMA.
@@ -281,4 +281,14 @@ dispatch! {
 
     /// `a = a mod q` for any words and a modulus up to [`LARGEST_PACKED`].
     fn reduce_words(q: Modulus, a: &mut [u64]);
+
+    /// Of as many numbers as `out` has words, packed to `width` bits each, those below [`sampling::uniform_bound`], in their
+    /// order and modulo q; gives their number, and the other words of `out` are unspecified.
+    ///
+    /// A multiple of eight of them, `width` that of the modulus or up to three bits more, and after them a window of bytes
+    /// ([`bits::packed_words`]).
+    fn accept(q: Modulus, out: &mut [u64], packed: &[u64], width: u32) -> usize;
+
+    /// What [`gaussian::sample`] makes of every word; in no time that depends on it.
+    fn gaussian(words: &mut [u64]);
 }

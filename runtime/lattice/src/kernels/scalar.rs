@@ -1,8 +1,8 @@
 //! The specification: portable code that every other instruction set agrees with bit for bit.
 
 use super::{CARRY, Lanes};
-use crate::bits;
 use crate::modulus::Modulus;
+use crate::{bits, gaussian, sampling};
 
 /// Twiddle factors with their Shoup companions.
 #[derive(Debug)]
@@ -275,6 +275,26 @@ pub(crate) fn packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2]
                 }
             }
         }
+    }
+}
+
+pub(crate) fn accept(q: Modulus, out: &mut [u64], packed: &[u64], width: u32) -> usize {
+    let bound = sampling::uniform_bound(q, width);
+    let mut accepted = 0;
+    bits::unpack_words(packed, width, out);
+    for i in 0..out.len() {
+        // What is rejected is overwritten by the next one.
+        let number = out[i];
+        out[accepted] = if width > q.bits() { q.reduce_u64(number) } else { number };
+        accepted += usize::from(number < bound);
+    }
+    accepted
+}
+
+#[inline(always)]
+pub(crate) fn gaussian(words: &mut [u64]) {
+    for word in words {
+        *word = gaussian::sample(*word).cast_unsigned();
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Ending, Isa, Origin, scalar};
-use crate::bits;
+use crate::{bits, gaussian};
 use crate::modulus::Modulus;
 use crate::ntt::NttTable;
 use crate::primes::{ntt_primes_below, ntt_primes_from};
@@ -132,6 +132,34 @@ proptest! {
             (all + u128::from(over) * u128::from(s)) % q
         });
 
+    }
+
+    #[test]
+    fn accepted_numbers_agree(m in proptest::sample::select(moduli()), more in 0..4u32, groups in 0..40usize, seed: u64) {
+        let (q, width) = (m.value(), m.bits() + more);
+        let bound = (1u64 << width) - (1u64 << width) % q;
+        // Many at the edges: zero, multiples of the modulus, the bound, the largest.
+        let number = |i: u64| match (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) {
+            random if random % 3 == 0 => [0, q - 1, bound - 1, bound & ((1 << width) - 1), (1 << width) - 1][(random >> 8) as usize % 5],
+            random => random >> (64 - width),
+        };
+        let numbers: Vec<u64> = (0..8 * groups as u64).map(number).collect();
+        let mut packed = vec![0; bits::packed_words(numbers.len(), width)];
+        bits::pack_words(&numbers, width, &mut packed);
+        let expected: Vec<u64> = numbers.iter().filter(|&&x| x < bound).map(|x| x % q).collect();
+        for isa in Isa::with_models() {
+            let mut out = vec![u64::MAX; numbers.len()];
+            let accepted = super::accept(isa, m, &mut out, &packed, width);
+            assert_eq!(&out[..accepted], &expected, "{isa}");
+        }
+    }
+
+    #[test]
+    fn gaussian_samples_agree(mut words in proptest::collection::vec(any::<u64>(), LEN)) {
+        for (word, &entry) in words.iter_mut().step_by(7).zip(gaussian::TABLE.iter().cycle()) {
+            *word = [(entry - 1) << 1, entry << 1, entry << 1 | 1, 0, u64::MAX][*word as usize % 5];
+        }
+        agree(&words, |isa, out| super::gaussian(isa, out), |i| u128::from(gaussian::sample(words[i]) as u64));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod arithmetic;
 mod ntt;
 mod pointwise;
+mod random;
 mod short;
 mod uneven;
 
@@ -22,6 +23,7 @@ pub(super) use pointwise::{
     neg_assign, permute, prefetch, reduce_centred, sub_assign, sub_from_mul_scalar,
 };
 
+pub(super) use random::{accept, gaussian};
 pub(super) use short::{pack, packed_sums, reduce_words};
 pub(super) use uneven::narrow_products;
 

@@ -10,12 +10,14 @@
 //! [`vector`] says what the kernels need of a register; they are written against that alone.
 //! Nothing here branches on a residue or uses it as an index.
 
+mod entries;
 mod field;
 mod forward;
 mod inverse;
 #[cfg(test)]
 mod model;
 mod pointwise;
+mod random;
 mod short;
 mod sums;
 mod twiddles;
@@ -29,7 +31,7 @@ macro_rules! entry_points {
     ($module:ident, $vector:path $(, #[$feature:meta])?) => {
         pub(in super::super) mod $module {
             use super::super::{Ending, Lanes, Origin};
-            use super::{Twiddles, forward, inverse, pointwise, short, sums};
+            use super::{Twiddles, forward, inverse, pointwise, random, short, sums};
             use crate::modulus::Modulus;
 
             entry_points! { $vector $(, #[$feature])?;
@@ -93,18 +95,25 @@ macro_rules! entry_points {
                 short::pack(out: &mut [u64], a: &[u64]);
                 short::packed_sums(sums: [&mut [u64]; 2], triples: &[(&[u64], [&[u64]; 2])]);
                 short::reduce_words(q: Modulus, a: &mut [u64]);
+                random::accept(
+                    q: Modulus,
+                    out: &mut [u64],
+                    packed: &[u64],
+                    width: u32
+                ) -> usize;
+                random::gaussian(words: &mut [u64]);
             }
         }
     };
-    ($vector:path; $($file:ident::$name:ident($($arg:ident: $type:ty),*);)*) => {$(
-        pub(in super::super::super) fn $name($($arg: $type),*) {
-            $file::$name::<$vector>($($arg),*);
+    ($vector:path; $($file:ident::$name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        pub(in super::super::super) fn $name($($arg: $type),*) $(-> $result)? {
+            $file::$name::<$vector>($($arg),*)
         }
     )*};
-    ($vector:path, #[$feature:meta]; $($file:ident::$name:ident($($arg:ident: $type:ty),*);)*) => {$(
+    ($vector:path, #[$feature:meta]; $($file:ident::$name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
         #[$feature]
-        pub(in super::super::super) fn $name($($arg: $type),*) {
-            $file::$name::<$vector>($($arg),*);
+        pub(in super::super::super) fn $name($($arg: $type),*) $(-> $result)? {
+            $file::$name::<$vector>($($arg),*)
         }
     )*};
 }

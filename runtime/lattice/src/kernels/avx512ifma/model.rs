@@ -132,6 +132,15 @@ impl Vector for Model {
         Self(from_fn(|i| self.0[i].wrapping_add(add(i))))
     }
 
+    fn compress_below(self, bound: Self) -> (Self, usize) {
+        let below = self.0.iter().zip(bound.0).filter(|&(&lane, bound)| lane < bound);
+        let (mut front, mut count) = ([0; 8], 0);
+        for (place, (&lane, _)) in front.iter_mut().zip(below) {
+            (*place, count) = (lane, count + 1);
+        }
+        (Self(front), count)
+    }
+
     fn interleave(a: Self, b: Self) -> (Self, Self) {
         let word = |i: usize| [a, b][i % 2].0[i / 2];
         (Self(from_fn(word)), Self(from_fn(|i| word(i + 8))))

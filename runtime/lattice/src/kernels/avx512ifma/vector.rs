@@ -97,6 +97,9 @@ pub(super) trait Vector: Copy {
     /// Adds `addend` in the lanes where `self > bound`.
     fn add_above(self, bound: Self, addend: Self) -> Self;
 
+    /// The lanes below a bound, moved to the front in their order, and their number; the others are unspecified.
+    fn compress_below(self, bound: Self) -> (Self, usize);
+
     /// The sixteen words `a_0 b_0 a_1 b_1 .. a_7 b_7`.
     fn interleave(a: Self, b: Self) -> (Self, Self);
 

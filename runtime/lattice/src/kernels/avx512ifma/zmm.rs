@@ -4,11 +4,12 @@ use std::arch::x86_64::{
     __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256,
     _mm512_add_epi64, _mm512_add_pd, _mm512_and_si512, _mm512_broadcast_i64x2,
     _mm512_broadcast_i64x4, _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask,
-    _mm512_cvtepu64_pd, _mm512_cvttpd_epu64, _mm512_loadu_si512, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_mask_add_epi64, _mm512_min_epu64, _mm512_mul_epu32,
-    _mm512_mul_pd, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_permutexvar_epi8,
-    _mm512_permutexvar_epi64, _mm512_set_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2,
-    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
+    _mm512_cmplt_epu64_mask, _mm512_cvtepu64_pd, _mm512_cvttpd_epu64, _mm512_loadu_si512,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_add_epi64,
+    _mm512_maskz_compress_epi64, _mm512_min_epu64, _mm512_mul_epu32, _mm512_mul_pd,
+    _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_permutexvar_epi64,
+    _mm512_set_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2, _mm512_slli_epi64,
+    _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
 };
 
 use super::vector::{Vector, Words};
@@ -161,6 +162,13 @@ impl Vector for Zmm {
             self.0,
             addend.0
         )))
+    }
+
+    #[inline(always)]
+    fn compress_below(self, bound: Self) -> (Self, usize) {
+        let below = instruction!(_mm512_cmplt_epu64_mask(self.0, bound.0));
+        let front = Self(instruction!(_mm512_maskz_compress_epi64(below, self.0)));
+        (front, below.count_ones() as usize)
     }
 
     #[inline(always)]
