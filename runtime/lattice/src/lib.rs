@@ -41,6 +41,7 @@ pub mod divided;
 pub mod galois;
 pub mod gaussian;
 pub mod hoisting;
+pub mod integers;
 #[allow(unsafe_code, reason = "vector intrinsics; each use states why it is sound")]
 mod kernels;
 pub mod keyswitch;

@@ -47,7 +47,7 @@ impl Form {
         match self {
             Self::Plain => out.copy_from_slice(limb),
             Self::Halves => kernels::pack(isa, out, limb),
-            Self::Narrow(width) => bits::pack_words(limb, width, out),
+            Self::Narrow(width) => kernels::pack_narrow(isa, out, limb, width),
         }
     }
 

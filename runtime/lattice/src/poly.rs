@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::basis::{Basis, Prime};
+use crate::integers;
 use crate::modulus::Modulus;
 use crate::pool::Buffer;
 use crate::ring::Ring;
@@ -101,9 +102,7 @@ impl Poly {
         assert_eq!(coefficients.len(), ring.degree(), "one integer per coefficient");
         let mut poly = Self::scratch(ring, basis, Form::Coefficient);
         poly.for_each_limb_pointwise(|q, _, limb| {
-            for (out, &c) in limb.iter_mut().zip(coefficients) {
-                *out = q.lift(c);
-            }
+            integers::lift(q, limb, coefficients);
         });
         poly
     }

@@ -46,9 +46,7 @@ impl Sample<'_> {
                 spare
             };
             let transformed = || {
-                for (x, &e) in limb.iter_mut().zip(error.iter()) {
-                    *x = q.lift(e);
-                }
+                kernels::lift(isa, q, limb, &error);
                 if let Some(write) = message {
                     let mut message = spare();
                     write(q, message.as_mut_slice());

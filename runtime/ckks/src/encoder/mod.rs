@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use heplan_ir::scale::Scale;
 use heplan_lattice::ntt::MIN_LOG_N;
-use heplan_lattice::{Basis, Form, Modulus, Poly, Prime, Ring};
+use heplan_lattice::{Basis, Form, Modulus, Poly, Prime, Ring, integers};
 use thiserror::Error;
 
 use fft::SpecialFft;
@@ -222,13 +222,8 @@ impl Plaintext {
         let out = limb.iter_mut().step_by(gap);
         let small = self.largest < q.value() as f64 - 1.0;
         match &self.coefficients {
-            // Loops without a step and without a reduction vectorise.
-            Coefficients::Tiny(c) if small && gap == 1 => {
-                limb.iter_mut().zip(c).for_each(|(o, &c)| *o = q.lift(c.into()));
-            }
-            Coefficients::Short(c) if small && gap == 1 => {
-                limb.iter_mut().zip(c).for_each(|(o, &c)| *o = q.lift(c));
-            }
+            Coefficients::Tiny(c) if small && gap == 1 => integers::lift_short(q, limb, c),
+            Coefficients::Short(c) if small && gap == 1 => integers::lift(q, limb, c),
             Coefficients::Tiny(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i64(c.into())),
             Coefficients::Short(c) => out.zip(c).for_each(|(o, &c)| *o = q.reduce_i64(c)),
             // Exact: an f64 that is an integer below 2^119.

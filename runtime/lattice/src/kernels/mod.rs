@@ -265,6 +265,15 @@ dispatch! {
     /// Asks for words that are soon to be read.
     fn prefetch(words: &[u64]);
 
+    /// `out = src mod q`, for `-q < src < q`.
+    fn lift(q: Modulus, out: &mut [u64], src: &[i64]);
+
+    /// [`lift`] of shorter words.
+    fn lift_short(q: Modulus, out: &mut [u64], src: &[i32]);
+
+    /// [`bits::pack_words`], of numbers of at least eight bits; the words after the last entry are unspecified.
+    fn pack_narrow(out: &mut [u64], a: &[u64], width: u32);
+
     /// `first += 2^52 floor(first * weight + sum of src * weight + 1/2)`, the sum over the others, in f64, added in that
     /// order without fusing, for words below 2^50 and sums in `[0, 2^12 - 1/2)`.
     ///

@@ -242,6 +242,20 @@ pub(crate) fn permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lan
     }
 }
 
+#[inline(always)]
+pub(crate) fn lift(q: Modulus, out: &mut [u64], src: &[i64]) {
+    out.iter_mut().zip(src).for_each(|(o, &x)| *o = q.lift(x));
+}
+
+#[inline(always)]
+pub(crate) fn lift_short(q: Modulus, out: &mut [u64], src: &[i32]) {
+    out.iter_mut().zip(src).for_each(|(o, &x)| *o = q.lift(x.into()));
+}
+
+pub(crate) fn pack_narrow(out: &mut [u64], a: &[u64], width: u32) {
+    bits::pack_words(a, width, out);
+}
+
 /// There is no portable way to ask.
 pub(crate) fn prefetch(_: &[u64]) {}
 

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::{Ending, Isa, Origin, scalar};
-use crate::{bits, gaussian};
 use crate::modulus::Modulus;
 use crate::ntt::NttTable;
 use crate::primes::{ntt_primes_below, ntt_primes_from};
+use crate::{bits, gaussian};
 
 /// More than one block of the kernels that work block by block, and not a multiple of it.
 const LEN: usize = 1024 + 64;
@@ -132,6 +132,29 @@ proptest! {
             (all + u128::from(over) * u128::from(s)) % q
         });
 
+    }
+
+    #[test]
+    fn signed_integers_agree((m, [a, b, _], _) in operands()) {
+        let q = i128::from(m.value());
+        let signed: Vec<i64> = a.iter().zip(&b).map(|(&x, &y)| if y % 2 == 0 { x as i64 } else { -(x as i64) }).collect();
+        let limit = m.value().min(1 << 31) as i64;
+        let short: Vec<i32> = signed.iter().map(|x| (x % limit) as i32).collect();
+        agree(&a, |isa, out| super::lift(isa, m, out, &signed), |i| i128::from(signed[i]).rem_euclid(q) as u128);
+        agree(&a, |isa, out| super::lift_short(isa, m, out, &short), |i| i128::from(short[i]).rem_euclid(q) as u128);
+    }
+
+    #[test]
+    fn narrow_limbs_agree((m, [a, b, _], _) in operands(), more in 0..4u32) {
+        let width = m.bits() + more;
+        let numbers: Vec<u64> = a.iter().zip(&b).map(|(x, y)| x | (y & ((1 << more) - 1)) << m.bits()).collect();
+        for isa in Isa::with_models() {
+            let mut packed = vec![u64::MAX; bits::packed_words(LEN, width)];
+            super::pack_narrow(isa, &mut packed, &numbers, width);
+            for (i, &number) in numbers.iter().enumerate() {
+                assert_eq!(bits::entry(&packed, width, i), number, "{isa} at {i}");
+            }
+        }
     }
 
     #[test]

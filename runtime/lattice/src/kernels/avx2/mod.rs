@@ -13,7 +13,7 @@
 mod arithmetic;
 mod ntt;
 mod pointwise;
-mod random;
+mod portable;
 mod short;
 mod uneven;
 
@@ -23,9 +23,8 @@ pub(super) use pointwise::{
     neg_assign, permute, prefetch, reduce_centred, sub_assign, sub_from_mul_scalar,
 };
 
-pub(super) use random::{accept, gaussian};
+pub(super) use portable::{accept, gaussian, lift, lift_short, narrow_products, pack_narrow};
 pub(super) use short::{pack, packed_sums, reduce_words};
-pub(super) use uneven::narrow_products;
 
 use crate::modulus::Modulus;
 

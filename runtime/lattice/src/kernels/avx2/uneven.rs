@@ -2,24 +2,12 @@
 
 use std::arch::x86_64::_mm256_set1_epi64x;
 
-use super::super::scalar;
 use super::arithmetic::{Field, quads_mut, store};
 use super::pointwise::{BLOCK_WORDS, add_products, begin, finish};
 use crate::modulus::Modulus;
 
 /// A left factor and two right ones.
 type Triple<'a> = (&'a [u64], [&'a [u64]; 2]);
-
-/// Never called for speed: keys are kept as residues here ([`Isa::takes_narrow`](super::super::Isa::takes_narrow)).
-#[target_feature(enable = "avx2,fma")]
-pub(in super::super) fn narrow_products(
-    q: Modulus,
-    outs: [&mut [u64]; 2],
-    triples: &[Triple<'_>],
-    fresh: bool,
-) {
-    scalar::narrow_products(q, outs, triples, fresh);
-}
 
 /// Every word of a left factor stands for `times` of them.
 #[target_feature(enable = "avx2,fma")]

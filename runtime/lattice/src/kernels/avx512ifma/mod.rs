@@ -10,12 +10,12 @@
 //! [`vector`] says what the kernels need of a register; they are written against that alone.
 //! Nothing here branches on a residue or uses it as an index.
 
-mod entries;
 mod field;
 mod forward;
 mod inverse;
 #[cfg(test)]
 mod model;
+mod narrow;
 mod pointwise;
 mod random;
 mod short;
@@ -31,7 +31,7 @@ macro_rules! entry_points {
     ($module:ident, $vector:path $(, #[$feature:meta])?) => {
         pub(in super::super) mod $module {
             use super::super::{Ending, Lanes, Origin};
-            use super::{Twiddles, forward, inverse, pointwise, random, short, sums};
+            use super::{Twiddles, forward, inverse, narrow, pointwise, random, short, sums};
             use crate::modulus::Modulus;
 
             entry_points! { $vector $(, #[$feature])?;
@@ -72,6 +72,9 @@ macro_rules! entry_points {
                 pointwise::reduce_centred(from: Modulus, q: Modulus, out: &mut [u64], src: &[u64]);
                 pointwise::permute(out: &mut [u64], src: &[u64], sources: &[u32], lanes: &Lanes);
                 pointwise::prefetch(words: &[u64]);
+                pointwise::lift(q: Modulus, out: &mut [u64], src: &[i64]);
+                pointwise::lift_short(q: Modulus, out: &mut [u64], src: &[i32]);
+                narrow::pack_narrow(out: &mut [u64], a: &[u64], width: u32);
                 sums::inner_product(q: Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]);
                 sums::inner_products(
                     q: Modulus,

@@ -44,6 +44,18 @@ impl Vector for Model {
         *words = self.0;
     }
 
+    fn store_to(self, words: &mut [u64], byte: usize) {
+        let mut all: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        all[byte..byte + 64].copy_from_slice(self.0.map(u64::to_le_bytes).as_flattened());
+        for (word, bytes) in words.iter_mut().zip(all.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+    }
+
+    fn load_signed(words: &[i32; 8]) -> Self {
+        Self(words.map(|word| i64::from(word).cast_unsigned()))
+    }
+
     fn prefetch(_: &Words) {}
 
     fn prefetch_at(_: &[Words], _: usize) {}
@@ -94,6 +106,10 @@ impl Vector for Model {
 
     fn raise_52(self) -> Self {
         Self(self.0.map(|a| a << 52))
+    }
+
+    fn shift_left(self, bits: Self) -> Self {
+        self.lanes(bits, |a, by| a << by)
     }
 
     fn shift_right(self, bits: Self) -> Self {

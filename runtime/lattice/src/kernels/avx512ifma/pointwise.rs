@@ -156,3 +156,25 @@ pub(super) fn permute<V: Vector>(out: &mut [u64], src: &[u64], sources: &[u32], 
 pub(super) fn prefetch<V: Vector>(words: &[u64]) {
     octets(words).iter().for_each(V::prefetch);
 }
+
+/// A negative number is a large word: with the modulus it is a small one.
+#[inline(always)]
+fn lifted<V: Vector>(x: V, q: V) -> V {
+    x.min(x.add(q))
+}
+
+#[inline(always)]
+pub(super) fn lift<V: Vector>(q: Modulus, out: &mut [u64], src: &[i64]) {
+    let q = V::splat(q.value());
+    for (o, x) in octets_mut(out).iter_mut().zip(octets(bytemuck::cast_slice(src))) {
+        lifted(V::load(x), q).store(o);
+    }
+}
+
+#[inline(always)]
+pub(super) fn lift_short<V: Vector>(q: Modulus, out: &mut [u64], src: &[i32]) {
+    let q = V::splat(q.value());
+    for (o, x) in octets_mut(out).iter_mut().zip(src.as_chunks().0) {
+        lifted(V::load_signed(x), q).store(o);
+    }
+}

@@ -1,6 +1,6 @@
 //! What random words are made into.
 
-use super::entries::Entries;
+use super::narrow::Entries;
 use super::vector::{Vector, octets_mut};
 use crate::gaussian;
 use crate::modulus::Modulus;

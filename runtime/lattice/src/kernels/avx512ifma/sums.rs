@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::entries::Entries;
 use super::field::{Factor, Field, factor_words};
+use super::narrow::Entries;
 use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
 

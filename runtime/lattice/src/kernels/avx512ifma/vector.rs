@@ -36,6 +36,15 @@ pub(super) trait Vector: Copy {
     /// The words as they are.
     fn store(self, words: &mut Words);
 
+    /// Overwrites the 64 bytes of a run of words from number `byte` on, the lowest byte of each word first.
+    ///
+    /// # Panics
+    /// If the run is shorter.
+    fn store_to(self, words: &mut [u64], byte: usize);
+
+    /// Signed words of 32 bits, as signed ones of 64.
+    fn load_signed(words: &[i32; 8]) -> Self;
+
     /// Asks for words that are soon to be loaded.
     fn prefetch(words: &Words);
 
@@ -72,6 +81,9 @@ pub(super) trait Vector: Copy {
 
     /// The lower 12 bits, at the place of the upper ones.
     fn raise_52(self) -> Self;
+
+    /// Every word shifted up by a number of bits below 64.
+    fn shift_left(self, bits: Self) -> Self;
 
     /// Every word shifted down by a number of bits below 64.
     fn shift_right(self, bits: Self) -> Self;

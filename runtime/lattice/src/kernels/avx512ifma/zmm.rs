@@ -4,12 +4,12 @@ use std::arch::x86_64::{
     __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256,
     _mm512_add_epi64, _mm512_add_pd, _mm512_and_si512, _mm512_broadcast_i64x2,
     _mm512_broadcast_i64x4, _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_cmpgt_epu64_mask,
-    _mm512_cmplt_epu64_mask, _mm512_cvtepu64_pd, _mm512_cvttpd_epu64, _mm512_loadu_si512,
-    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_add_epi64,
+    _mm512_cmplt_epu64_mask, _mm512_cvtepi32_epi64, _mm512_cvtepu64_pd, _mm512_cvttpd_epu64,
+    _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_add_epi64,
     _mm512_maskz_compress_epi64, _mm512_min_epu64, _mm512_mul_epu32, _mm512_mul_pd,
     _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_permutexvar_epi64,
     _mm512_set_epi64, _mm512_set1_epi64, _mm512_shuffle_i64x2, _mm512_slli_epi64,
-    _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
+    _mm512_sllv_epi64, _mm512_srli_epi64, _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_sub_epi64,
 };
 
 use super::vector::{Vector, Words};
@@ -43,6 +43,17 @@ impl Vector for Zmm {
     #[inline(always)]
     fn store(self, words: &mut Words) {
         instruction!(_mm512_storeu_si512(words.as_mut_ptr().cast(), self.0));
+    }
+
+    #[inline(always)]
+    fn store_to(self, words: &mut [u64], byte: usize) {
+        assert!(byte + size_of::<Words>() <= size_of_val(words), "a register of bytes");
+        instruction!(_mm512_storeu_si512(words.as_mut_ptr().byte_add(byte).cast(), self.0));
+    }
+
+    #[inline(always)]
+    fn load_signed(words: &[i32; 8]) -> Self {
+        Self(instruction!(_mm512_cvtepi32_epi64(_mm256_loadu_si256(words.as_ptr().cast()))))
     }
 
     #[inline(always)]
@@ -114,6 +125,11 @@ impl Vector for Zmm {
     #[inline(always)]
     fn raise_52(self) -> Self {
         Self(instruction!(_mm512_slli_epi64::<52>(self.0)))
+    }
+
+    #[inline(always)]
+    fn shift_left(self, bits: Self) -> Self {
+        Self(instruction!(_mm512_sllv_epi64(self.0, bits.0)))
     }
 
     #[inline(always)]
