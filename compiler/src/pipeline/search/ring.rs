@@ -26,7 +26,7 @@ use crate::report::{LayoutGap, NodeLayout};
 
 /// What one byte of keys is worth in seconds of a run unless the user says otherwise: keys are
 /// stored, sent and read.
-pub(in crate::pipeline) const USUAL_KEY_PRICE: f64 = 1.0e-9;
+pub(in crate::pipeline) const USUAL_KEY_PRICE: f64 = 1.2e-9;
 
 /// What one byte of a request is worth in seconds of a run: unlike keys it is sent every time, over the client's own line,
 /// here one of 250 megabits a second.

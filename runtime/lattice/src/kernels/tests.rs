@@ -158,22 +158,25 @@ proptest! {
     }
 
     #[test]
-    fn accepted_numbers_agree(m in proptest::sample::select(moduli()), more in 0..4u32, groups in 0..40usize, seed: u64) {
-        let (q, width) = (m.value(), m.bits() + more);
-        let bound = (1u64 << width) - (1u64 << width) % q;
-        // Many at the edges: zero, multiples of the modulus, the bound, the largest.
-        let number = |i: u64| match (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) {
-            random if random % 3 == 0 => [0, q - 1, bound - 1, bound & ((1 << width) - 1), (1 << width) - 1][(random >> 8) as usize % 5],
-            random => random >> (64 - width),
-        };
-        let numbers: Vec<u64> = (0..8 * groups as u64).map(number).collect();
-        let mut packed = vec![0; bits::packed_words(numbers.len(), width)];
-        bits::pack_words(&numbers, width, &mut packed);
-        let expected: Vec<u64> = numbers.iter().filter(|&&x| x < bound).map(|x| x % q).collect();
-        for isa in Isa::with_models() {
-            let mut out = vec![u64::MAX; numbers.len()];
-            let accepted = super::accept(isa, m, &mut out, &packed, width);
-            assert_eq!(&out[..accepted], &expected, "{isa}");
+    fn accepted_numbers_agree(m in proptest::sample::select(moduli()), groups in 0..40usize, seed: u64) {
+        for width in m.bits()..=m.bits() + 3 {
+            let (q, largest) = (m.value(), (1 << width) - 1);
+            let bound = (1 << width) / q * q;
+            // Many at the edges.
+            let edges = [0, q - 1, bound - 1, bound.min(largest), largest];
+            let number = |i: u64| match (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) {
+                random if random % 3 == 0 => edges[(random >> 8) as usize % 5],
+                random => random >> (64 - width),
+            };
+            let numbers: Vec<u64> = (0..8 * groups as u64).map(number).collect();
+            let mut packed = vec![0; bits::packed_words(numbers.len(), width)];
+            bits::pack_words(&numbers, width, &mut packed);
+            let expected: Vec<u64> = numbers.iter().filter(|&&x| x < bound).map(|x| x % q).collect();
+            for isa in Isa::with_models() {
+                let mut out = vec![u64::MAX; numbers.len()];
+                let accepted = super::accept(isa, m, &mut out, &packed, width);
+                assert_eq!(&out[..accepted], &expected, "{isa}");
+            }
         }
     }
 

@@ -9,12 +9,13 @@ use crate::sampling::uniform_bound;
 #[inline(always)]
 pub(super) fn accept<V: Vector>(q: Modulus, out: &mut [u64], packed: &[u64], width: u32) -> usize {
     let entries = Entries::<V>::new(width);
-    let [one, two, four] = [1, 2, 4].map(|k| V::splat(k * q.value()));
+    let [one, two, four, eight] = [1, 2, 4, 8].map(|k| V::splat(k * q.value()));
     let bound = V::splat(uniform_bound(q, width));
     let mut accepted = 0;
     for i in 0..out.len() / 8 {
         let (entries, below) = entries.at(packed, i).compress_below(bound);
-        // Below eight times the modulus: where it is smaller, the difference wraps and is not the least.
+        // Below sixteen times the modulus: of a smaller one the difference wraps, and is not the least.
+        let entries = entries.min(entries.sub(eight));
         let entries = entries.min(entries.sub(four));
         let entries = entries.min(entries.sub(two));
         let entries = entries.min(entries.sub(one));
