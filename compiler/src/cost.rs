@@ -189,8 +189,8 @@ fn work_of<V: Copy>(
                 Work::encode(shape.period) + Work::evaluate(at, shape.period, at.wide_limbs());
             return (Work::linear(at, &shape) + rescaled, diagonal * shape.diagonals as f64);
         }
-        Op::Rotate { .. } => rotation(ty, parameters),
-        Op::RotateAdd { .. } => rotation(ty, parameters) + sum(ty, parameters),
+        // Where its rotation is made a sum reads one operand more: too little to count.
+        Op::Rotate { .. } | Op::RotateAdd { .. } => rotation(ty, parameters),
         Op::Add { .. } | Op::Sub { .. } => sum(ty, parameters),
         Op::AddPlain { plain, .. } => Work::additions(at, at.limbs()) + encode(plain),
         Op::MulPlain { plain, .. } => Work::multiply_plain(at) + encode(plain),
