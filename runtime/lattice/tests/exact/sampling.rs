@@ -7,7 +7,7 @@ use heplan_lattice::sampling::{
 };
 use heplan_lattice::{Basis, Form, Prime, Ring, Seed, primes};
 
-use rand_chacha::ChaCha8Rng;
+use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use rand_core::{Rng, SeedableRng};
 
 use crate::support::{ring, seed};
@@ -100,6 +100,19 @@ fn uniform_residues_fill_their_range_evenly() {
         low.sort_unstable();
         assert!(low.windows(2).filter(|w| w[0] == w[1]).count() < 40);
     }
+}
+
+#[test]
+fn secrets_are_the_words_of_numbered_streams() {
+    // By another implementation of the stream: 4096 coefficients from each.
+    let key = *seed(6).derive("ternary", &[]).as_bytes();
+    let mut expected = Vec::new();
+    for number in 0..3 {
+        let mut stream = ChaCha20Rng::from_seed(key);
+        stream.set_stream(number);
+        expected.extend((0..4096).map(|_| (u128::from(stream.next_u64()) * 3 >> 64) as i64 - 1));
+    }
+    assert_eq!(*ternary_coefficients(expected.len(), &seed(6)), expected);
 }
 
 #[test]
