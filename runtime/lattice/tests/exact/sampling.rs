@@ -110,7 +110,7 @@ fn secrets_are_the_words_of_numbered_streams() {
     for number in 0..3 {
         let mut stream = ChaCha20Rng::from_seed(key);
         stream.set_stream(number);
-        expected.extend((0..4096).map(|_| (u128::from(stream.next_u64()) * 3 >> 64) as i64 - 1));
+        expected.extend((0..4096).map(|_| ((u128::from(stream.next_u64()) * 3) >> 64) as i64 - 1));
     }
     assert_eq!(*ternary_coefficients(expected.len(), &seed(6)), expected);
 }
