@@ -107,6 +107,9 @@ pub(super) fn forward_from<V: Vector>(
 /// fetches ahead for from there, and too many from further away (of 2^15 words, key switches took 5 % longer).
 const NEAR_WORDS: usize = 1 << 17;
 
+/// How many runs of 64 words ahead their factors are asked for, and what else comes from further away than the limb.
+pub(super) const RUNS_AHEAD: usize = 4;
+
 /// Where the first pass finds its values.
 trait Source<V>: Copy {
     /// The value at a register, in which `here` stands.
@@ -289,15 +292,14 @@ impl<V: Vector> Transform<'_, V> {
     #[inline(always)]
     fn last(self, block: &mut [Words], start: usize, stages: Tail, end: &mut End<'_, V>) {
         let (groups, _) = block.as_chunks_mut::<8>();
-        let (inners, _) = self.half.inner.as_chunks::<4>();
+        let inners = &self.half.inner;
         let first = start / 8;
         let w32 = &self.half.outer[inners.len() + first..];
         let (w16, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
         let factors = w32.iter().zip(w16).zip(&inners[first..]);
         let Ranges { outer, inner, .. } = self.ranges;
-        for (number, (group, ((w32, w16), [i, j, k, l]))) in
-            groups.iter_mut().zip(factors).enumerate()
-        {
+        for (number, (group, ((w32, w16), last))) in groups.iter_mut().zip(factors).enumerate() {
+            V::prefetch_at(inners, first + number + RUNS_AHEAD);
             let [a, b, c, d, e, f, g, h] = group;
             let (mut p, mut q) = (
                 [V::load(a), V::load(b), V::load(c), V::load(d)],
@@ -314,7 +316,7 @@ impl<V: Vector> Transform<'_, V> {
             (p, q) = ([p[0], p[1], q[0], q[1]], [p[2], p[3], q[2], q[3]]);
             self.cross_4(&mut p, &mut q, [v, v, w, w], before[0]);
             (p, q) = ([p[0], q[0], p[2], q[2]], [p[1], q[1], p[3], q[3]]);
-            self.last_16(&mut p, &mut q, [i, j, k, l], before);
+            self.last_16(&mut p, &mut q, last, before);
             self.finish(p, q, group, start + 8 * number, end);
         }
     }
@@ -324,20 +326,15 @@ impl<V: Vector> Transform<'_, V> {
     /// One interleaving before each stage within registers brings the partners into the same lanes of two,
     /// with the factors in the order of the table; a fourth one restores the order.
     #[inline(always)]
-    fn last_16(self, x: &mut [V; 4], y: &mut [V; 4], w: [&Inner; 4], before: [Before; 5]) {
+    fn last_16(self, x: &mut [V; 4], y: &mut [V; 4], w: &Inner, before: [Before; 5]) {
         let f = self.f;
-        let [i, j, k, l] = w;
-        let eights = [&i.eight, &j.eight, &k.eight, &l.eight];
-        self.cross_4(x, y, each(eights, Factor::splat), before[1]);
+        self.cross_4(x, y, w.eights(f), before[1]);
         interleave_4(x, y);
-        let fours = [&i.fours, &j.fours, &k.fours, &l.fours];
-        self.cross_4(x, y, each(fours, |w| f.factor(V::repeat_2(w))), before[2]);
+        self.cross_4(x, y, w.fours(f), before[2]);
         interleave_4(x, y);
-        let twos = [&i.twos, &j.twos, &k.twos, &l.twos];
-        self.cross_4(x, y, each(twos, |w| f.factor(V::repeat_4(w))), before[3]);
+        self.cross_4(x, y, w.twos(f), before[3]);
         interleave_4(x, y);
-        let ones = [&i.ones, &j.ones, &k.ones, &l.ones];
-        self.cross_4(x, y, each(ones, |w| f.factor(V::load(w))), before[4]);
+        self.cross_4(x, y, self.half.ones(f, w), before[4]);
         interleave_4(x, y);
     }
 
@@ -363,11 +360,13 @@ impl<V: Vector> Transform<'_, V> {
                 }
             }
             End::From(b, s) => {
+                V::prefetch_at(b.as_chunks::<8>().0, first / 8 + RUNS_AHEAD);
                 for ((x, word), b) in values.into_iter().zip(group).zip(&b[first..first + 8]) {
                     difference(b, x, *s).store(word);
                 }
             }
             End::Into(b, s) => {
+                V::prefetch_at(b.as_chunks::<8>().0, first / 8 + RUNS_AHEAD);
                 for (x, b) in values.into_iter().zip(&mut b[first..first + 8]) {
                     difference(b, x, *s).store(b);
                 }
@@ -388,12 +387,6 @@ impl<V: Vector> Transform<'_, V> {
     fn cross(self, x: V, y: V, w: Factor<V>, before: Before) -> (V, V) {
         self.f.cross(self.ranges.prepare(x, before), y, w)
     }
-}
-
-#[inline(always)]
-pub(super) fn each<T: Copy, V>(words: [T; 4], f: impl Fn(T) -> V) -> [V; 4] {
-    let [a, b, c, d] = words;
-    [f(a), f(b), f(c), f(d)]
 }
 
 #[inline(always)]

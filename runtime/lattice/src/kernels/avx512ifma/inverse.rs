@@ -8,9 +8,9 @@
 //! The first three stages, within registers, come before this arrangement and cost one operation more.
 
 use super::field::{Factor, FactorWords, Field, scaled_factor_words};
-use super::forward::{BLOCK, Tail, each};
-use super::twiddles::{Half, Inner, Twiddles};
-use super::vector::{Vector, Words, octets, octets_mut};
+use super::forward::{BLOCK, RUNS_AHEAD, Tail};
+use super::twiddles::{Half, Twiddles};
+use super::vector::{Vector, Words, each, octets, octets_mut};
 use crate::modulus::Modulus;
 
 /// In-place transform; the specification is `scalar::inverse`.
@@ -165,12 +165,10 @@ impl<V: Vector> Transform<'_, V> {
     fn first_5(self, block: &mut [Words], from: Option<&[Words]>, start: usize) {
         let from = from.map(|words| words.as_chunks::<8>().0);
         let (groups, _) = block.as_chunks_mut::<8>();
-        let (inners, _) = self.half.inner.as_chunks::<4>();
         let first = start / 8;
-        let (w16, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
-        let groups = groups.iter_mut().zip(w16).zip(&inners[first..]).enumerate();
-        for (i, ((group, w16), inners)) in groups {
-            let (x, y) = self.first_64(from.map_or(group, |from| &from[i]), inners, w16);
+        let (w16, _) = self.half.outer[2 * (self.half.inner.len() + first)..].as_chunks::<2>();
+        for (i, (group, w16)) in groups.iter_mut().zip(w16).enumerate() {
+            let (x, y) = self.first_64(Self::read(group, from, i), first + i, w16);
             store_64(group, x, y);
         }
     }
@@ -180,59 +178,61 @@ impl<V: Vector> Transform<'_, V> {
     fn first_6(self, block: &mut [Words], from: Option<&[Words]>, start: usize) {
         let from = from.map(|words| words.as_chunks::<8>().0);
         let (groups, _) = block.as_chunks_mut::<16>();
-        let (inners, _) = self.half.inner.as_chunks::<8>();
-        let first = start / 16;
-        let (w32, _) = self.half.outer[2 * (inners.len() + first)..].as_chunks::<2>();
-        let (w16, _) = self.half.outer[4 * (inners.len() + first)..].as_chunks::<4>();
-        let factors = w32.iter().zip(w16).zip(&inners[first..]);
-        for (i, (group, ((w32, w16), inners))) in groups.iter_mut().zip(factors).enumerate() {
+        let (first, inner) = (start / 8, self.half.inner.len());
+        let (w32, _) = self.half.outer[inner + first..].as_chunks::<2>();
+        let (w16, _) = self.half.outer[2 * (inner + first)..].as_chunks::<4>();
+        for (i, (group, (w32, w16))) in groups.iter_mut().zip(w32.iter().zip(w16)).enumerate() {
             let (groups, _) = group.as_chunks_mut::<8>();
-            let (inners, _) = inners.as_chunks::<4>();
             let (w16, _) = w16.as_chunks::<2>();
             let [group, next] = groups else { continue };
-            let read = from.map_or(&*group, |from| &from[2 * i]);
-            let (mut x, mut y) = self.first_64(read, &inners[0], &w16[0]);
+            let number = 2 * i;
+            let read = Self::read(group, from, number);
+            let (mut x, mut y) = self.first_64(read, first + number, &w16[0]);
             self.cross_4(&mut x, &mut y, [Factor::splat(&w32[0]); 4], [Plus; 4]);
             store_64(group, x, y);
-            let read = from.map_or(&*next, |from| &from[2 * i + 1]);
-            let (mut x, mut y) = self.first_64(read, &inners[1], &w16[1]);
+            let read = Self::read(next, from, number + 1);
+            let (mut x, mut y) = self.first_64(read, first + number + 1, &w16[1]);
             self.cross_4(&mut x, &mut y, [Factor::splat(&w32[1]); 4], [Minus; 4]);
             store_64(next, x, y);
         }
     }
 
-    /// The stages of half-lengths 1 to 16 on 64 words: the first four registers and the last four.
+    /// Run number `i` of 64 words of what is transformed: what is here, or from elsewhere.
+    #[inline(always)]
+    fn read<'a>(here: &'a [Words; 8], from: Option<&'a [[Words; 8]]>, i: usize) -> &'a [Words; 8] {
+        let Some(from) = from else { return here };
+        V::prefetch_at(from, i + RUNS_AHEAD);
+        &from[i]
+    }
+
+    /// The stages of half-lengths 1 to 16 on run number `number` of 64 words: the first four registers and the last four.
     #[inline(always)]
     fn first_64(
         self,
         group: &[Words; 8],
-        inners: &[Inner; 4],
+        number: usize,
         w16: &[FactorWords; 2],
     ) -> ([V; 4], [V; 4]) {
         let f = self.f;
+        let w = &self.half.inner[number];
+        V::prefetch_at(&self.half.inner, number + RUNS_AHEAD);
         let [a, b, c, d, e, g, h, k] = group;
-        let [i0, i1, i2, i3] = inners;
         // The second register of each pair is the second operand of half-length 8: negative from the start.
-        let mut x = each([a, c, e, h], |words| V::load(words));
-        let mut y = each([b, d, g, k], |words| f.q.sub(V::load(words)));
+        let mut x = each!(words in [a, c, e, h] => V::load(words));
+        let mut y = each!(words in [b, d, g, k] => f.q.sub(V::load(words)));
 
         separate_4(&mut x, &mut y);
-        let ones = each([&i0.ones, &i1.ones, &i2.ones, &i3.ones], |w| f.factor(V::load(w)));
-        for ((x, y), w) in x.iter_mut().zip(&mut y).zip(ones) {
+        for ((x, y), w) in x.iter_mut().zip(&mut y).zip(self.half.ones(f, w)) {
             // The sum of two residues needs no reduction yet.
             let difference = x.sub(*y).add(f.q);
             (*x, *y) = (x.add(*y), f.mul_lazy(difference, w));
         }
         separate_4(&mut x, &mut y);
-        let twos = each([&i0.twos, &i1.twos, &i2.twos, &i3.twos], |w| f.factor(V::repeat_4(w)));
-        self.cross_unsigned_4(&mut x, &mut y, twos);
+        self.cross_unsigned_4(&mut x, &mut y, w.twos(f));
         separate_4(&mut x, &mut y);
-        let fours = [&i0.fours, &i1.fours, &i2.fours, &i3.fours];
-        self.cross_unsigned_4(&mut x, &mut y, each(fours, |w| f.factor(V::repeat_2(w))));
+        self.cross_unsigned_4(&mut x, &mut y, w.fours(f));
         separate_4(&mut x, &mut y);
-
-        let eights = each([&i0.eight, &i1.eight, &i2.eight, &i3.eight], Factor::splat);
-        self.cross_4(&mut x, &mut y, eights, [Plus, Minus, Plus, Minus]);
+        self.cross_4(&mut x, &mut y, w.eights(f), [Plus, Minus, Plus, Minus]);
         let [v, w] = [Factor::splat(&w16[0]), Factor::splat(&w16[1])];
         (x, y) = ([x[0], y[0], x[2], y[2]], [x[1], y[1], x[3], y[3]]);
         self.cross_4(&mut x, &mut y, [v, v, w, w], [Plus, Plus, Minus, Minus]);

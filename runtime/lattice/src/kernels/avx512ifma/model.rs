@@ -58,7 +58,7 @@ impl Vector for Model {
 
     fn prefetch(_: &Words) {}
 
-    fn prefetch_at(_: &[Words], _: usize) {}
+    fn prefetch_at<T>(_: &[T], _: usize) {}
 
     fn splat(word: u64) -> Self {
         Self([word; 8])

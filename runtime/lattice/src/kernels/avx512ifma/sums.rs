@@ -113,8 +113,8 @@ impl<V: Vector> Term<V, 2> for Narrow<'_, V> {
     fn factors(&self, i: usize) -> (V, [V; 2]) {
         let ahead = (self.first + i) * self.entries.width / 64 + AHEAD;
         let [b, c] = self.b;
-        V::prefetch_at(b.as_chunks().0, ahead);
-        V::prefetch_at(c.as_chunks().0, ahead);
+        V::prefetch_at::<Words>(b.as_chunks().0, ahead);
+        V::prefetch_at::<Words>(c.as_chunks().0, ahead);
         let at = self.first + i;
         (V::load(&self.a[i]), [self.entries.at(b, at), self.entries.at(c, at)])
     }
@@ -381,6 +381,7 @@ impl<'a, V: Vector, const K: usize> Combination<'a, V, K> {
     #[inline(always)]
     fn write(self, out: &mut [u64]) {
         for (i, out) in octets_mut(out).iter_mut().enumerate() {
+            self.words.iter().for_each(|words| V::prefetch_at::<Words>(words, i + AHEAD));
             self.at(i).store(out);
         }
     }

@@ -22,6 +22,34 @@ pub(super) fn octets_mut(limb: &mut [u64]) -> &mut [Words] {
     octets
 }
 
+/// Four values of four others: `each!(word in words => value)`.
+///
+/// A closure might become a call, which does not carry the target features.
+macro_rules! each {
+    ($x:ident in $words:expr => $value:expr) => {{
+        let [a, b, c, d] = $words;
+        [
+            {
+                let $x = a;
+                $value
+            },
+            {
+                let $x = b;
+                $value
+            },
+            {
+                let $x = c;
+                $value
+            },
+            {
+                let $x = d;
+                $value
+            },
+        ]
+    }};
+}
+pub(super) use each;
+
 /// Eight lanes of 64 bits. Sums and differences wrap, comparisons are unsigned.
 pub(super) trait Vector: Copy {
     /// The words as they are.
@@ -48,8 +76,8 @@ pub(super) trait Vector: Copy {
     /// Asks for words that are soon to be loaded.
     fn prefetch(words: &Words);
 
-    /// Asks for register number `i` of a run that may end before it.
-    fn prefetch_at(run: &[Words], i: usize);
+    /// Asks for element number `i` of a run that may end before it: as many lines of a cache as it has.
+    fn prefetch_at<T>(run: &[T], i: usize);
 
     /// The same word in every lane.
     fn splat(word: u64) -> Self;

@@ -62,9 +62,12 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
-    fn prefetch_at(run: &[Words], i: usize) {
-        // Asking for a line that is not the program's, or no line at all, has no effect.
-        instruction!(_mm_prefetch::<_MM_HINT_T0>(run.as_ptr().wrapping_add(i).cast()));
+    fn prefetch_at<T>(run: &[T], i: usize) {
+        let element = run.as_ptr().wrapping_add(i).cast::<Words>();
+        for line in 0..size_of::<T>() / size_of::<Words>() {
+            // Asking for a line that is not the program's, or no line at all, has no effect.
+            instruction!(_mm_prefetch::<_MM_HINT_T0>(element.wrapping_add(line).cast()));
+        }
     }
 
     #[inline(always)]
