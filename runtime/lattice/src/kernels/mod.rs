@@ -87,7 +87,7 @@ impl Twiddles {
 
     /// `a = forward(origin)`, or what the ending says.
     ///
-    /// AVX-512 reads the origin in its first pass and the minuend in its last one; elsewhere each has a loop of its own.
+    /// AVX-512 reads centred residues in its first pass and the minuend in its last one; elsewhere each has a loop of its own.
     pub(crate) fn forward_from(
         &self,
         isa: Isa,

@@ -7,7 +7,7 @@
 use super::super::{Ending, Origin};
 use super::field::{Factor, Field, factor_words};
 use super::pointwise::Centred;
-use super::sums::{Combination, linear_combination};
+use super::sums::linear_combination;
 use super::twiddles::{Half, Inner, Laziness, Twiddles};
 use super::vector::{Vector, Words, octets, octets_mut};
 use crate::modulus::Modulus;
@@ -91,21 +91,20 @@ pub(super) fn forward_from<V: Vector>(
     origin: Origin<'_>,
     ending: Ending<'_>,
 ) {
-    let near = |terms: usize| (terms + 1) * a.len() <= NEAR_WORDS;
     match origin {
-        Origin::Combined(terms, carried)
-            if !(2..=4).contains(&terms.len()) || !near(terms.len()) =>
-        {
+        Origin::Centred(from, src) => {
+            transform::<V>(q, t, a, Some((Centred::new(from, q), octets(src))), ending);
+        }
+        // The first pass reads its values at four places, too many streams of words if they are sums of several limbs.
+        Origin::Combined(terms, carried) => {
             linear_combination::<V>(q, a, terms, carried);
             transform::<V>(q, t, a, None, ending);
         }
-        _ => transform::<V>(q, t, a, Some(origin), ending),
     }
 }
 
-/// Words that lie in a near cache. The first pass reads every term at four places: as many streams of words as a processor
-/// fetches ahead for from there, and too many from further away (of 2^15 words, key switches took 5 % longer).
-const NEAR_WORDS: usize = 1 << 17;
+/// Residues of another modulus, to be reduced where the first pass reads them.
+type Elsewhere<'a, V> = (Centred<V>, &'a [Words]);
 
 /// How many runs of 64 words ahead their factors are asked for, and what else comes from further away than the limb.
 pub(super) const RUNS_AHEAD: usize = 4;
@@ -127,17 +126,10 @@ impl<V: Vector> Source<V> for Here {
     }
 }
 
-impl<V: Vector> Source<V> for (Centred<V>, &[Words]) {
+impl<V: Vector> Source<V> for Elsewhere<'_, V> {
     #[inline(always)]
     fn value(self, register: usize, _: &Words) -> V {
         self.0.reduce(V::load(&self.1[register]))
-    }
-}
-
-impl<V: Vector, const K: usize> Source<V> for Combination<'_, V, K> {
-    #[inline(always)]
-    fn value(self, register: usize, _: &Words) -> V {
-        self.at(register)
     }
 }
 
@@ -165,7 +157,7 @@ fn transform<V: Vector>(
     q: Modulus,
     t: &Twiddles,
     a: &mut [u64],
-    origin: Option<Origin<'_>>,
+    origin: Option<Elsewhere<'_, V>>,
     ending: Ending<'_>,
 ) {
     use Before::{Fold, Nothing, Raise};
@@ -176,17 +168,17 @@ fn transform<V: Vector>(
         // A stage for each bit of the length: from `[0, q)` within `[0, (2 log N + 1) q)`.
         Laziness::Never => {
             let ranges = Ranges::new(q, 0, log_n, [Raise, Nothing, Nothing]);
-            Transform { f, half: &t.forward, ranges }.run(q, a, origin, &mut end);
+            Transform { f, half: &t.forward, ranges }.run(a, origin, &mut end);
         }
         // From `[2q, 6q)` two stages lead to `[0, 8q)`.
         Laziness::Pairs => {
             let ranges = Ranges::new(q, 4, 2, [Fold, Fold, Nothing]);
-            Transform { f, half: &t.forward, ranges }.run(q, a, origin, &mut end);
+            Transform { f, half: &t.forward, ranges }.run(a, origin, &mut end);
         }
         // From `[q, 3q)` one stage leads to `[0, 4q)`.
         Laziness::Each => {
             let ranges = Ranges::new(q, 2, 1, [Fold, Fold, Fold]);
-            Transform { f, half: &t.forward, ranges }.run(q, a, origin, &mut end);
+            Transform { f, half: &t.forward, ranges }.run(a, origin, &mut end);
         }
     }
 }
@@ -201,9 +193,13 @@ struct Transform<'a, V> {
 
 impl<V: Vector> Transform<'_, V> {
     #[inline(always)]
-    fn run(self, q: Modulus, a: &mut [u64], origin: Option<Origin<'_>>, end: &mut End<'_, V>) {
+    fn run(self, a: &mut [u64], origin: Option<Elsewhere<'_, V>>, end: &mut End<'_, V>) {
         let a = octets_mut(a);
-        self.first(q, a, origin);
+        let before = self.ranges.first;
+        match origin {
+            Some(elsewhere) => self.pass_from(elsewhere, a, 1, before),
+            None => self.pass(a, 1, before),
+        }
         if a.len().trailing_zeros().is_multiple_of(2) {
             self.run_with(a, Tail::Five, end);
         } else {
@@ -211,28 +207,7 @@ impl<V: Vector> Transform<'_, V> {
         }
     }
 
-    /// The first two stages.
-    #[inline(always)]
-    fn first(self, q: Modulus, a: &mut [Words], origin: Option<Origin<'_>>) {
-        let before = self.ranges.first;
-        match origin {
-            Some(Origin::Centred(from, src)) => {
-                self.pass_from((Centred::new(from, q), octets(src)), a, 1, before);
-            }
-            Some(Origin::Combined([a0, a1], carried)) => {
-                self.pass_from(Combination::new(q, [a0, a1], carried), a, 1, before);
-            }
-            Some(Origin::Combined([a0, a1, a2], carried)) => {
-                self.pass_from(Combination::new(q, [a0, a1, a2], carried), a, 1, before);
-            }
-            Some(Origin::Combined([a0, a1, a2, a3], carried)) => {
-                self.pass_from(Combination::new(q, [a0, a1, a2, a3], carried), a, 1, before);
-            }
-            _ => self.pass(a, 1, before),
-        }
-    }
-
-    /// All other stages.
+    /// All stages but the first two.
     #[inline(always)]
     fn run_with(self, a: &mut [Words], tail: Tail, end: &mut End<'_, V>) {
         let len = a.len();

@@ -339,51 +339,31 @@ pub(super) fn narrow_products<V: Vector>(
 }
 
 /// A sum of K runs of words, each times a residue, and of what the first of them carry.
-#[derive(Clone, Copy)]
-pub(super) struct Combination<'a, V, const K: usize> {
-    sums: Sums<V>,
-    words: [&'a [Words]; K],
-    factors: [V; K],
-    carried: V,
-}
-
-impl<'a, V: Vector, const K: usize> Combination<'a, V, K> {
-    #[inline(always)]
-    pub(super) fn new(q: Modulus, terms: [&(&'a [u64], u64); K], carried: u64) -> Self {
-        let mut words: [&[Words]; K] = [&[]; K];
-        let mut factors = [V::splat(0); K];
+#[inline(always)]
+fn combine<V: Vector, const K: usize>(
+    q: Modulus,
+    out: &mut [u64],
+    terms: [&(&[u64], u64); K],
+    carried: u64,
+) {
+    let (Sums { f, two_52 }, carried) = (Sums::<V>::new(q), V::splat(carried));
+    let (mut words, mut factors): ([&[Words]; K], _) = ([&[]; K], [f.zero; K]);
+    for k in 0..K {
+        words[k] = octets(terms[k].0);
+        factors[k] = V::splat(terms[k].1);
+    }
+    for (i, out) in octets_mut(out).iter_mut().enumerate() {
+        let over = V::load(&words[0][i]).above_52();
+        let mut high = f.zero.madd_high(over, carried);
+        let mut low = f.zero.madd_low(over, carried);
         for k in 0..K {
-            words[k] = octets(terms[k].0);
-            factors[k] = V::splat(terms[k].1);
+            V::prefetch_at(words[k], i + AHEAD);
+            // Products take the lower 52 bits of a word, without what it carries.
+            let word = V::load(&words[k][i]);
+            high = high.madd_high(word, factors[k]);
+            low = low.madd_low(word, factors[k]);
         }
-        Self { sums: Sums::new(q), words, factors, carried: V::splat(carried) }
-    }
-
-    /// Register number `i` of the sum.
-    #[inline(always)]
-    pub(super) fn at(self, i: usize) -> V {
-        let f = self.sums.f;
-        let first = V::load(&self.words[0][i]);
-        let over = first.above_52();
-        let mut high = f.zero.madd_high(over, self.carried);
-        let mut low = f.zero.madd_low(over, self.carried);
-        // Products take the lower 52 bits of a word, without what it carries.
-        high = high.madd_high(first, self.factors[0]);
-        low = low.madd_low(first, self.factors[0]);
-        for k in 1..K {
-            let word = V::load(&self.words[k][i]);
-            high = high.madd_high(word, self.factors[k]);
-            low = low.madd_low(word, self.factors[k]);
-        }
-        f.reduce_wide(high, low, self.sums.two_52)
-    }
-
-    #[inline(always)]
-    fn write(self, out: &mut [u64]) {
-        for (i, out) in octets_mut(out).iter_mut().enumerate() {
-            self.words.iter().for_each(|words| V::prefetch_at::<Words>(words, i + AHEAD));
-            self.at(i).store(out);
-        }
+        f.reduce_wide(high, low, two_52).store(out);
     }
 }
 
@@ -396,7 +376,7 @@ pub(super) fn linear_combination<V: Vector>(
     carried: u64,
 ) {
     macro_rules! combine {
-        ($($term:ident),*) => { Combination::<V, _>::new(q, [$($term),*], carried).write(out) };
+        ($($term:ident),*) => { combine::<V, _>(q, out, [$($term),*], carried) };
     }
     match terms {
         [] => out.fill(0),
@@ -409,7 +389,7 @@ pub(super) fn linear_combination<V: Vector>(
         [a, b, c, d, e, f, g] => combine!(a, b, c, d, e, f, g),
         [a, b, c, d, e, f, g, h] => combine!(a, b, c, d, e, f, g, h),
         [first, others @ ..] => {
-            Combination::<V, _>::new(q, [first], carried).write(out);
+            combine::<V, _>(q, out, [first], carried);
             let lazy = lazy_terms(WORD_BITS + u64::BITS - q.value().leading_zeros());
             sum!(q, [out], Start::There, others, lazy, |term, range| {
                 let &(source, s): &(&[u64], u64) = term;
