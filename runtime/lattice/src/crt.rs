@@ -25,7 +25,8 @@ pub const F64_BOUND: f64 = (1u128 << 119) as f64;
 const CHUNK: usize = 1 << 9;
 
 /// Constants of Garner's algorithm for one run of primes.
-struct MixedRadix {
+#[derive(Debug)]
+pub(crate) struct MixedRadix {
     isa: Isa,
     moduli: Vec<Modulus>,
     /// For limb `i`: `q_j^-1 mod q_i` for `j < i`.
@@ -33,15 +34,12 @@ struct MixedRadix {
 }
 
 impl MixedRadix {
-    fn new(isa: Isa, moduli: Vec<Modulus>) -> Self {
-        let inverses = (0..moduli.len())
-            .into_par_iter()
-            .map(|i| {
-                let inverse = |q: &Modulus| moduli[i].inv(moduli[i].reduce_u64(q.value()));
-                moduli[..i].iter().map(inverse).collect()
-            })
-            .collect();
-        Self { isa, moduli, inverses }
+    pub(crate) fn new(isa: Isa, moduli: Vec<Modulus>) -> Self {
+        let inverses = |i: usize| {
+            let inverse = |q: &Modulus| moduli[i].inv(moduli[i].reduce_u64(q.value()));
+            moduli[..i].iter().map(inverse).collect()
+        };
+        Self { isa, inverses: (0..moduli.len()).map(inverses).collect(), moduli }
     }
 
     /// Turns residues, one row per prime, into digits, of which each stands as a residue for its centred representative.
@@ -143,7 +141,7 @@ impl Poly {
     ) {
         assert_eq!(self.form(), Form::Coefficient, "coefficients are read in coefficient form");
         let (ring, secret) = (Arc::clone(self.ring()), self.is_secret());
-        let radix = MixedRadix::new(ring.isa(), ring.moduli(self.basis()).collect());
+        let radix = ring.mixed_radix(self.basis());
         let mut chunks: Vec<Vec<&mut [u64]>> = out.chunks(CHUNK).map(|_| Vec::new()).collect();
         for (_, limb) in self.limbs_mut() {
             for (rows, row) in chunks.iter_mut().zip(limb.chunks_exact_mut(CHUNK)) {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::basis::{Basis, Prime};
 use crate::convert::BasisConverter;
+use crate::crt::MixedRadix;
 use crate::galois::{Permutation, is_galois_element};
 use crate::kernels::Isa;
 use crate::modulus::Modulus;
@@ -74,6 +75,7 @@ pub struct Ring {
     subrings: Mutex<BTreeMap<(Prime, u32), Arc<NttTable>>>,
     permutations: Mutex<BTreeMap<usize, Arc<Permutation>>>,
     converters: Mutex<BTreeMap<(Basis, Basis), Arc<BasisConverter>>>,
+    radices: Mutex<BTreeMap<Basis, Arc<MixedRadix>>>,
 }
 
 impl Ring {
@@ -109,6 +111,7 @@ impl Ring {
             subrings: Mutex::default(),
             permutations: Mutex::default(),
             converters: Mutex::default(),
+            radices: Mutex::default(),
         }))
     }
 
@@ -205,6 +208,16 @@ impl Ring {
         assert!(is_galois_element(g, self.log_n), "{g} is no Galois element for 2^{}", self.log_n);
         let mut cache = self.permutations.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(cache.entry(g).or_insert_with(|| Arc::new(Permutation::new(g, self.log_n))))
+    }
+
+    /// The constants that lead from residues over a basis to integers; computed once per basis.
+    ///
+    /// # Panics
+    /// If the basis has a prime that the chain lacks.
+    pub(crate) fn mixed_radix(&self, basis: Basis) -> Arc<MixedRadix> {
+        let mut cache = self.radices.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(MixedRadix::new(self.isa, self.moduli(basis).collect()));
+        Arc::clone(cache.entry(basis).or_insert_with(made))
     }
 
     /// The constants that convert from one basis to another; computed once per pair.
