@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(value_delimiter = ',', value_parser = shape)]
     pub(crate) shape: Vec<Shape>,
 
-    /// Measure every shape; takes minutes and some gigabytes
+    /// Measure every shape; takes minutes and 15 GB
     #[arg(long, env = "HEPLAN_ALL", hide_env_values = true)]
     #[arg(value_parser = clap::builder::BoolishValueParser::new())]
     #[arg(conflicts_with = "shape")]

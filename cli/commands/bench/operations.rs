@@ -101,6 +101,11 @@ pub(super) fn measure(
         if large && options.costs.is_some() && options.operations.is_empty() {
             continue;
         }
+        if let Some(bytes) = bench.too_many_key_bytes(operation) {
+            let (shape, keys) = (shape.name, format::bytes(bytes as u64));
+            ui.warn(&format!("{shape}: {operation} is left out, its keys take {keys}"));
+            continue;
+        }
         let of_limb = operation.is_of_one_limb();
         for &count in threads.iter().take(if of_limb { 1 } else { threads.len() }) {
             interrupt::check()?;

@@ -116,7 +116,7 @@ fn keys_are_asked_for_in_the_order_that_is_announced() {
     let setup = setup();
     let bootstrap = setup.context.parameters().bootstrap().unwrap();
     let specs = keys(setup.context.parameters());
-    let made = specs.iter().map(|&k| setup.secret.evaluation_key(k, &[7; 32])).collect();
+    let made = specs.iter().map(|&k| setup.secret.evaluation_key(k, &[7; 32]));
     let kept = Arc::new(EvaluationKeys::from_keys(&setup.context, made));
     kept.expect(&bootstrap.key_order(15), 1);
     let ct = setup.encrypt(&random(setup.width(), 6), &waterline(), 0, 5);
@@ -202,7 +202,7 @@ fn the_same_bits_whatever_the_threads_and_the_instructions() {
     let context = Context::with_isa(setup.context.parameters(), Isa::SCALAR).unwrap();
     let secret = SecretKey::from_seed(&context, &Seed::new([42; 32]));
     let made = keys(context.parameters()).into_iter().map(|k| secret.evaluation_key(k, &[7; 32]));
-    let evaluator = Evaluator::new(Arc::new(EvaluationKeys::from_keys(&context, made.collect())));
+    let evaluator = Evaluator::new(Arc::new(EvaluationKeys::from_keys(&context, made)));
     let plain = context.encoder().encode(&x, &waterline()).unwrap();
     let seed = Seed::new([1; 32]).derive("test", &[4]);
     let ct = secret.encrypt(&plain, &waterline(), 0, &seed).expand();

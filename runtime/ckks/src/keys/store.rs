@@ -187,8 +187,8 @@ impl EvaluationKeys {
         Self { context: Arc::clone(context), source: Box::new(source), levels, kept }
     }
 
-    /// Keys that are in memory already.
-    pub fn from_keys(context: &Arc<Context>, keys: Vec<SeededKey>) -> Self {
+    /// Keys that stay in memory, packed one by one as they come.
+    pub fn from_keys(context: &Arc<Context>, keys: impl IntoIterator<Item = SeededKey>) -> Self {
         let keys = keys.into_iter().map(|k| (k.kind, (k.level, k.packed_bytes()))).collect();
         Self::new(context, InMemory { context: Arc::clone(context), keys })
     }
@@ -337,7 +337,7 @@ mod tests {
         let context = Context::new(&Parameters::new(literal).unwrap()).unwrap();
         let secret = SecretKey::from_seed(&context, &Seed::new([1; 32]));
         let spec = |by| KeySpec { kind: KeyKind::Rotate(by), level: 1 };
-        let keys = (1..=10).map(|by| secret.evaluation_key(spec(by), &[2; 32])).collect();
+        let keys = (1..=10).map(|by| secret.evaluation_key(spec(by), &[2; 32]));
         let expanded = SwitchingKey::expanded_bytes(&context, spec(1));
         (EvaluationKeys::from_keys(&context, keys), expanded)
     }

@@ -24,6 +24,7 @@ use crate::evaluator::Evaluator;
 use crate::evaluator::linear::{Keep, PreparedTransform};
 use crate::keys::secret::SecretKey;
 use crate::keys::store::EvaluationKeys;
+use crate::keys::switching::SwitchingKey;
 
 /// Rotations that [`Operation::RotateHoisted8`] makes.
 const HOISTED: std::ops::RangeInclusive<u32> = 1..=8;
@@ -135,6 +136,15 @@ impl Bench {
     /// What the operands belong to.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
+    }
+
+    /// Bytes of the expanded keys of an operation, if they are too many to stay at hand: it is not measured.
+    pub fn too_many_key_bytes(&self, operation: Operation) -> Option<usize> {
+        let Operation::Linear(matrix) = operation else { return None };
+        let spec = KeySpec { kind: KeyKind::Rotate(1), level: self.ciphertext.level() };
+        let keys = matrix.placed(self.shape.width()).rotations().len();
+        let bytes = keys * SwitchingKey::expanded_bytes(&self.context, spec);
+        (bytes > KEY_BYTES).then_some(bytes)
     }
 
     /// Kernel times at this shape, on one thread.
@@ -256,8 +266,7 @@ fn evaluator(
     kinds: impl IntoIterator<Item = KeyKind>,
 ) -> Evaluator {
     let key = |kind| secret.evaluation_key(KeySpec { kind, level }, &PLAN);
-    let keys = kinds.into_iter().map(key).collect();
-    let keys = EvaluationKeys::from_keys(secret.context(), keys);
+    let keys = EvaluationKeys::from_keys(secret.context(), kinds.into_iter().map(key));
     keys.set_budget(KEY_BYTES);
     Evaluator::new(Arc::new(keys))
 }

@@ -62,7 +62,7 @@ impl Setup {
     ) -> Self {
         let context = Context::new(parameters).unwrap();
         let secret = SecretKey::from_seed(&context, &Seed::new([42; 32]));
-        let keys = keys.into_iter().map(|spec| secret.evaluation_key(spec, &[7; 32])).collect();
+        let keys = keys.into_iter().map(|spec| secret.evaluation_key(spec, &[7; 32]));
         let keys = Arc::new(EvaluationKeys::from_keys(&context, keys));
         Self { context, secret, evaluator: Evaluator::new(keys) }
     }

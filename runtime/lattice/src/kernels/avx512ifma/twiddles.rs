@@ -34,7 +34,7 @@ pub(super) struct Half {
 ///
 /// Of the eight factors of a run at half-length 1 only the first is stored, and the others are made when they are used.
 /// With all of them, and companions of those at half-length 8, the table was larger than the limb, and both did not fit
-/// into a second cache of 1 MiB at `N = 2^16`: a rescale takes 5 % less there, a rotation 6, and nothing takes more.
+/// into a second cache of 1 MiB at `N = 2^16`.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Inner {
