@@ -141,9 +141,7 @@ impl Bench {
     /// Bytes of the expanded keys of an operation, if they are too many to stay at hand: it is not measured.
     pub fn too_many_key_bytes(&self, operation: Operation) -> Option<usize> {
         let Operation::Linear(matrix) = operation else { return None };
-        let spec = KeySpec { kind: KeyKind::Rotate(1), level: self.ciphertext.level() };
-        let keys = matrix.placed(self.shape.width()).rotations().len();
-        let bytes = keys * SwitchingKey::expanded_bytes(&self.context, spec);
+        let bytes = key_bytes(&self.context, &self.shape, &matrix);
         (bytes > KEY_BYTES).then_some(bytes)
     }
 
@@ -259,6 +257,13 @@ impl Bench {
     }
 }
 
+/// Bytes of the keys of a matrix, expanded.
+fn key_bytes(context: &Context, shape: &Shape, matrix: &Matrix) -> usize {
+    let spec = KeySpec { kind: KeyKind::Rotate(1), level: shape.limbs - 1 };
+    let keys = matrix.placed(shape.width()).rotations().len();
+    keys * SwitchingKey::expanded_bytes(context, spec)
+}
+
 /// An evaluator with fresh keys for `level`.
 fn evaluator(
     secret: &SecretKey,
@@ -282,4 +287,20 @@ fn done<'a, T>(mut work: impl FnMut() -> Result<T, EvalError> + Send + 'a) -> Ru
 /// A pool of its own for so many threads.
 fn pool(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     ThreadPoolBuilder::new().num_threads(threads).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_matrix_at_one_shape_has_more_keys_than_stay_at_hand() {
+        let too_many = |name: &str, matrix: &Matrix| {
+            let shape = Shape::named(name).unwrap();
+            let context = Context::new(&shape.parameters().unwrap()).unwrap();
+            key_bytes(&context, &shape, matrix) > KEY_BYTES
+        };
+        assert!(too_many("d30", &Matrix::SQUARE));
+        assert!(!too_many("d30", &Matrix::WIDE) && !too_many("d", &Matrix::SQUARE));
+    }
 }
