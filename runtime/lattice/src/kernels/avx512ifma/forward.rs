@@ -82,7 +82,8 @@ pub(super) fn forward_sub_from_mul_scalar<V: Vector>(
     transform::<V>(q, t, a, None, Ending::From(b, s));
 }
 
-/// `a =` the transform of what the origin stands for, or what the ending says, without a pass over the limb for either.
+/// `a =` the transform of what the origin stands for, or what the ending says. Centred residues and endings take no pass over
+/// the limb of their own.
 #[inline(always)]
 pub(super) fn forward_from<V: Vector>(
     q: Modulus,
